@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { type NodeConfig, nodeConfigSchema } from './node-config.ts';
+import { type TrustedPeers, trustedPeersSchema } from './trusted-peers.ts';
+
+export interface NodeFiles {
+  readonly config: NodeConfig;
+  readonly peers: TrustedPeers;
+}
+
+/**
+ * Reads a node's two files.
+ *
+ * @throws KeyweaveError BAD_CONFIG naming the file and every offending key.
+ */
+export function loadNodeFiles(configPath: string, peersPath: string): NodeFiles {
+  const config = parseFile(configPath, nodeConfigSchema);
+  if (config.logging_config.file_log_type !== 'none' && config.logging_config.filename === undefined) {
+    throw badConfig(configPath, ['logging_config.filename: required unless file_log_type is none']);
+  }
+  return deepFreeze({ config, peers: parseFile(peersPath, trustedPeersSchema) });
+}
+
+function parseFile<S extends z.ZodType>(path: string, schema: S): z.infer<S> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `${path}: cannot be read (${(cause as NodeJS.ErrnoException).code})`,
+      {
+        cause,
+      },
+    );
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw badConfig(path, [`is not JSON: ${(cause as Error).message.replaceAll('\n', ' ')}`]);
+  }
+  const result = schema.safeParse(json);
+  if (!result.success) throw badConfig(path, result.error.issues.flatMap(describeIssue));
+  return result.data;
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string[] {
+  const at = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${at ? `${at}.${key}` : key}: unknown key`);
+  }
+  return [`${at || 'the file'}: ${issue.message}`];
+}
+
+function badConfig(path: string, problems: string[]): KeyweaveError {
+  return new KeyweaveError('BAD_CONFIG', `${path}: ${problems.join('; ')}`);
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

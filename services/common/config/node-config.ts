@@ -1,0 +1,129 @@
+import { z } from 'zod';
+import { addressField, durationField, pathField, uuidField } from './fields.ts';
+
+/** The services of a node, named as the architecture names them. */
+export const SERVICE_NAMES = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer'] as const;
+
+export type ServiceName = (typeof SERVICE_NAMES)[number];
+
+/** The reference's logging types; each includes the more severe ones. */
+export const LOG_TYPES = ['debug', 'info', 'warning', 'error', 'none'] as const;
+
+export type LogType = (typeof LOG_TYPES)[number];
+
+const logTypeField = z
+  .string()
+  .transform((text) => text.toLowerCase())
+  .pipe(z.enum(LOG_TYPES));
+
+const loggingConfig = z.strictObject({
+  console_log_type: logTypeField.default('info'),
+  colorless_console_log: z.boolean().default(false),
+  file_log_type: logTypeField.default('none'),
+  /** Path of the log file; needed unless file_log_type is none. */
+  filename: pathField.optional(),
+});
+
+const certificateConfig = z.strictObject({
+  /** The address that peers connect to; goes into the certificates. */
+  certificate_ip: z.string().min(1),
+  /** The CA's certificate; a ca.key beside it lets a starting node issue its own certificates. */
+  cert_authority_path: pathField,
+  /** The peer-broker's certificate and key; the other services' lie beside them, named after the service. */
+  cert_path: pathField,
+  key_path: pathField,
+  /** The SPIFFE trust domain; the same in the whole network. */
+  network: z
+    .string()
+    .regex(/^[a-z0-9._-]+$/)
+    .default('keyweave'),
+});
+
+const serviceSection = z.strictObject({
+  /** Where the others dial the service. */
+  address: addressField.optional(),
+  /** What it binds to where that differs, e.g. 0.0.0.0 in a container. */
+  listen_host: z.string().min(1).optional(),
+  /** Services of the own node that may call it; absent = those that the architecture needs, empty = nobody. */
+  callers: z.array(z.enum([...SERVICE_NAMES, 'tool'])).optional(),
+});
+
+const jsonListener = z.strictObject({
+  /** off: plain TCP as in the reference; server: TLS; mutual: TLS with client certificates of the same CA. */
+  tls: z.enum(['off', 'server', 'mutual']).default('off'),
+  /** app: GET_KEY needs the peer's application; node: the peer's node is enough. */
+  peer_presence: z.enum(['app', 'node']).default('app'),
+  /** What a URI without a query means. */
+  default_method: z.string().default('hkdf-sha384'),
+  default_key_sources: z.array(z.string()).min(1).default(['ML-KEM-768', 'QKD']),
+});
+
+const qkdTls = z.strictObject({
+  ca_path: pathField,
+  cert_path: pathField.optional(),
+  key_path: pathField.optional(),
+  /** Name that the key manager's certificate must carry; default: the host of qkd_address. */
+  server_name: z.string().optional(),
+});
+
+const qkdSection = z.strictObject({
+  driver: z.enum(['etsi004-json']).default('etsi004-json'),
+  tls: qkdTls.optional(),
+  /** How the two ends meet at the key managers; auto: by KSID where one comes at once, else by URIs. */
+  join: z.enum(['auto', 'ksid', 'uris']).default('auto'),
+  /** reuse: one connection for many calls; per-call: as the reference; auto: reuse until the key manager closes. */
+  connection: z.enum(['auto', 'reuse', 'per-call']).default('auto'),
+  /** Fixed application names towards the key manager, as the reference's Application1 and Application4. */
+  source_application: z.string().min(1).optional(),
+  destination_application: z.string().min(1).optional(),
+  /** Limit of one call to the key manager. */
+  timeout: durationField('5s'),
+});
+
+const policySection = z.strictObject({
+  /** refuse: all slots are required; shared_seed: a secret from shared_seed may stand in for one, flagged as degraded. */
+  missing_source: z.enum(['refuse', 'shared_seed']).default('refuse'),
+});
+
+const storeSection = z.strictObject({ kind: z.enum(['memory']).default('memory') });
+
+const limitsSection = z.strictObject({
+  /** One JSON request. */
+  max_request_bytes: z.int().min(1024).max(16_777_216).default(65_536),
+  max_connections: z.int().min(1).default(8192),
+  /** A connection without a request. */
+  idle_timeout: durationField('10m'),
+  /** From the first byte of a request to its last. */
+  request_timeout: durationField('10s'),
+  /** What a QoS timeout of 0 means. */
+  default_timeout: durationField('10s'),
+  /** Longest timeout that a QoS may ask for. */
+  max_timeout: durationField('10m'),
+  max_streams: z.int().min(1).default(10_000),
+  /** Unread confirmed chunks that one end of a stream holds at most. */
+  max_buffered_chunks: z.int().min(1).max(65_536).default(1024),
+  /** Chunks made ahead of demand at most. */
+  max_prefetch_chunks: z.int().min(0).max(4096).default(128),
+  /** Chunks of one exchange at most. */
+  max_batch_chunks: z.int().min(1).max(1024).default(64),
+  /** Grace that open calls get when a service stops. */
+  shutdown_grace: durationField('5s'),
+});
+
+/** config.json: every field of the reference with its meaning, ours in optional sections beside them. */
+export const nodeConfigSchema = z.strictObject({
+  uuid: uuidField,
+  logging_config: loggingConfig.prefault({}),
+  certificate_config: certificateConfig,
+  hybridization_server_address: addressField,
+  qkd_address: addressField,
+  peer_local_address: addressField,
+  services: z.partialRecord(z.enum(SERVICE_NAMES), serviceSection).default({}),
+  listeners: z.strictObject({ json: jsonListener.prefault({}) }).prefault({}),
+  qkd: qkdSection.prefault({}),
+  policy: policySection.prefault({}),
+  store: storeSection.prefault({}),
+  limits: limitsSection.prefault({}),
+});
+
+export type NodeConfig = z.infer<typeof nodeConfigSchema>;

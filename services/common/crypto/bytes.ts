@@ -1,0 +1,45 @@
+import { hash, timingSafeEqual } from 'node:crypto';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+
+/** Throws BAD_REQUEST naming `what` unless `bytes` has exactly `length` bytes. */
+export function assertLength(what: string, bytes: Uint8Array, length: number): void {
+  if (bytes.length !== length) {
+    throw new KeyweaveError('BAD_REQUEST', `${what} must be ${length} bytes long, not ${bytes.length}`);
+  }
+}
+
+/** How many items of `itemBytes` lie end to end in `packed`; throws BAD_REQUEST naming `what` on a remainder. */
+export function countPacked(what: string, packed: Uint8Array, itemBytes: number): number {
+  if (packed.length === 0 || packed.length % itemBytes !== 0) {
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `${what} must be one or more items of ${itemBytes} bytes, not ${packed.length} bytes`,
+    );
+  }
+  return packed.length / itemBytes;
+}
+
+/** The `i`-th item of `itemBytes` in `packed`, as a view (no copy). */
+export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer {
+  return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
+}
+
+/** SHA-256 of each item of `itemBytes` in `packed`, end to end. */
+export function digestPacked(packed: Buffer, itemBytes: number): Buffer {
+  const count = packed.length / itemBytes;
+  const digests = Buffer.allocUnsafeSlow(count * 32);
+  for (let i = 0; i < count; i++) {
+    hash('sha256', packedItem(packed, i, itemBytes), 'buffer').copy(digests, i * 32);
+  }
+  return digests;
+}
+
+/** Constant-time comparison; different lengths are unequal. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** Zeroes every buffer given; undefined entries are skipped. */
+export function wipe(...buffers: (Uint8Array | undefined)[]): void {
+  for (const buffer of buffers) buffer?.fill(0);
+}

@@ -1,0 +1,84 @@
+import { status as grpcStatus } from '@grpc/grpc-js';
+
+/** Status values of ETSI GS QKD 004 V2.1.1, clause 6.1 Table 2. */
+export const ETSI004_STATUS = {
+  SUCCESS: 0,
+  PEER_NOT_CONNECTED: 1,
+  INSUFFICIENT_KEY: 2,
+  PEER_APPLICATION_NOT_CONNECTED: 3,
+  NO_QKD_CONNECTION: 4,
+  KSID_IN_USE: 5,
+  TIMEOUT: 6,
+  QOS_NOT_MET: 7,
+  METADATA_TOO_SMALL: 8,
+} as const;
+
+export type Etsi004Status = (typeof ETSI004_STATUS)[keyof typeof ETSI004_STATUS];
+
+interface StatusRow {
+  readonly grpc: grpcStatus;
+  readonly etsi004: Etsi004Status;
+  readonly http: number;
+  readonly retryable: boolean;
+}
+
+const row = (grpc: grpcStatus, etsi004: Etsi004Status, http: number, retryable = false): StatusRow => ({
+  grpc,
+  etsi004,
+  http,
+  retryable,
+});
+
+const E = ETSI004_STATUS;
+
+/**
+ * Every reason with its status in every protocol; a reason that is not here
+ * does not compile. ETSI 004 has no "bad request" and no "not allowed": the
+ * nearest integers are 4 (nothing usable named) and 1 for the seed's fatal
+ * errors.
+ */
+export const STATUS_TABLE = {
+  /** The request cannot be read, lacks a member or has one of the wrong type or range. */
+  BAD_REQUEST: row(grpcStatus.INVALID_ARGUMENT, E.PEER_NOT_CONNECTED, 400),
+  /** A URI that is malformed, names no node that this one serves, or an untrusted peer. */
+  NO_ROUTE: row(grpcStatus.FAILED_PRECONDITION, E.NO_QKD_CONNECTION, 400),
+  /** A KEM, method or source that nobody knows or that no engine here can do. */
+  UNSUPPORTED: row(grpcStatus.UNIMPLEMENTED, E.QOS_NOT_MET, 400),
+  /** The QoS cannot be met; a counter-proposal goes with the answer. */
+  QOS_NOT_MET: row(grpcStatus.OUT_OF_RANGE, E.QOS_NOT_MET, 400),
+  /** Both nodes know the algorithm by different revisions or sizes, or speak different protocol versions. */
+  REVISION_MISMATCH: row(grpcStatus.FAILED_PRECONDITION, E.QOS_NOT_MET, 400),
+  KSID_IN_USE: row(grpcStatus.ALREADY_EXISTS, E.KSID_IN_USE, 409),
+  UNKNOWN_STREAM: row(grpcStatus.NOT_FOUND, E.PEER_APPLICATION_NOT_CONNECTED, 404),
+  /** The peer's application has not opened, or has closed. */
+  PEER_APPLICATION_ABSENT: row(grpcStatus.FAILED_PRECONDITION, E.PEER_APPLICATION_NOT_CONNECTED, 409, true),
+  /** The peer node cannot be reached. */
+  PEER_UNREACHABLE: row(grpcStatus.UNAVAILABLE, E.PEER_NOT_CONNECTED, 503, true),
+  /** A service of the own node cannot be reached. */
+  SERVICE_UNAVAILABLE: row(grpcStatus.UNAVAILABLE, E.PEER_NOT_CONNECTED, 503, true),
+  /** A source has run dry, a buffer is full at the other end, or the index cannot be had. */
+  INSUFFICIENT_KEY: row(grpcStatus.RESOURCE_EXHAUSTED, E.INSUFFICIENT_KEY, 503, true),
+  /** The key manager cannot be reached, refuses or misbehaves. */
+  QKD_UNAVAILABLE: row(grpcStatus.UNAVAILABLE, E.NO_QKD_CONNECTION, 503, true),
+  /** The QKD stream at this end may have lost step with the other end. */
+  QKD_OUT_OF_STEP: row(grpcStatus.ABORTED, E.TIMEOUT, 503, true),
+  /** A KEM or key derivation failed, or the two ends do not agree; one reason, so that nothing can be learnt. */
+  AGREEMENT_FAILED: row(grpcStatus.ABORTED, E.TIMEOUT, 503, true),
+  TIMEOUT: row(grpcStatus.DEADLINE_EXCEEDED, E.TIMEOUT, 504, true),
+  METADATA_TOO_SMALL: row(grpcStatus.OUT_OF_RANGE, E.METADATA_TOO_SMALL, 400),
+  /** The caller's certificate does not allow this call. */
+  NOT_ALLOWED: row(grpcStatus.PERMISSION_DENIED, E.NO_QKD_CONNECTION, 401),
+  /** A limit on rates, sizes or counts of this node. */
+  LIMIT_EXCEEDED: row(grpcStatus.RESOURCE_EXHAUSTED, E.PEER_NOT_CONNECTED, 429, true),
+  SHUTTING_DOWN: row(grpcStatus.UNAVAILABLE, E.PEER_NOT_CONNECTED, 503, true),
+  /** A configuration file or certificate that keeps a service from starting. */
+  BAD_CONFIG: row(grpcStatus.FAILED_PRECONDITION, E.PEER_NOT_CONNECTED, 500),
+  INTERNAL: row(grpcStatus.INTERNAL, E.PEER_NOT_CONNECTED, 500),
+} as const satisfies Record<string, StatusRow>;
+
+export type ErrorReason = keyof typeof STATUS_TABLE;
+
+/** Narrows a string from the wire to a reason of ours. */
+export function isErrorReason(text: string): text is ErrorReason {
+  return Object.hasOwn(STATUS_TABLE, text);
+}
