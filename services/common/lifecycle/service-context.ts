@@ -1,0 +1,26 @@
+import type { Address } from '#common/config/fields.ts';
+import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
+import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import type { Log } from '#common/log/log.ts';
+import type { TlsIdentity } from '#common/tls/identity.ts';
+
+/** Where each service of the own node is dialled over gRPC (peer-broker: its internal port). */
+export type ServiceAddresses = Readonly<Record<ServiceName, Address>>;
+
+/** All that a service is started with. */
+export interface ServiceContext {
+  readonly service: ServiceName;
+  readonly config: NodeConfig;
+  readonly peers: TrustedPeers;
+  readonly addresses: ServiceAddresses;
+  /** The service's own certificate, kept fresh. */
+  readonly identity: TlsIdentity;
+  readonly log: Log;
+}
+
+/** A service that serves; `stop` drains with a cap, wipes what it holds and never rejects. */
+export interface RunningService {
+  /** Addresses that it listens on, by listener name, for the ready line. */
+  readonly listening: Readonly<Record<string, Address>>;
+  stop(): Promise<void>;
+}
