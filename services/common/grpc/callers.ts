@@ -1,0 +1,50 @@
+import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import { spiffeId } from '#common/tls/spiffe.ts';
+
+/** Name of a caller: a service of the own node, or a tool with a certificate of the own node. */
+export type CallerName = ServiceName | 'tool';
+
+/** Metadata entry in which the authorised caller's SPIFFE id reaches the handlers; what a client sends there is dropped. */
+export const CALLER_METADATA = 'keyweave-caller';
+
+/** The callers that the architecture needs, by service; nobody else gets in unless the configuration names them. */
+const DEFAULT_CALLERS: Readonly<Record<ServiceName, readonly CallerName[]>> = {
+  gateway: ['peer-broker'],
+  'qkd-source': ['gateway'],
+  'pqc-source': ['gateway'],
+  'peer-broker': ['gateway'],
+  hybridizer: ['gateway'],
+};
+
+/**
+ * SPIFFE ids that may call the internal RPCs of `service`: the configured
+ * list where there is one, and a configured empty list denies everybody.
+ */
+export function ownCallers(config: NodeConfig, service: ServiceName): ReadonlySet<string> {
+  const names = config.services[service]?.callers ?? DEFAULT_CALLERS[service];
+  return new Set(names.map((name) => spiffeId(config.certificate_config.network, config.uuid, name)));
+}
+
+/** SPIFFE ids of the trusted peers' brokers. */
+export function peerBrokerCallers(config: NodeConfig, peers: TrustedPeers): ReadonlySet<string> {
+  const uuids = Object.keys(peers).filter((uuid) => uuid !== config.uuid);
+  return new Set(uuids.map((uuid) => spiffeId(config.certificate_config.network, uuid, 'peer-broker')));
+}
+
+/** Every service of the own node. */
+export function anyOwnService(config: NodeConfig): ReadonlySet<string> {
+  const names: CallerName[] = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer', 'tool'];
+  return new Set(names.map((name) => spiffeId(config.certificate_config.network, config.uuid, name)));
+}
+
+/** The caller's SPIFFE id as the authorisation put it into the call's metadata. */
+export function callerOf(metadata: { get(name: string): string | undefined }): string {
+  const caller = metadata.get(CALLER_METADATA);
+  if (caller === undefined) throw new KeyweaveError('NOT_ALLOWED', 'the call carries no authorised caller');
+  return caller;
+}
+
+/** Metadata entry that names the node at the far end of a KeyAgreement call (see key_agreement.proto). */
+export const PEER_METADATA = 'keyweave-peer';

@@ -1,0 +1,70 @@
+import { type Channel, type ChannelOptions, Channel as GrpcChannel } from '@grpc/grpc-js';
+import { type Client, type CompatServiceDefinition, createClientFactory } from 'nice-grpc';
+import type { Address } from '#common/config/fields.ts';
+import type { ServiceName } from '#common/config/node-config.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { spiffeId } from '#common/tls/spiffe.ts';
+import { CLIENT_CHANNEL_OPTIONS } from './channel-options.ts';
+import { type DeadlineOptions, deadlineClientMiddleware } from './deadline.ts';
+import { errorMappingClientMiddleware } from './error-mapping.ts';
+
+export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
+
+export interface GrpcConnection {
+  /** A client of one gRPC service over this connection; every call has a deadline (5 s unless `timeoutMs` says otherwise). */
+  client<D extends CompatServiceDefinition>(definition: D): ServiceClient<D>;
+  close(): void;
+}
+
+export interface ConnectOptions {
+  context: ServiceContext;
+  address: Address;
+  /** Node and service whose certificate the server must present. */
+  nodeUuid: string;
+  service: ServiceName;
+  /** Reason of errors that come from the transport. */
+  unreachable: ErrorReason;
+  channelOptions?: ChannelOptions;
+}
+
+/** Connects to a service of any node, lazily and with mutual TLS. */
+export function connect(options: ConnectOptions): GrpcConnection {
+  const { context, address, nodeUuid, service } = options;
+  const { identity, config } = context;
+  const channel: Channel = new GrpcChannel(
+    `${isIpv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`,
+    identity.channelCredentials(spiffeId(config.certificate_config.network, nodeUuid, service)),
+    {
+      ...CLIENT_CHANNEL_OPTIONS,
+      'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+      // TLS in Node cannot be told an IP address as the server's name; the SPIFFE id is what is checked.
+      'grpc.ssl_target_name_override': service,
+      'grpc.default_authority': service,
+      ...options.channelOptions,
+    },
+  );
+  const target = nodeUuid === config.uuid ? service : `${service} of node ${nodeUuid}`;
+  const factory = createClientFactory()
+    .use(errorMappingClientMiddleware(options.unreachable, target))
+    .use(deadlineClientMiddleware());
+  return {
+    client: (definition) => factory.create(definition, channel) as never,
+    close: () => channel.close(),
+  };
+}
+
+/** Connects to a service of the own node. */
+export function connectOwn(context: ServiceContext, service: ServiceName): GrpcConnection {
+  return connect({
+    context,
+    address: context.addresses[service],
+    nodeUuid: context.config.uuid,
+    service,
+    unreachable: 'SERVICE_UNAVAILABLE',
+  });
+}
+
+function isIpv6(host: string): boolean {
+  return host.includes(':');
+}

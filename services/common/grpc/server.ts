@@ -1,0 +1,97 @@
+import { type CallContext, type CompatServiceDefinition, createServer, type ServerMiddleware } from 'nice-grpc';
+import type { Address } from '#common/config/fields.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { authorizationInterceptor } from './authorization.ts';
+import { anyOwnService } from './callers.ts';
+import { SERVER_CHANNEL_OPTIONS } from './channel-options.ts';
+import { errorMappingServerMiddleware } from './error-mapping.ts';
+import { healthService } from './health.ts';
+
+/** One gRPC service on a server. */
+export interface GrpcServiceEntry {
+  definition: CompatServiceDefinition & { readonly fullName: string };
+  // The implementation's type follows from the definition; nice-grpc checks the pair at run time.
+  implementation: object;
+  /** SPIFFE ids that may call it; an empty set denies everybody. */
+  callers: ReadonlySet<string>;
+}
+
+export interface GrpcServerOptions {
+  services: readonly GrpcServiceEntry[];
+  /** Where to listen; port 0 picks one. */
+  address: Address;
+}
+
+export interface GrpcServer {
+  /** With the port that was bound. */
+  readonly address: Address;
+  /** Lets open calls finish for the configured grace, then cuts them; never rejects. */
+  stop(): Promise<void>;
+}
+
+/**
+ * The one way to serve gRPC: mutual TLS, caller lists, error mapping, health,
+ * message limits and a bounded graceful stop cannot be left out.
+ *
+ * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
+ */
+export async function startGrpcServer(context: ServiceContext, options: GrpcServerOptions): Promise<GrpcServer> {
+  const { log, config, service } = context;
+  const stopping = new AbortController();
+  const callers = new Map(options.services.map((entry) => [entry.definition.fullName, entry.callers] as const));
+  callers.set(HealthDefinition.fullName, anyOwnService(config));
+
+  const server = createServer({
+    ...SERVER_CHANNEL_OPTIONS,
+    interceptors: [authorizationInterceptor({ callers, log, now: Date.now })],
+  })
+    .use(errorMappingServerMiddleware(log))
+    .use(endStreamsOnStop(stopping.signal));
+  for (const entry of options.services) server.add(entry.definition, entry.implementation as never);
+  server.add(HealthDefinition, healthService(service, stopping.signal));
+
+  const { host, port: wantedPort } = options.address;
+  const port = await server
+    .listen(`${host.includes(':') ? `[${host}]` : host}:${wantedPort}`, context.identity.serverCredentials())
+    .catch((cause: unknown) => {
+      throw new KeyweaveError('BAD_CONFIG', `${service} cannot listen on ${host}:${wantedPort}`, { cause });
+    });
+
+  return {
+    address: { host, port },
+    stop: async () => {
+      stopping.abort();
+      await withCap(server.shutdown(), config.limits.shutdown_grace, () => server.forceShutdown());
+    },
+  };
+}
+
+/** Where a service binds: the given address, with the configured listen_host where there is one. */
+export function listenAddress(context: ServiceContext): Address {
+  const dialled = context.addresses[context.service];
+  const host = context.config.services[context.service]?.listen_host ?? dialled.host;
+  return { host, port: dialled.port };
+}
+
+/** Long-lived streams would hold a graceful stop for ever: their signal fires when it begins. */
+function endStreamsOnStop(stopping: AbortSignal): ServerMiddleware {
+  return async function* endStreams(call, context: CallContext) {
+    if (!call.method.requestStream && !call.method.responseStream) return yield* call.next(call.request, context);
+    const signal = AbortSignal.any([context.signal, stopping]);
+    return yield* call.next(call.request, { ...context, signal });
+  };
+}
+
+async function withCap(work: Promise<void>, capMs: number, force: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const cap = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      force();
+      resolve();
+    }, capMs);
+  });
+  await Promise.race([work.catch(() => undefined), cap]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,156 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+
+/** A confirmed key, owned by whoever holds it: the buffer until taken, then the caller, who wipes `key`. */
+export interface Chunk {
+  readonly index: number;
+  readonly key: Buffer;
+  /** When both ends had confirmed it, milliseconds since the epoch. */
+  readonly availableAtMs: number;
+  /** True where a shared_seed stood in for a source. */
+  readonly degraded: boolean;
+}
+
+interface Waiter {
+  /** The index asked for; undefined = the next unread one. */
+  readonly index: number | undefined;
+  readonly resolve: (chunk: Chunk) => void;
+  readonly reject: (error: KeyweaveError) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Confirmed, unread chunks of one end of a stream, and the GET_KEYs that wait
+ * for more. Each chunk leaves at most once; indexes only ever grow.
+ */
+export class ChunkBuffer {
+  /** In ascending index order: chunks are released in that order. */
+  readonly #chunks = new Map<number, Chunk>();
+  readonly #waiters = new Set<Waiter>();
+  #nextIndex = 0;
+
+  /** Unread chunks. */
+  get size(): number {
+    return this.#chunks.size;
+  }
+
+  /** GET_KEYs that wait. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /** The first index that no exchange has used yet. */
+  get nextIndex(): number {
+    return this.#nextIndex;
+  }
+
+  /** Marks every index below `index` as used: released, burned or never made. */
+  burnBelow(index: number): void {
+    if (index > this.#nextIndex) this.#nextIndex = index;
+    for (const waiter of this.#waiters) {
+      if (waiter.index !== undefined && waiter.index < this.#nextIndex && !this.#chunks.has(waiter.index)) {
+        this.#settle(waiter, () => waiter.reject(goneError(waiter.index as number)));
+      }
+    }
+  }
+
+  /** Highest index that a waiting GET_KEY has asked for by number; -1 without one. */
+  get highestWanted(): number {
+    let highest = -1;
+    for (const waiter of this.#waiters) {
+      if (waiter.index !== undefined && waiter.index > highest) highest = waiter.index;
+    }
+    return highest;
+  }
+
+  /** Takes the next unread chunk, or the one at `index`; undefined when it is not there. */
+  take(index?: number): Chunk | undefined {
+    const chunk = index === undefined ? this.#first() : this.#chunks.get(index);
+    if (chunk) this.#chunks.delete(chunk.index);
+    return chunk;
+  }
+
+  /** The chunk that `take` would give, left in place. */
+  peek(index?: number): Chunk | undefined {
+    return index === undefined ? this.#first() : this.#chunks.get(index);
+  }
+
+  /**
+   * Waits for a chunk.
+   *
+   * @throws KeyweaveError TIMEOUT after `timeoutMs`, INSUFFICIENT_KEY when the
+   *   index has gone, or whatever `failWaiters` is given.
+   */
+  wait(index: number | undefined, timeoutMs: number, timeoutDetail: () => string): Promise<Chunk> {
+    if (index !== undefined && index < this.#nextIndex) return Promise.reject(goneError(index));
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#settle(waiter, () => reject(new KeyweaveError('TIMEOUT', timeoutDetail())));
+      }, timeoutMs);
+      const waiter: Waiter = { index, resolve, reject, timer };
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /**
+   * Adds confirmed chunks `[first, first + count)`, copied out of `keys`
+   * (end to end), and serves those who wait. The caller wipes `keys`.
+   */
+  release(first: number, keys: Buffer, chunkBytes: number, meta: { nowMs: number; degraded: boolean }): void {
+    const count = keys.length / chunkBytes;
+    for (let i = 0; i < count; i++) {
+      const key = Buffer.allocUnsafeSlow(chunkBytes);
+      keys.copy(key, 0, i * chunkBytes, (i + 1) * chunkBytes);
+      const chunk: Chunk = { index: first + i, key, availableAtMs: meta.nowMs, degraded: meta.degraded };
+      this.#chunks.set(chunk.index, chunk);
+    }
+    if (first + count > this.#nextIndex) this.#nextIndex = first + count;
+    this.#serve();
+    this.burnBelow(this.#nextIndex);
+  }
+
+  /** Returns a chunk that was taken and could not be delivered; it becomes the next one if it is the lowest. */
+  putBack(chunk: Chunk): void {
+    const later = [...this.#chunks.values()].filter((other) => other.index > chunk.index);
+    for (const other of later) this.#chunks.delete(other.index);
+    for (const one of [chunk, ...later]) this.#chunks.set(one.index, one);
+    this.#serve();
+  }
+
+  /** Fails everybody who waits. */
+  failWaiters(error: KeyweaveError): void {
+    for (const waiter of this.#waiters) this.#settle(waiter, () => waiter.reject(error));
+  }
+
+  /** Wipes every unread chunk. */
+  wipe(): void {
+    for (const chunk of this.#chunks.values()) chunk.key.fill(0);
+    this.#chunks.clear();
+  }
+
+  #first(): Chunk | undefined {
+    for (const chunk of this.#chunks.values()) return chunk;
+    return undefined;
+  }
+
+  /** Those who named an index come first, so that nobody else takes it from under them. */
+  #serve(): void {
+    if (this.#waiters.size === 0) return;
+    for (const named of [true, false]) {
+      for (const waiter of this.#waiters) {
+        if ((waiter.index !== undefined) !== named) continue;
+        const chunk = this.take(waiter.index);
+        if (chunk) this.#settle(waiter, () => waiter.resolve(chunk));
+      }
+    }
+  }
+
+  #settle(waiter: Waiter, act: () => void): void {
+    clearTimeout(waiter.timer);
+    this.#waiters.delete(waiter);
+    act();
+  }
+}
+
+function goneError(index: number): KeyweaveError {
+  return new KeyweaveError('INSUFFICIENT_KEY', `index ${index} has been taken, or was dropped at both ends`);
+}

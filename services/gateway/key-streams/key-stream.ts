@@ -1,0 +1,178 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
+import { PrefetchDepth } from './prefetch-depth.ts';
+import type { StreamTerms } from './stream-terms.ts';
+
+/** The node of the source URI is the initiator and drives production. */
+export type StreamRole = 'initiator' | 'responder';
+
+/** Where an application stands with a stream. */
+export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
+
+/** Makes chunks come: the initiator's producer, or the responder's way to ask for them. */
+export interface ChunkSupply {
+  /** Asks for `count` more chunks; never throws, failures reach the waiting GET_KEYs. */
+  want(count: number): void;
+  /** Stops and wipes whatever is under way; safe to repeat. */
+  stop(): void;
+}
+
+export interface KeyStreamOptions {
+  /** UUID v4 in text form. */
+  id: string;
+  terms: StreamTerms;
+  role: StreamRole;
+  peerNode: string;
+  qos: Qos;
+  /** Whether the application named the KSID itself. */
+  predefined: boolean;
+  allowDegraded: boolean;
+  maxPrefetchChunks: number;
+  maxBufferedChunks: number;
+  now: () => number;
+}
+
+/** One end of a key stream. Owns its confirmed chunks and wipes them when it ends. */
+export class KeyStream {
+  readonly id: string;
+  /** The KSID's 16 bytes in network order. */
+  readonly idBytes: Buffer;
+  readonly terms: StreamTerms;
+  readonly role: StreamRole;
+  readonly peerNode: string;
+  readonly predefined: boolean;
+  readonly buffer = new ChunkBuffer();
+  readonly depth: PrefetchDepth;
+  readonly maxBufferedChunks: number;
+  allowDegraded: boolean;
+  qos: Qos;
+  local: Presence = 'absent';
+  peer: Presence = 'absent';
+  supply: ChunkSupply | undefined;
+  /** Why the last exchange failed, for the message of a GET_KEY that times out. */
+  lastFailure: KeyweaveError | undefined;
+  readonly #now: () => number;
+  #ended: KeyweaveError | undefined;
+
+  constructor(options: KeyStreamOptions) {
+    this.id = options.id;
+    this.idBytes = Buffer.from(options.id.replaceAll('-', ''), 'hex');
+    this.terms = options.terms;
+    this.role = options.role;
+    this.peerNode = options.peerNode;
+    this.qos = options.qos;
+    this.predefined = options.predefined;
+    this.allowDegraded = options.allowDegraded;
+    this.maxBufferedChunks = options.maxBufferedChunks;
+    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, options.maxBufferedChunks));
+    this.#now = options.now;
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** Whether the URIs and KSID of an OPEN_CONNECT are those of this stream. */
+  isPair(source: string, destination: string): boolean {
+    return this.terms.source === source && this.terms.destination === destination;
+  }
+
+  /**
+   * Takes a chunk, waiting for production up to `timeoutMs`. The caller owns
+   * the chunk and wipes its key.
+   *
+   * @param fits says whether the caller has room for the chunk's metadata; it
+   *   may throw, and then nothing is taken.
+   * @throws KeyweaveError TIMEOUT, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
+   *   UNKNOWN_STREAM or the failure of production.
+   */
+  async take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Promise<Chunk> {
+    if (this.#ended) throw this.#ended;
+    const ready = this.buffer.peek(index);
+    this.depth.noteGet(ready !== undefined, this.#now());
+    if (ready !== undefined) {
+      fits(ready);
+      const chunk = this.buffer.take(ready.index) as Chunk;
+      this.refill();
+      return chunk;
+    }
+    this.#assertCanGrow(index);
+    const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail());
+    this.refill();
+    const chunk = await waiting;
+    try {
+      fits(chunk);
+    } catch (error) {
+      this.buffer.putBack(chunk);
+      throw error;
+    }
+    return chunk;
+  }
+
+  /** Asks for what demand and prefetch lack. */
+  refill(): void {
+    if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
+    const { buffer } = this;
+    let missing = this.depth.shortfall(buffer.size, buffer.waiting);
+    if (buffer.highestWanted >= buffer.nextIndex) {
+      missing = Math.max(missing, buffer.highestWanted - buffer.nextIndex + 1);
+    }
+    const room = this.maxBufferedChunks + buffer.waiting - buffer.size;
+    missing = Math.min(missing, room);
+    if (missing > 0) this.supply.want(missing);
+  }
+
+  /** Confirmed chunks, end to end; copied, the caller wipes `keys`. */
+  release(first: number, keys: Buffer, degraded: boolean): void {
+    if (this.#ended) return;
+    this.lastFailure = undefined;
+    this.buffer.release(first, keys, this.qos.keyChunkSize, { nowMs: this.#now(), degraded });
+  }
+
+  /** Production has failed for good this time: those who wait are told. */
+  failWaiters(error: KeyweaveError): void {
+    this.lastFailure = error;
+    this.buffer.failWaiters(error);
+  }
+
+  /** The peer's end is gone: what is confirmed may still be read, nothing more comes. */
+  peerClosed(detail: string): void {
+    if (this.peer === 'closed') return;
+    this.peer = 'closed';
+    this.supply?.stop();
+    this.buffer.failWaiters(new KeyweaveError('PEER_APPLICATION_ABSENT', detail));
+  }
+
+  /** Ends this end: stops production, fails waiters, wipes every chunk. */
+  end(error: KeyweaveError): void {
+    if (this.#ended) return;
+    this.#ended = error;
+    this.local = 'closed';
+    this.supply?.stop();
+    this.buffer.failWaiters(error);
+    this.buffer.wipe();
+  }
+
+  #assertCanGrow(index: number | undefined): void {
+    if (this.peer === 'closed') {
+      throw new KeyweaveError(
+        'PEER_APPLICATION_ABSENT',
+        'the other end has closed this stream and every confirmed key has been read',
+      );
+    }
+    if (this.peer === 'absent' && this.role === 'responder') return;
+    const { buffer } = this;
+    if (index !== undefined && index >= buffer.nextIndex + this.maxBufferedChunks - buffer.size) {
+      throw new KeyweaveError(
+        'INSUFFICIENT_KEY',
+        `index ${index} is beyond the window, which ends at ${buffer.nextIndex + this.maxBufferedChunks - buffer.size - 1}`,
+      );
+    }
+  }
+
+  #timeoutDetail(): string {
+    const why = this.lastFailure ? `; last failure: ${this.lastFailure.detail}` : '';
+    return `no key was confirmed by both ends in time${why}`;
+  }
+}
