@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import {
-  type ServerInterceptingCallInterface,
-  ServerInterceptingCall,
-  type ServerInterceptor,
   status as grpcStatus,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
 } from '@grpc/grpc-js';
 import type { Log } from '#common/log/log.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
@@ -48,7 +48,8 @@ export function authorizationInterceptor(options: {
   function refusal(path: string, certificate: CallerCertificate | undefined): string | undefined {
     if (certificate?.spiffeId === undefined) return 'the certificate carries no SPIFFE id';
     const now = options.now();
-    if (now < certificate.notBeforeMs || now > certificate.notAfterMs) return 'the certificate is out of date';
+    if (now < certificate.notBeforeMs || now > certificate.notAfterMs)
+      return 'the certificate is out of date';
     const service = path.split('/')[1] ?? '';
     if (!options.callers.get(service)?.has(certificate.spiffeId)) return 'not on the list of callers';
     return undefined;

@@ -1,6 +1,6 @@
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { spiffeId } from '#common/tls/spiffe.ts';
 
 /** Name of a caller: a service of the own node, or a tool with a certificate of the own node. */
@@ -40,9 +40,10 @@ export function anyOwnService(config: NodeConfig): ReadonlySet<string> {
 }
 
 /** The caller's SPIFFE id as the authorisation put it into the call's metadata. */
-export function callerOf(metadata: { get(name: string): string | undefined }): string {
+export function callerOf(metadata: { get(name: string): unknown }): string {
   const caller = metadata.get(CALLER_METADATA);
-  if (caller === undefined) throw new KeyweaveError('NOT_ALLOWED', 'the call carries no authorised caller');
+  if (typeof caller !== 'string')
+    throw new KeyweaveError('NOT_ALLOWED', 'the call carries no authorised caller');
   return caller;
 }
 

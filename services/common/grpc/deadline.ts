@@ -4,6 +4,9 @@ import { Metadata } from 'nice-grpc';
 /** Limit of a call that names none. */
 const DEFAULT_TIMEOUT_MS = 5_000;
 
+/** The same for handlers that relay the call, since the transport keeps `grpc-timeout` to itself. */
+export const TIMEOUT_METADATA = 'keyweave-timeout-ms';
+
 export interface DeadlineOptions {
   /** Milliseconds that the call may take; Infinity only for long-lived streams. */
   timeoutMs?: number;
@@ -18,7 +21,9 @@ export function deadlineClientMiddleware(): ClientMiddleware<DeadlineOptions> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, ...rest } = options;
     if (timeoutMs === Number.POSITIVE_INFINITY) return yield* call.next(call.request, rest);
     const metadata = Metadata(options.metadata);
-    metadata.set('grpc-timeout', `${Math.max(1, Math.ceil(timeoutMs))}m`);
+    const whole = Math.max(1, Math.ceil(timeoutMs));
+    metadata.set('grpc-timeout', `${whole}m`);
+    metadata.set(TIMEOUT_METADATA, `${whole}`);
     return yield* call.next(call.request, { ...rest, metadata });
   };
 }

@@ -5,7 +5,7 @@ import {
   type CallOptions,
   ClientError,
   type ClientMiddleware,
-  Metadata,
+  type Metadata,
   ServerError,
   type ServerMiddleware,
 } from 'nice-grpc';
@@ -64,7 +64,9 @@ function transportError(error: ClientError, unreachable: ErrorReason, target: st
     case grpcStatus.UNAUTHENTICATED:
       return new KeyweaveError('NOT_ALLOWED', `${target} refused this caller`, { cause: error });
     case grpcStatus.RESOURCE_EXHAUSTED:
-      return new KeyweaveError('LIMIT_EXCEEDED', `a message to or from ${target} is over the limit`, { cause: error });
+      return new KeyweaveError('LIMIT_EXCEEDED', `a message to or from ${target} is over the limit`, {
+        cause: error,
+      });
     default:
       return new KeyweaveError(unreachable, `${target} cannot be reached`, { cause: error });
   }

@@ -1,4 +1,9 @@
-import { type CallContext, type CompatServiceDefinition, createServer, type ServerMiddleware } from 'nice-grpc';
+import {
+  type CallContext,
+  type CompatServiceDefinition,
+  createServer,
+  type ServerMiddleware,
+} from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
@@ -11,7 +16,9 @@ import { healthService } from './health.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {
-  definition: CompatServiceDefinition & { readonly fullName: string };
+  definition: CompatServiceDefinition;
+  /** The service's full name, e.g. keyweave.v1.Hybridizer; needed only where the definition does not carry it. */
+  fullName?: string;
   // The implementation's type follows from the definition; nice-grpc checks the pair at run time.
   implementation: object;
   /** SPIFFE ids that may call it; an empty set denies everybody. */
@@ -37,10 +44,13 @@ export interface GrpcServer {
  *
  * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
  */
-export async function startGrpcServer(context: ServiceContext, options: GrpcServerOptions): Promise<GrpcServer> {
+export async function startGrpcServer(
+  context: ServiceContext,
+  options: GrpcServerOptions,
+): Promise<GrpcServer> {
   const { log, config, service } = context;
   const stopping = new AbortController();
-  const callers = new Map(options.services.map((entry) => [entry.definition.fullName, entry.callers] as const));
+  const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
@@ -68,6 +78,13 @@ export async function startGrpcServer(context: ServiceContext, options: GrpcServ
   };
 }
 
+function fullNameOf(entry: GrpcServiceEntry): string {
+  const name = entry.fullName ?? (entry.definition as { fullName?: unknown }).fullName;
+  if (typeof name !== 'string')
+    throw new TypeError('a gRPC service without a name cannot have a list of callers');
+  return name;
+}
+
 /** Where a service binds: the given address, with the configured listen_host where there is one. */
 export function listenAddress(context: ServiceContext): Address {
   const dialled = context.addresses[context.service];
@@ -78,7 +95,8 @@ export function listenAddress(context: ServiceContext): Address {
 /** Long-lived streams would hold a graceful stop for ever: their signal fires when it begins. */
 function endStreamsOnStop(stopping: AbortSignal): ServerMiddleware {
   return async function* endStreams(call, context: CallContext) {
-    if (!call.method.requestStream && !call.method.responseStream) return yield* call.next(call.request, context);
+    if (!call.method.requestStream && !call.method.responseStream)
+      return yield* call.next(call.request, context);
     const signal = AbortSignal.any([context.signal, stopping]);
     return yield* call.next(call.request, { ...context, signal });
   };

@@ -102,7 +102,11 @@ export class InitiatorProducer implements ChunkSupply {
     this.#failures += 1;
     if (this.#stopped) return;
     const { log } = this.#services;
-    log.warning('a batch was dropped', { ksid: this.#stream.id, reason: error.reason, detail: error.detail }, thrown);
+    log.warning(
+      'a batch was dropped',
+      { ksid: this.#stream.id, reason: error.reason, detail: error.detail },
+      thrown,
+    );
     this.#stream.lastFailure = error;
     if (isReason(error, 'UNKNOWN_STREAM')) {
       this.#wanted = 0;
@@ -135,7 +139,8 @@ export class InitiatorProducer implements ChunkSupply {
   #replaceableSlot(error: unknown): number | undefined {
     const { slots } = this.#stream.terms;
     if (!this.#stream.allowDegraded || slots.length !== 2 || this.#qkdSlots !== 1) return undefined;
-    if (isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')) return slots.findIndex(isQkd);
+    if (isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY'))
+      return slots.findIndex(isQkd);
     return undefined;
   }
 
@@ -227,19 +232,26 @@ export class InitiatorProducer implements ChunkSupply {
           entry.slot === expected[i] &&
           entry.ciphertexts.length === count * (slots[entry.slot]?.ciphertextBytes ?? -1),
       );
-    if (!matches) throw new KeyweaveError('AGREEMENT_FAILED', 'the other end answered with ciphertexts of a wrong size');
+    if (!matches)
+      throw new KeyweaveError('AGREEMENT_FAILED', 'the other end answered with ciphertexts of a wrong size');
     return count;
   }
 
   async #contributions(offer: Offer, count: number, response: ProduceResponse): Promise<SlotContribution[]> {
-    const ciphertexts = new Map(response.ciphertexts.map((entry) => [entry.slot, entry.ciphertexts] as const));
+    const ciphertexts = new Map(
+      response.ciphertexts.map((entry) => [entry.slot, entry.ciphertexts] as const),
+    );
     const settled = await Promise.allSettled(
       this.#stream.terms.slots.map(async (slot, i): Promise<SlotContribution | undefined> => {
         if (i === offer.degradedSlot - 1) return { secrets: this.#standIn(i, offer.first, count) };
         if (isQkd(slot)) return undefined;
         const batch = offer.keyPairs[i] as KeyPairBatch;
         const received = ciphertexts.get(i) as Buffer;
-        const secrets = await this.#services.keyPairs.decapsulate(batch, received, STEP_TIMEOUT_MS.decapsulate);
+        const secrets = await this.#services.keyPairs.decapsulate(
+          batch,
+          received,
+          STEP_TIMEOUT_MS.decapsulate,
+        );
         return { secrets, publicKeys: batch.publicKeys, ciphertexts: received };
       }),
     );
@@ -291,7 +303,13 @@ export class InitiatorProducer implements ChunkSupply {
         if (decision.released) return;
         throw new KeyweaveError('AGREEMENT_FAILED', 'the other end has dropped the batch');
       } catch (error) {
-        const undecided = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
+        const undecided = isReason(
+          error,
+          'PEER_UNREACHABLE',
+          'SERVICE_UNAVAILABLE',
+          'TIMEOUT',
+          'SHUTTING_DOWN',
+        );
         if (!undecided || this.#stopped) throw error;
         stream.lastFailure = KeyweaveError.from(error);
         await this.#pause(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, attempt)));

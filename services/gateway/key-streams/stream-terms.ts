@@ -66,7 +66,8 @@ export function slotOf(name: string): SourceSlot {
     };
   }
   const kem = findKemAlgorithm(name);
-  if (!kem) throw new KeyweaveError('UNSUPPORTED', `unknown key source ${quote(name)}; see 'keyweave algorithms'`);
+  if (!kem)
+    throw new KeyweaveError('UNSUPPORTED', `unknown key source ${quote(name)}; see 'keyweave algorithms'`);
   return {
     algorithm: kem.name,
     revision: kem.revision,
@@ -86,15 +87,24 @@ function slotNames(query: URLSearchParams, defaults: TermsDefaults): readonly st
   if (list !== null && kem !== null) {
     throw new KeyweaveError('NO_ROUTE', 'the source URI has both key_sources and kem_mec; give one of them');
   }
-  const names = list !== null ? list.split(',').map((name) => name.trim()) : kem !== null ? [kem, 'QKD'] : defaults.keySources;
+  const names =
+    list !== null
+      ? list.split(',').map((name) => name.trim())
+      : kem !== null
+        ? [kem, 'QKD']
+        : defaults.keySources;
   if (names.length > MAX_SLOTS) {
-    throw new KeyweaveError('UNSUPPORTED', `key_sources names ${names.length} sources; at most ${MAX_SLOTS} are woven`);
+    throw new KeyweaveError(
+      'UNSUPPORTED',
+      `key_sources names ${names.length} sources; at most ${MAX_SLOTS} are woven`,
+    );
   }
   return names;
 }
 
 function parseUri(what: string, uri: string): { node: string; query: URLSearchParams } {
-  if (uri.length > MAX_URI_BYTES) throw new KeyweaveError('NO_ROUTE', `the ${what} URI is over ${MAX_URI_BYTES} bytes`);
+  if (uri.length > MAX_URI_BYTES)
+    throw new KeyweaveError('NO_ROUTE', `the ${what} URI is over ${MAX_URI_BYTES} bytes`);
   const match = URI.exec(uri);
   const node = match?.[2]?.toLowerCase();
   if (!match || node === undefined || !UUID.test(node)) {

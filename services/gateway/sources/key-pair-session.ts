@@ -50,7 +50,10 @@ export class KeyPairSession {
    */
   async decapsulate(batch: KeyPairBatch, ciphertexts: Buffer, timeoutMs: number): Promise<Buffer> {
     if (batch.session !== this.#session || this.#requests === undefined) {
-      throw new KeyweaveError('SERVICE_UNAVAILABLE', 'pqc-source was restarted and its private keys are gone');
+      throw new KeyweaveError(
+        'SERVICE_UNAVAILABLE',
+        'pqc-source was restarted and its private keys are gone',
+      );
     }
     return this.#request({ decapsulate: { keyPairsId: batch.id, ciphertexts } }, timeoutMs).answer;
   }

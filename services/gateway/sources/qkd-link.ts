@@ -115,7 +115,10 @@ export class QkdLink {
     const { services, keyStreamId } = this.#options;
     opening
       ?.then((qkdKeyStreamId) =>
-        services.qkdSource.closeQkd({ keyStreamId, epoch, qkdKeyStreamId }, { timeoutMs: services.qkd.timeout }),
+        services.qkdSource.closeQkd(
+          { keyStreamId, epoch, qkdKeyStreamId },
+          { timeoutMs: services.qkd.timeout },
+        ),
       )
       .catch((cause: unknown) => services.log.debug('the QKD stream was not closed', { epoch }, cause));
   }

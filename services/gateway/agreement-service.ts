@@ -1,0 +1,128 @@
+import type { CallContext } from 'nice-grpc';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { PEER_METADATA } from '#common/grpc/callers.ts';
+import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
+import type { KeyAgreementServiceImplementation, OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
+import { InitiatorProducer } from './key-streams/initiator-producer.ts';
+import type { KeyStream } from './key-streams/key-stream.ts';
+import { ksidText } from './key-streams/ksid.ts';
+import type { Rendezvous } from './key-streams/rendezvous.ts';
+import type { StreamRegistry } from './key-streams/stream-registry.ts';
+import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
+
+export interface AgreementServiceOptions {
+  nodeUuid: string;
+  registry: StreamRegistry;
+  rendezvous: Rendezvous;
+  assertUsable(terms: StreamTerms): Promise<void>;
+}
+
+/**
+ * The gateway's side of KeyAgreement: what the other node's gateway asks of
+ * this one. The own peer-broker, the only caller, has tied the peer's
+ * certificate to the node UUID that comes as metadata.
+ */
+export function createAgreementService(options: AgreementServiceOptions): KeyAgreementServiceImplementation {
+  const { registry, rendezvous } = options;
+
+  /** The stream, provided that it is this peer's; to anybody else it does not exist. */
+  function streamOf(keyStreamId: Buffer, context: CallContext): KeyStream {
+    const stream = registry.get(ksidText(keyStreamId));
+    if (!stream || stream.peerNode !== peerOf(context)) {
+      throw new KeyweaveError('UNKNOWN_STREAM', 'this node knows no such stream');
+    }
+    return stream;
+  }
+
+  function exchangeOf(keyStreamId: Buffer, context: CallContext) {
+    const exchange = registry.exchangeOf(streamOf(keyStreamId, context));
+    if (!exchange) throw new KeyweaveError('BAD_REQUEST', 'this node is the initiator of the stream');
+    return exchange;
+  }
+
+  return {
+    open: async (request, context) => {
+      const peer = peerOf(context);
+      const terms = agreedTerms(request, peer, options.nodeUuid);
+      await options.assertUsable(terms);
+      return rendezvous.offered(request, terms, peer);
+    },
+    join: async (request, context) => {
+      const stream = streamOf(request.keyStreamId, context);
+      return { accepted: rendezvous.joinedByPeer(stream) };
+    },
+    produce: async (request, context) => exchangeOf(request.keyStreamId, context).produce(request),
+    confirm: async (request, context) => exchangeOf(request.keyStreamId, context).confirm(request),
+    demand: async (request, context) => {
+      const stream = streamOf(request.keyStreamId, context);
+      if (!(stream.supply instanceof InitiatorProducer)) {
+        throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
+      }
+      const room = stream.maxBufferedChunks - stream.buffer.size;
+      if (room < 1) {
+        throw new KeyweaveError(
+          'INSUFFICIENT_KEY',
+          `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
+        );
+      }
+      await stream.supply.demand(Math.min(Math.max(1, request.count), room));
+      return { buffered: stream.buffer.size };
+    },
+    close: async (request, context) => {
+      const stream = registry.get(ksidText(request.keyStreamId));
+      if (!stream || stream.peerNode !== peerOf(context)) return {};
+      rendezvous.forget(stream);
+      stream.peerClosed('the other end has closed this stream');
+      if (stream.local !== 'joined') {
+        registry.remove(stream);
+        stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+      }
+      return {};
+    },
+  };
+}
+
+function peerOf(context: CallContext): string {
+  const peer = context.metadata.get(PEER_METADATA);
+  if (peer === undefined) throw new KeyweaveError('NOT_ALLOWED', 'the call names no peer node');
+  return peer;
+}
+
+/** Reads an offer and checks that both nodes mean the same by it. */
+function agreedTerms(request: OpenRequest, peer: string, nodeUuid: string): StreamTerms {
+  if (request.protocolVersion !== PROTOCOL_VERSION) {
+    throw new KeyweaveError(
+      'REVISION_MISMATCH',
+      `node ${nodeUuid} speaks version ${PROTOCOL_VERSION} of the agreement, the other node ${request.protocolVersion}`,
+    );
+  }
+  const slotNames = request.slots.map((slot) => slot.algorithm);
+  const terms = parseStreamTerms(withoutQuery(request.source), withoutQuery(request.destination), {
+    method: request.method,
+    keySources: slotNames,
+  });
+  if (terms.sourceNode !== peer || terms.destinationNode !== nodeUuid) {
+    throw new KeyweaveError('NO_ROUTE', 'the offer is not from its source node to its destination node');
+  }
+  for (const offered of request.slots) {
+    const own = slotOf(offered.algorithm);
+    if (
+      own.revision !== offered.revision ||
+      own.publicKeyBytes !== offered.publicKeyBytes ||
+      own.ciphertextBytes !== offered.ciphertextBytes ||
+      own.sharedSecretBytes !== offered.sharedSecretBytes
+    ) {
+      throw new KeyweaveError(
+        'REVISION_MISMATCH',
+        `${own.algorithm} is revision '${own.revision}' at node ${nodeUuid} and '${offered.revision}' at the other`,
+      );
+    }
+  }
+  return { ...terms, source: request.source, destination: request.destination };
+}
+
+/** The offer's own method and slots count, not what the URI would mean at this node's defaults. */
+function withoutQuery(uri: string): string {
+  const at = uri.indexOf('?');
+  return at < 0 ? uri : uri.slice(0, at);
+}

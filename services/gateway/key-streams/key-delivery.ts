@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import type { NodeConfig } from '#common/config/node-config.ts';
+import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { NodeServices } from '../sources/node-services.ts';
+import { STEP_TIMEOUT_MS } from '../sources/node-services.ts';
+import type { Chunk } from './chunk-buffer.ts';
+import type { KeyStream } from './key-stream.ts';
+import { parseKsid } from './ksid.ts';
+import { meetQos, unmetQos } from './qos.ts';
+import type { Rendezvous } from './rendezvous.ts';
+import type { StreamRegistry } from './stream-registry.ts';
+import { parseStreamTerms, type StreamTerms } from './stream-terms.ts';
+
+/** An application's OPEN_CONNECT, whatever protocol it came by. */
+export interface OpenConnect {
+  readonly source: string;
+  readonly destination: string;
+  readonly qos: Qos;
+  /** Absent or nil: this node makes one, or joins the peer's. */
+  readonly keyStreamId?: string | undefined;
+  /** app: wait for the peer's application; node: the peer's node is enough. */
+  readonly presence: 'app' | 'node';
+  /** Fires when the application has gone away. */
+  readonly signal: AbortSignal;
+}
+
+export interface Opened {
+  readonly keyStreamId: string;
+  readonly qos: Qos;
+  /** What of the asked QoS was adjusted, in words; the stream is open all the same (status 7). */
+  readonly adjusted: string | undefined;
+}
+
+export interface KeyDeliveryOptions {
+  config: NodeConfig;
+  peers: TrustedPeers;
+  services: NodeServices;
+  registry: StreamRegistry;
+  rendezvous: Rendezvous;
+  /** Refuses, in words, slots that no engine of this node can do. */
+  assertUsable(terms: StreamTerms): Promise<void>;
+}
+
+/**
+ * The three calls of ETSI GS QKD 004 V2.1.1 clause 6.1, free of any protocol:
+ * listeners decode, call this, encode.
+ */
+export class KeyDelivery {
+  readonly #o: KeyDeliveryOptions;
+
+  constructor(options: KeyDeliveryOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * OPEN_CONNECT. Resolves when both ends are there (or the peer's node, where
+   * the listener says so).
+   *
+   * @throws KeyweaveError NO_ROUTE, UNSUPPORTED, KSID_IN_USE, TIMEOUT,
+   *   PEER_UNREACHABLE, REVISION_MISMATCH, LIMIT_EXCEEDED.
+   */
+  async open(request: OpenConnect): Promise<Opened> {
+    const { config, rendezvous } = this.#o;
+    const json = config.listeners.json;
+    const terms = parseStreamTerms(request.source, request.destination, {
+      method: json.default_method,
+      keySources: json.default_key_sources,
+    });
+    const role = this.#roleOf(terms);
+    const ksid = request.keyStreamId === undefined ? undefined : parseKsid(request.keyStreamId);
+    await this.#o.assertUsable(terms);
+    const qos = meetQos(request.qos, terms, config.limits);
+    const wish = {
+      terms,
+      qos,
+      ksid,
+      presence: request.presence,
+      timeoutMs: qos.timeoutMs,
+      signal: request.signal,
+    };
+    const stream =
+      role === 'initiator'
+        ? await rendezvous.openAsInitiator({
+            ...wish,
+            ksid: ksid ?? randomUUID(),
+            predefined: ksid !== undefined,
+          })
+        : await rendezvous.openAsResponder(wish);
+    stream.refill();
+    return {
+      keyStreamId: stream.id,
+      qos: stream.qos,
+      adjusted: unmetQos(request.qos, stream.qos),
+    };
+  }
+
+  /**
+   * GET_KEY. The caller owns the chunk and wipes its key.
+   *
+   * @param index undefined for the next unread chunk.
+   * @param fits see KeyStream.take.
+   */
+  async getKey(
+    ksid: string,
+    index: number | undefined,
+    fits: (chunk: Chunk, stream: KeyStream) => void,
+  ): Promise<Chunk> {
+    const stream = this.#local(ksid);
+    return stream.take(index, stream.qos.timeoutMs, (chunk) => fits(chunk, stream));
+  }
+
+  /** CLOSE. Wipes this end at once; the peer is told, and keeps what it holds until it closes too. */
+  close(ksid: string): void {
+    this.closeStream(this.#local(ksid), 'the application has closed it');
+  }
+
+  /** Ends a stream at this end and tells the peer. */
+  closeStream(stream: KeyStream, reason: string): void {
+    const { registry, services } = this.#o;
+    registry.remove(stream);
+    stream.end(new KeyweaveError('UNKNOWN_STREAM', `this stream has ended: ${reason}`));
+    if (stream.peer === 'closed') return;
+    services
+      .peer(stream.peerNode)
+      .close({ keyStreamId: stream.idBytes, reason }, STEP_TIMEOUT_MS.close)
+      .catch((cause: unknown) => {
+        services.log.warning('the peer could not be told of a CLOSE', { ksid: stream.id }, cause);
+      });
+  }
+
+  #local(text: string): KeyStream {
+    const ksid = parseKsid(text);
+    const stream = ksid === undefined ? undefined : this.#o.registry.get(ksid);
+    if (!stream || stream.local !== 'joined') {
+      throw new KeyweaveError('UNKNOWN_STREAM', 'No interface selected. OPEN_CONNECT must be called first.');
+    }
+    return stream;
+  }
+
+  #roleOf(terms: StreamTerms): 'initiator' | 'responder' {
+    const { config, peers } = this.#o;
+    const isSource = terms.sourceNode === config.uuid;
+    if (!isSource && terms.destinationNode !== config.uuid) {
+      throw new KeyweaveError(
+        'NO_ROUTE',
+        `neither source nor destination names this node, which is ${config.uuid}`,
+      );
+    }
+    const peer = isSource ? terms.destinationNode : terms.sourceNode;
+    if (peers[peer] === undefined) {
+      throw new KeyweaveError('NO_ROUTE', `node ${peer} is not among this node's trusted peers`);
+    }
+    return isSource ? 'initiator' : 'responder';
+  }
+}

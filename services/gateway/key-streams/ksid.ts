@@ -1,0 +1,18 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const NIL = '00000000-0000-0000-0000-000000000000';
+
+/** A Key_stream_ID in canonical text form; undefined for the nil UUID, which stands for NULL (ETSI GS QKD 004 clause 6.2). */
+export function parseKsid(text: string): string | undefined {
+  const ksid = text.toLowerCase();
+  if (!UUID.test(ksid)) throw new KeyweaveError('BAD_REQUEST', 'key_stream_id is not a UUID');
+  return ksid === NIL ? undefined : ksid;
+}
+
+/** The text form of a KSID's 16 bytes in network order. */
+export function ksidText(bytes: Uint8Array): string {
+  if (bytes.length !== 16) throw new KeyweaveError('BAD_REQUEST', 'key_stream_id must be 16 bytes long');
+  const hex = Buffer.from(bytes).toString('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}

@@ -1,0 +1,74 @@
+import { ownCallers } from '#common/grpc/callers.ts';
+import { connectOwn } from '#common/grpc/client.ts';
+import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
+import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
+import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
+import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
+import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
+import { createPeerAgreement } from './agreement-client.ts';
+import { createAgreementService } from './agreement-service.ts';
+import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
+import { KeyDelivery } from './key-streams/key-delivery.ts';
+import { Rendezvous } from './key-streams/rendezvous.ts';
+import { StreamRegistry } from './key-streams/stream-registry.ts';
+import { KeyPairSession } from './sources/key-pair-session.ts';
+import type { NodeServices } from './sources/node-services.ts';
+import { usableAlgorithms } from './usable-algorithms.ts';
+
+/** Starts the gateway: the node's ETSI front end, and the owner of its key streams. */
+export async function startGateway(context: ServiceContext): Promise<RunningService> {
+  const { config, peers, log } = context;
+  const pqcSource = connectOwn(context, 'pqc-source');
+  const qkdSource = connectOwn(context, 'qkd-source');
+  const hybridizer = connectOwn(context, 'hybridizer');
+  const broker = connectOwn(context, 'peer-broker');
+
+  const pqcClient = pqcSource.client(PqcSourceDefinition);
+  const agreementClient = broker.client(KeyAgreementDefinition);
+  const keyPairs = new KeyPairSession(pqcClient);
+  const services: NodeServices = {
+    nodeUuid: config.uuid,
+    keyPairs,
+    pqcSource: pqcClient,
+    qkdSource: qkdSource.client(QkdSourceDefinition),
+    hybridizer: hybridizer.client(HybridizerDefinition),
+    limits: config.limits,
+    qkd: config.qkd,
+    log,
+    now: Date.now,
+    sharedSeed: (peerNode) => peers[peerNode]?.shared_seed,
+    peer: (nodeUuid) => createPeerAgreement(agreementClient, nodeUuid),
+  };
+
+  const registry = new StreamRegistry({
+    maxStreams: config.limits.max_streams,
+    onExpiry: (stream) => delivery.closeStream(stream, 'its TTL has run out'),
+  });
+  const assertUsable = usableAlgorithms(pqcClient, Date.now);
+  const rendezvous = new Rendezvous({ config, services, registry });
+  const delivery = new KeyDelivery({ config, peers, services, registry, rendezvous, assertUsable });
+
+  const grpc = await startGrpcServer(context, {
+    address: listenAddress(context),
+    services: [
+      {
+        definition: KeyAgreementDefinition,
+        implementation: createAgreementService({ nodeUuid: config.uuid, registry, rendezvous, assertUsable }),
+        callers: ownCallers(config, 'gateway'),
+      },
+    ],
+  });
+  const json = await startEtsi004JsonTcp({ context, delivery, address: config.hybridization_server_address });
+
+  return {
+    listening: { grpc: grpc.address, json: json.address },
+    stop: async () => {
+      await json.stop();
+      for (const stream of [...registry.all()]) delivery.closeStream(stream, 'the gateway is stopping');
+      await grpc.stop();
+      keyPairs.close();
+      for (const connection of [pqcSource, qkdSource, hybridizer, broker]) connection.close();
+    },
+  };
+}
