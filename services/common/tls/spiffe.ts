@@ -1,0 +1,35 @@
+import type { X509Certificate } from 'node:crypto';
+
+const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
+const SPIFFE = new RegExp(`^spiffe://([a-z0-9._-]+)/node/(${UUID})/([a-z0-9-]+)$`);
+
+export interface SpiffeIdentity {
+  readonly network: string;
+  readonly nodeUuid: string;
+  readonly service: string;
+}
+
+/** `spiffe://<network>/node/<uuid>/<service>`: how certificates name their owner. */
+export function spiffeId(network: string, nodeUuid: string, service: string): string {
+  return `spiffe://${network}/node/${nodeUuid}/${service}`;
+}
+
+/** The parts of one of our SPIFFE ids; undefined for anything else. */
+export function parseSpiffeId(text: string): SpiffeIdentity | undefined {
+  const match = SPIFFE.exec(text);
+  if (!match) return undefined;
+  const [, network = '', nodeUuid = '', service = ''] = match;
+  return { network, nodeUuid, service };
+}
+
+/**
+ * The SPIFFE id of a certificate: its one URI name. None, several, or one that
+ * is not of our form give undefined. Node quotes names with odd characters, so
+ * a quoted entry can never match.
+ */
+export function spiffeIdOfCertificate(certificate: X509Certificate): string | undefined {
+  const names = certificate.subjectAltName?.split(', ') ?? [];
+  const uris = names.filter((name) => name.startsWith('URI:'));
+  const only = uris.length === 1 ? uris[0]?.slice('URI:'.length) : undefined;
+  return only !== undefined && parseSpiffeId(only) ? only : undefined;
+}

@@ -1,0 +1,31 @@
+import { hash } from 'node:crypto';
+import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
+import { lengthPrefixed } from './methods/hkdf.ts';
+
+/** Bytes of a confirmation tag (HMAC-SHA-256). */
+export const TAG_BYTES = 32;
+
+const SALT = Buffer.from('keyweave v1 confirmation');
+const KEY_LABEL = Buffer.from('keyweave v1 confirmation key');
+const INITIATOR = Buffer.from('initiator');
+const RESPONDER = Buffer.from('responder');
+
+/**
+ * The tags by which each end proves that it holds the same secrets in the
+ * same context: HMAC-SHA-256 over role and context hash, under a confirmation
+ * key that is separate from the output key and never leaves this function.
+ */
+export function confirmationTags(
+  secrets: readonly Buffer[],
+  context: Buffer,
+  into: { initiatorTag: Buffer; responderTag: Buffer },
+): void {
+  const transcript = hash('sha256', context, 'buffer');
+  const prk = hkdfExtract('sha256', SALT, ...lengthPrefixed(secrets));
+  const key = Buffer.alloc(32);
+  hkdfExpand('sha256', prk, [KEY_LABEL, transcript], key);
+  prk.fill(0);
+  hmac('sha256', key, INITIATOR, transcript).copy(into.initiatorTag);
+  hmac('sha256', key, RESPONDER, transcript).copy(into.responderTag);
+  key.fill(0);
+}

@@ -1,0 +1,93 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { packedItem, wipe } from '#common/crypto/bytes.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
+import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
+import { confirmationTags, TAG_BYTES } from './confirmation.ts';
+import { ChunkContext } from './context.ts';
+import type { HybridizationMethod } from './methods/method.ts';
+
+const MAX_COUNT = 1024;
+const MAX_SLOTS = 16;
+const MAX_SECRET_BYTES = 1024;
+const DIGEST_BYTES = 32;
+
+/** Work between two turns of the event loop, chunks: well below 5 ms. */
+const CHUNKS_PER_TURN = 64;
+
+/**
+ * Derives a batch. Wipes the request's secrets whatever happens; the caller
+ * owns the keys of the answer.
+ *
+ * @throws KeyweaveError BAD_REQUEST, UNSUPPORTED, or QOS_NOT_MET naming the
+ *   largest chunk size that the method can fill from these secrets.
+ */
+export async function deriveBatch(
+  methods: ReadonlyMap<string, HybridizationMethod>,
+  request: DeriveRequest,
+): Promise<DeriveResponse> {
+  try {
+    const method = methodOf(methods, request);
+    if (!request.context) throw new KeyweaveError('BAD_REQUEST', 'the batch has no context');
+    const { count, chunkBytes, slots } = request;
+    const context = new ChunkContext(request, request.context);
+    const keys = Buffer.allocUnsafeSlow(count * chunkBytes);
+    const initiatorTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
+    const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
+    for (let i = 0; i < count; i++) {
+      if (i > 0 && i % CHUNKS_PER_TURN === 0) await nextTurn();
+      const secrets = slots.map((slot) => packedItem(slot.secrets, i, slot.secretBytes));
+      const chunkContext = context.of(i);
+      method.derive(secrets, chunkContext, packedItem(keys, i, chunkBytes));
+      confirmationTags(secrets, chunkContext, {
+        initiatorTag: packedItem(initiatorTags, i, TAG_BYTES),
+        responderTag: packedItem(responderTags, i, TAG_BYTES),
+      });
+    }
+    return { keys, initiatorTags, responderTags };
+  } finally {
+    wipe(...request.slots.map((slot) => slot.secrets));
+  }
+}
+
+function methodOf(methods: ReadonlyMap<string, HybridizationMethod>, request: DeriveRequest): HybridizationMethod {
+  const row = findMethod(request.method);
+  const method = row && methods.get(row.name);
+  if (!row || !method) {
+    throw new KeyweaveError('UNSUPPORTED', `unknown hybridization method ${JSON.stringify(request.method)}`);
+  }
+  checkShape(request);
+  checkChunkSize(row, request);
+  return method;
+}
+
+function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveRequest): void {
+  if (count < 1 || count > MAX_COUNT) bad(`count must be 1 to ${MAX_COUNT}, not ${count}`);
+  if (firstIndex + count > 0xffffffff) bad('the index runs past its range');
+  if (slots.length < 1 || slots.length > MAX_SLOTS) bad(`slots must be 1 to ${MAX_SLOTS}, not ${slots.length}`);
+  if (chunkBytes < 1) bad('chunk_bytes must be at least 1');
+  slots.forEach(({ slot, secrets, secretBytes, publicKeyDigests, ciphertextDigests }, i) => {
+    if (!slot) bad(`slot ${i} has no description`);
+    if (secretBytes < 1 || secretBytes > MAX_SECRET_BYTES) {
+      bad(`slot ${i}: secret_bytes must be 1 to ${MAX_SECRET_BYTES}`);
+    }
+    if (secrets.length !== count * secretBytes) bad(`slot ${i}: secrets are not ${count} of ${secretBytes} bytes`);
+    for (const digests of [publicKeyDigests, ciphertextDigests]) {
+      if (digests.length !== 0 && digests.length !== count * DIGEST_BYTES) bad(`slot ${i}: wrong number of digests`);
+    }
+  });
+}
+
+function checkChunkSize(row: HybridizationMethodRow, { slots, chunkBytes }: DeriveRequest): void {
+  const largest = row.maxChunkBytes(slots.map((slot) => slot.secretBytes));
+  if (chunkBytes > largest) {
+    throw new KeyweaveError(
+      'QOS_NOT_MET',
+      `${row.name} cannot fill ${chunkBytes} bytes from these sources; the largest possible size is ${largest}`,
+    );
+  }
+}
+
+function bad(detail: string): never {
+  throw new KeyweaveError('BAD_REQUEST', detail);
+}

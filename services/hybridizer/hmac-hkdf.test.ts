@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
+
+const hex = (text: string) => Buffer.from(text, 'hex');
+
+describe('HMAC and HKDF', () => {
+  it('HMAC-SHA-256 gives RFC 4231 case 2', () => {
+    const mac = hmac('sha256', Buffer.from('Jefe'), Buffer.from('what do ya want '), Buffer.from('for nothing?'));
+    assert.equal(mac.toString('hex'), '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843');
+  });
+
+  it('HKDF-SHA-256 gives RFC 5869 A.1', () => {
+    const prk = hkdfExtract('sha256', hex('000102030405060708090a0b0c'), Buffer.alloc(22, 0x0b));
+    const out = Buffer.alloc(42);
+    hkdfExpand('sha256', prk, [hex('f0f1f2f3f4'), hex('f5f6f7f8f9')], out);
+    assert.equal(
+      out.toString('hex'),
+      '3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865',
+    );
+  });
+
+  it('HKDF-SHA-256 gives RFC 5869 A.3, without salt and info', () => {
+    const prk = hkdfExtract('sha256', Buffer.alloc(32), Buffer.alloc(22, 0x0b));
+    const out = Buffer.alloc(42);
+    hkdfExpand('sha256', prk, [], out);
+    assert.equal(
+      out.toString('hex'),
+      '8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8',
+    );
+  });
+
+  it('refuses more than 255 blocks', () => {
+    assert.throws(() => hkdfExpand('sha256', Buffer.alloc(32), [], Buffer.alloc(255 * 32 + 1)), RangeError);
+  });
+});

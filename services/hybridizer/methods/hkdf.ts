@@ -1,0 +1,29 @@
+import { type HashName, hkdfExpand, hkdfExtract } from '../hmac-hkdf.ts';
+import type { HybridizationMethod } from './method.ts';
+
+const SALT = Buffer.from('keyweave v1 hybridization');
+const OUTPUT_LABEL = Buffer.from('keyweave v1 output key');
+
+/**
+ * HKDF (RFC 5869) over all secrets in the agreed order, each with its length
+ * in front, bound to the chunk's context.
+ */
+export function createHkdfMethod(name: string, hash: HashName): HybridizationMethod {
+  return {
+    name,
+    derive(secrets, context, out) {
+      const prk = hkdfExtract(hash, SALT, ...lengthPrefixed(secrets));
+      hkdfExpand(hash, prk, [OUTPUT_LABEL, context], out);
+      prk.fill(0);
+    },
+  };
+}
+
+/** Each secret behind its length as u32, big-endian, without copying the secret. */
+export function lengthPrefixed(secrets: readonly Buffer[]): Buffer[] {
+  return secrets.flatMap((secret) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(secret.length);
+    return [length, secret];
+  });
+}

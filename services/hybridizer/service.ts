@@ -1,0 +1,16 @@
+import { findMethod } from '#common/hybridization/method-table.ts';
+import type { HybridizerServiceImplementation } from '#gen/keyweave/v1/hybridizer.ts';
+import { deriveBatch } from './derive-batch.ts';
+import type { HybridizationMethod } from './methods/method.ts';
+
+/** The gRPC face of the hybridizer. */
+export function createHybridizerService(
+  methods: ReadonlyMap<string, HybridizationMethod>,
+): HybridizerServiceImplementation {
+  return {
+    listMethods: async () => ({
+      methods: [...methods.keys()].flatMap((name) => findMethod(name) ?? []),
+    }),
+    derive: (request) => deriveBatch(methods, request),
+  };
+}
