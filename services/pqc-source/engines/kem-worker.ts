@@ -1,0 +1,78 @@
+import * as liboqs from '@oqs/liboqs-js/kem';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';
+
+interface WasmKem {
+  generateKeyPair(): { publicKey: Uint8Array; secretKey: Uint8Array };
+  encapsulate(publicKey: Uint8Array): { ciphertext: Uint8Array; sharedSecret: Uint8Array };
+  decapsulate(ciphertext: Uint8Array, secretKey: Uint8Array): Uint8Array;
+}
+
+type Factory = () => Promise<WasmKem>;
+
+/** Instances by factory name; they live as long as the worker, which an idle pool ends. */
+const instances = new Map<string, Promise<WasmKem>>();
+
+function instanceOf(factory: string): Promise<WasmKem> {
+  let instance = instances.get(factory);
+  if (!instance) {
+    instance = (liboqs as unknown as Record<string, Factory>)[factory]?.() ?? Promise.reject(new Error('no such KEM'));
+    instances.set(factory, instance);
+  }
+  return instance;
+}
+
+/** Runs one batch. The answer's memory moves to the caller, so that no copy of a secret stays here. */
+export default async function run(task: WorkerTask): Promise<unknown> {
+  const kem = await instanceOf(task.factory);
+  const answer: WorkerAnswer = { first: new Uint8Array(0), second: new Uint8Array(0) };
+  switch (task.operation) {
+    case 'generate': {
+      answer.first = new Uint8Array(task.count * task.publicKeyBytes);
+      answer.second = new Uint8Array(task.count * task.privateKeyBytes);
+      for (let i = 0; i < task.count; i++) {
+        const { publicKey, secretKey } = kem.generateKeyPair();
+        answer.first.set(publicKey, i * task.publicKeyBytes);
+        answer.second.set(secretKey, i * task.privateKeyBytes);
+        secretKey.fill(0);
+      }
+      break;
+    }
+    case 'encapsulate': {
+      answer.first = new Uint8Array(task.count * task.ciphertextBytes);
+      answer.second = new Uint8Array(task.count * task.sharedSecretBytes);
+      for (let i = 0; i < task.count; i++) {
+        const { ciphertext, sharedSecret } = kem.encapsulate(item(task.first, i, task.publicKeyBytes));
+        answer.first.set(ciphertext, i * task.ciphertextBytes);
+        answer.second.set(sharedSecret, i * task.sharedSecretBytes);
+        sharedSecret.fill(0);
+      }
+      break;
+    }
+    case 'decapsulate': {
+      answer.second = new Uint8Array(task.count * task.sharedSecretBytes);
+      for (let i = 0; i < task.count; i++) {
+        const privateKey = item(task.second, i, task.privateKeyBytes);
+        const secret = kem.decapsulate(item(task.first, i, task.ciphertextBytes), privateKey);
+        answer.second.set(secret, i * task.sharedSecretBytes);
+        privateKey.fill(0);
+        secret.fill(0);
+      }
+      task.second.fill(0);
+      break;
+    }
+  }
+  return move({
+    get [transferableSymbol]() {
+      return [answer.first.buffer, answer.second.buffer];
+    },
+    get [valueSymbol]() {
+      return answer;
+    },
+  } as never);
+}
+
+/** A copy of its own: the WASM wrapper refuses views of other types, and wiping it must not touch the task. */
+function item(packed: Uint8Array, i: number, bytes: number): Uint8Array {
+  return new Uint8Array(packed.subarray(i * bytes, (i + 1) * bytes));
+}

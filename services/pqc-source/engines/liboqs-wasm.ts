@@ -1,0 +1,152 @@
+import { availableParallelism } from 'node:os';
+import type { Piscina } from 'piscina';
+import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';
+import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';
+import { roundTrip } from './openssl.ts';
+
+/** Factories of @oqs/liboqs-js by the reference's names. Its FrodoKEM is the salted one: the reference's is eFrodoKEM there. */
+const FACTORIES: Readonly<Record<string, string>> = Object.freeze({
+  ...Object.fromEntries(
+    ['348864', '460896', '6688128', '6960119', '8192128'].flatMap((set) =>
+      ['', 'f'].map((variant) => [
+        `Classic-McEliece-${set}${variant}`,
+        `createClassicMcEliece${set}${variant}`,
+      ]),
+    ),
+  ),
+  'HQC-128': 'createHQC128',
+  'HQC-192': 'createHQC192',
+  'HQC-256': 'createHQC256',
+  Kyber512: 'createKyber512',
+  Kyber768: 'createKyber768',
+  Kyber1024: 'createKyber1024',
+  'ML-KEM-512': 'createMLKEM512',
+  'ML-KEM-768': 'createMLKEM768',
+  'ML-KEM-1024': 'createMLKEM1024',
+  sntrup761: 'createSntrup761',
+  'FrodoKEM-640-AES': 'createEFrodoKEM640AES',
+  'FrodoKEM-976-AES': 'createEFrodoKEM976AES',
+  'FrodoKEM-1344-AES': 'createEFrodoKEM1344AES',
+  'FrodoKEM-640-SHAKE': 'createEFrodoKEM640SHAKE',
+  'FrodoKEM-976-SHAKE': 'createEFrodoKEM976SHAKE',
+  'FrodoKEM-1344-SHAKE': 'createEFrodoKEM1344SHAKE',
+});
+
+/** Batches that may wait for a worker. */
+const MAX_QUEUE = 256;
+
+/** An idle worker gives its memory back after this. */
+const IDLE_MS = 30_000;
+
+class WasmPrivateKeys implements PrivateKeyBatch {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+
+  constructor(bytes: Uint8Array, count: number) {
+    this.bytes = bytes;
+    this.count = count;
+  }
+
+  wipe(): void {
+    this.bytes.fill(0);
+  }
+}
+
+/**
+ * liboqs as WebAssembly, in worker threads. Heavy algorithms have a pool of
+ * their own, so that seconds of key generation hold up nobody else.
+ */
+export function createLiboqsWasmEngine(): KemEngine {
+  const pools = new Map<'medium' | 'heavy', Promise<Piscina>>();
+
+  function poolOf(cost: KemCost): Promise<Piscina> {
+    const kind = cost === 'heavy' ? 'heavy' : 'medium';
+    let pool = pools.get(kind);
+    if (!pool) {
+      pool = startPool();
+      pools.set(kind, pool);
+    }
+    return pool;
+  }
+
+  async function run(
+    algorithm: KemAlgorithm,
+    operation: WorkerTask['operation'],
+    count: number,
+    first: Uint8Array,
+    second: Uint8Array,
+  ): Promise<WorkerAnswer> {
+    const factory = FACTORIES[algorithm.name];
+    if (factory === undefined) throw new KeyweaveError('UNSUPPORTED', `the WASM engine does not have ${algorithm.name}`);
+    const pool = await poolOf(algorithm.cost);
+    if (pool.queueSize >= MAX_QUEUE) throw new KeyweaveError('LIMIT_EXCEEDED', 'too many KEM batches are waiting');
+    const { publicKeyBytes, privateKeyBytes, ciphertextBytes, sharedSecretBytes } = algorithm;
+    const task: WorkerTask = {
+      operation,
+      factory,
+      count,
+      publicKeyBytes,
+      privateKeyBytes,
+      ciphertextBytes,
+      sharedSecretBytes,
+      first,
+      second,
+    };
+    try {
+      return (await pool.run(task)) as WorkerAnswer;
+    } catch (cause) {
+      throw new KeyweaveError('AGREEMENT_FAILED', 'key encapsulation failed', { cause });
+    }
+  }
+
+  const none = new Uint8Array(0);
+  const engine: KemEngine = {
+    name: 'liboqs-wasm',
+    supports: (algorithm) => FACTORIES[algorithm.name] !== undefined,
+
+    async generateKeyPairs(algorithm, count) {
+      const made = await run(algorithm, 'generate', count, none, none);
+      return { publicKeys: asBuffer(made.first), privateKeys: new WasmPrivateKeys(made.second, count) };
+    },
+
+    async encapsulate(algorithm, publicKeys) {
+      const count = publicKeys.length / algorithm.publicKeyBytes;
+      const made = await run(algorithm, 'encapsulate', count, publicKeys, none);
+      return { ciphertexts: asBuffer(made.first), sharedSecrets: asBuffer(made.second) };
+    },
+
+    async decapsulate(algorithm, privateKeys, ciphertexts) {
+      const count = ciphertexts.length / algorithm.ciphertextBytes;
+      if (!(privateKeys instanceof WasmPrivateKeys) || count > privateKeys.count) {
+        throw new KeyweaveError('AGREEMENT_FAILED', 'key encapsulation failed');
+      }
+      const made = await run(algorithm, 'decapsulate', count, ciphertexts, privateKeys.bytes);
+      return asBuffer(made.second);
+    },
+
+    selfTest: () => roundTrip(engine, findKemAlgorithm('Kyber512') as KemAlgorithm),
+
+    async close() {
+      for (const pool of pools.values()) await (await pool).destroy();
+      pools.clear();
+    },
+  };
+  return engine;
+}
+
+/** Loaded on first use: a node that speaks ML-KEM only never pays for it. */
+async function startPool(): Promise<Piscina> {
+  const { Piscina } = await import('piscina');
+  return new Piscina({
+    filename: new URL('./kem-worker.ts', import.meta.url).href,
+    minThreads: 0,
+    maxThreads: Math.max(1, availableParallelism()),
+    idleTimeout: IDLE_MS,
+  });
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

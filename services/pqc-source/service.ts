@@ -1,0 +1,33 @@
+import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
+import { countPacked } from '#common/crypto/bytes.ts';
+import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
+import type { EngineSet } from './engine-set.ts';
+import { assertCount, serveKeyPairs } from './key-pair-stream.ts';
+
+/** The gRPC face of pqc-source. */
+export function createPqcSourceService(engines: EngineSet): PqcSourceServiceImplementation {
+  return {
+    listAlgorithms: async () => ({
+      algorithms: KEM_ALGORITHMS.map((row) => ({
+        slot: {
+          algorithm: row.name,
+          revision: row.revision,
+          publicKeyBytes: row.publicKeyBytes,
+          ciphertextBytes: row.ciphertextBytes,
+          sharedSecretBytes: row.sharedSecretBytes,
+        },
+        nistLevel: row.nistLevel,
+        engine: engines.engineOf(row)?.name ?? '',
+        unavailable: engines.unavailable(row),
+        aliases: [...row.aliases],
+        family: row.family,
+      })),
+    }),
+    keyPairs: (requests, context) => serveKeyPairs(engines, requests, context.signal),
+    encapsulate: async ({ algorithm: name, publicKeys }) => {
+      const { algorithm, engine } = engines.find(name);
+      assertCount(algorithm, countPacked('public_keys', publicKeys, algorithm.publicKeyBytes));
+      return engine.encapsulate(algorithm, publicKeys);
+    },
+  };
+}
