@@ -1,11 +1,11 @@
 import type { CallContext } from 'nice-grpc';
+import { uuidText } from '#common/crypto/uuid.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
 import type { KeyAgreementServiceImplementation, OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import { InitiatorProducer } from './key-streams/initiator-producer.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
-import { ksidText } from './key-streams/ksid.ts';
 import type { Rendezvous } from './key-streams/rendezvous.ts';
 import type { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
@@ -27,7 +27,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
 
   /** The stream, provided that it is this peer's; to anybody else it does not exist. */
   function streamOf(keyStreamId: Buffer, context: CallContext): KeyStream {
-    const stream = registry.get(ksidText(keyStreamId));
+    const stream = registry.get(uuidText('key_stream_id', keyStreamId));
     if (!stream || stream.peerNode !== peerOf(context)) {
       throw new KeyweaveError('UNKNOWN_STREAM', 'this node knows no such stream');
     }
@@ -69,7 +69,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       return { buffered: stream.buffer.size };
     },
     close: async (request, context) => {
-      const stream = registry.get(ksidText(request.keyStreamId));
+      const stream = registry.get(uuidText('key_stream_id', request.keyStreamId));
       if (!stream || stream.peerNode !== peerOf(context)) return {};
       rendezvous.forget(stream);
       stream.peerClosed('the other end has closed this stream');

@@ -9,10 +9,3 @@ export function parseKsid(text: string): string | undefined {
   if (!UUID.test(ksid)) throw new KeyweaveError('BAD_REQUEST', 'key_stream_id is not a UUID');
   return ksid === NIL ? undefined : ksid;
 }
-
-/** The text form of a KSID's 16 bytes in network order. */
-export function ksidText(bytes: Uint8Array): string {
-  if (bytes.length !== 16) throw new KeyweaveError('BAD_REQUEST', 'key_stream_id must be 16 bytes long');
-  const hex = Buffer.from(bytes).toString('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
-}

@@ -1,11 +1,11 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
+import { uuidText } from '#common/crypto/uuid.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
 import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { InitiatorProducer } from './initiator-producer.ts';
 import { KeyStream } from './key-stream.ts';
-import { ksidText } from './ksid.ts';
 import { meetQos } from './qos.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
@@ -99,7 +99,7 @@ export class Rendezvous {
 
   /** KeyAgreement.Open at the responder. */
   offered(request: OpenRequest, terms: StreamTerms, peerNode: string): OpenResponse {
-    const ksid = ksidText(request.keyStreamId);
+    const ksid = uuidText('key_stream_id', request.keyStreamId);
     let stream = this.#registry.get(ksid);
     if (stream) this.#assertSameOffer(stream, request, peerNode);
     else stream = this.#acceptOffer(ksid, request, terms, peerNode);

@@ -1,0 +1,32 @@
+/** Which QKD stream: the Keyweave stream, its epoch, and the two nodes. */
+export interface QkdStreamName {
+  /** Key_stream_ID of the Keyweave stream, UUID text. */
+  readonly keyStreamId: string;
+  readonly epoch: number;
+  readonly sourceNode: string;
+  readonly destinationNode: string;
+}
+
+/**
+ * Speaks one key manager protocol.
+ *
+ * Contract: both ends of a stream read the same keys in the same order. `open`
+ * gives the key manager's own handle of the stream. `fetch` reads the next
+ * keys in strict sequence and gives fewer than asked only when the key manager
+ * ran dry after them. Every wait is bounded by the signal and the configured
+ * timeout. Keys are owned by the caller, who wipes them; keys that are not
+ * handed over are wiped here.
+ *
+ * Errors: QKD_UNAVAILABLE when surely no key was consumed, QKD_OUT_OF_STEP
+ * when one may have been.
+ */
+export interface QkdDriver {
+  /** @param join the handle that the other end was given, where it should be joined by it. */
+  open(stream: QkdStreamName, keyBytes: number, join: string, signal: AbortSignal): Promise<string>;
+  /** @param first ordinal of the first key, for key managers that honour it. */
+  fetch(handle: string, first: bigint, count: number, keyBytes: number, signal: AbortSignal): Promise<Buffer>;
+  /** Tells the key manager that the stream is done; failures do not matter to anybody. */
+  close(handle: string, signal: AbortSignal): Promise<void>;
+  /** Ends all connections. */
+  stop(): void;
+}
