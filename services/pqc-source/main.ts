@@ -3,13 +3,12 @@ import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { EngineSet } from './engine-set.ts';
-import { createLiboqsWasmEngine } from './engines/liboqs-wasm.ts';
-import { createOpensslEngine } from './engines/openssl.ts';
+import { createEngines } from './engines/built-in-engines.ts';
 import { createPqcSourceService } from './service.ts';
 
 /** Starts pqc-source. The engines are tried before it serves; the order is the order of preference. */
 export async function startPqcSource(context: ServiceContext): Promise<RunningService> {
-  const engines = new EngineSet([createOpensslEngine(), createLiboqsWasmEngine()], context.log);
+  const engines = new EngineSet(createEngines(), context.log);
   await engines.selfTest();
   const server = await startGrpcServer(context, {
     address: listenAddress(context),

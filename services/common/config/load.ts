@@ -15,11 +15,16 @@ export interface NodeFiles {
  * @throws KeyweaveError BAD_CONFIG naming the file and every offending key.
  */
 export function loadNodeFiles(configPath: string, peersPath: string): NodeFiles {
-  const config = parseFile(configPath, nodeConfigSchema);
+  return { config: loadConfig(configPath), peers: deepFreeze(parseFile(peersPath, trustedPeersSchema)) };
+}
+
+/** Reads config.json alone. @throws KeyweaveError BAD_CONFIG */
+export function loadConfig(path: string): NodeConfig {
+  const config = parseFile(path, nodeConfigSchema);
   if (config.logging_config.file_log_type !== 'none' && config.logging_config.filename === undefined) {
-    throw badConfig(configPath, ['logging_config.filename: required unless file_log_type is none']);
+    throw badConfig(path, ['logging_config.filename: required unless file_log_type is none']);
   }
-  return deepFreeze({ config, peers: parseFile(peersPath, trustedPeersSchema) });
+  return deepFreeze(config);
 }
 
 function parseFile<S extends z.ZodType>(path: string, schema: S): z.infer<S> {

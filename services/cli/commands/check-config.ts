@@ -1,0 +1,22 @@
+import { join } from 'node:path';
+import { loadNodeFiles } from '#common/config/load.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { findMethod } from '#common/hybridization/method-table.ts';
+
+/** Checks each folder's two files; says all that is wrong, and fails if anything is. */
+export async function runCheckConfig(folders: string[]): Promise<void> {
+  let bad = 0;
+  for (const folder of folders) {
+    try {
+      const { config, peers } = loadNodeFiles(join(folder, 'config.json'), join(folder, 'trusted_peers_info.json'));
+      const { default_method: method } = config.listeners.json;
+      if (!findMethod(method)) throw new KeyweaveError('BAD_CONFIG', `listeners.json.default_method: unknown method ${method}`);
+      const others = Object.keys(peers).filter((uuid) => uuid !== config.uuid);
+      process.stdout.write(`${folder}: ok, node ${config.uuid} with ${others.length} peers\n`);
+    } catch (error) {
+      bad += 1;
+      process.stdout.write(`${folder}: ${KeyweaveError.from(error).detail}\n`);
+    }
+  }
+  if (bad > 0) process.exitCode = 1;
+}

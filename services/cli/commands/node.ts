@@ -1,0 +1,63 @@
+import { loadNodeFiles } from '#common/config/load.ts';
+import { SERVICE_NAMES } from '#common/config/node-config.ts';
+import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
+import { createLogger } from '#common/log/logger.ts';
+import { ensureNodeCertificates } from '#common/tls/ensure.ts';
+import { freePorts } from '../free-ports.ts';
+import { ServiceSupervisor } from '../supervisor.ts';
+
+const LOOPBACK = '127.0.0.1';
+const STOP_MARGIN_MS = 4_000;
+
+/** Runs a whole node until SIGTERM or SIGINT. */
+export async function runNode(options: { config: string; peers: string }): Promise<void> {
+  const { config } = loadNodeFiles(options.config, options.peers);
+  const log = createLogger({ service: 'node', config: config.logging_config });
+  await ensureNodeCertificates(config, SERVICE_NAMES, log);
+  const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
+  const addresses = Object.fromEntries(
+    SERVICE_NAMES.map((name, i) => [name, config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] }]),
+  ) as ServiceAddresses;
+
+  const supervisors = SERVICE_NAMES.map(
+    (name) =>
+      new ServiceSupervisor(name, {
+        configPath: options.config,
+        peersPath: options.peers,
+        addresses,
+        log,
+        stopLimitMs: config.limits.shutdown_grace + STOP_MARGIN_MS,
+      }),
+  );
+  let stopping: Promise<unknown> | undefined;
+  const stop = () => {
+    stopping ??= Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+    return stopping;
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      void stop().then(() => {
+        log.info('the node has stopped');
+        log.flush();
+        process.exit(0);
+      });
+    });
+  }
+
+  try {
+    await Promise.all(supervisors.map((supervisor) => supervisor.start()));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
+  const ready = {
+    ready: true,
+    uuid: config.uuid,
+    listeners: { json: listening.json, peer: listening.peer },
+    services: Object.fromEntries(
+      supervisors.map(({ name, pid, listening: own }) => [name, { pid, address: own.grpc }]),
+    ),
+  };
+  process.stdout.write(`${JSON.stringify(ready)}\n`);
+}

@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import { addressField } from '#common/config/fields.ts';
+import { loadNodeFiles } from '#common/config/load.ts';
+import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
+import { createLogger } from '#common/log/logger.ts';
+import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { ensureNodeCertificates } from '#common/tls/ensure.ts';
+import { loadTlsIdentity } from '#common/tls/identity.ts';
+
+/** What a service tells the supervisor that started it. */
+export type ServiceMessage =
+  | { type: 'ready'; listening: RunningService['listening'] }
+  | { type: 'failed'; reason: string; detail: string };
+
+const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
+  gateway: 50051,
+  'qkd-source': 50052,
+  'pqc-source': 50053,
+  hybridizer: 50054,
+  'peer-broker': 50055,
+};
+
+/** Time beyond the configured grace after which a stop is forced. */
+const FORCE_MARGIN_MS = 3_000;
+
+const addressesSchema = z.partialRecord(z.enum(SERVICE_NAMES), addressField);
+
+/** How to start each service; loaded only when it is the one. */
+const STARTERS: Readonly<Record<ServiceName, () => Promise<(context: ServiceContext) => Promise<RunningService>>>> = {
+  gateway: async () => (await import('../../gateway/main.ts')).startGateway,
+  'qkd-source': async () => (await import('../../qkd-source/main.ts')).startQkdSource,
+  'pqc-source': async () => (await import('../../pqc-source/main.ts')).startPqcSource,
+  'peer-broker': async () => (await import('../../peer-broker/main.ts')).startPeerBroker,
+  hybridizer: async () => (await import('../../hybridizer/main.ts')).startHybridizer,
+};
+
+/** Runs one service until SIGTERM, SIGINT or the loss of its supervisor. */
+export async function runService(
+  name: string,
+  options: { config: string; peers: string; addresses?: string },
+): Promise<void> {
+  try {
+    await serve(serviceName(name), options);
+  } catch (thrown) {
+    const error = KeyweaveError.from(thrown);
+    tell({ type: 'failed', reason: error.reason, detail: error.reason === 'INTERNAL' ? String(thrown) : error.detail });
+    throw thrown;
+  }
+}
+
+async function serve(service: ServiceName, options: { config: string; peers: string; addresses?: string }): Promise<void> {
+  const { config, peers } = loadNodeFiles(options.config, options.peers);
+  const log = createLogger({ service, config: config.logging_config });
+  await ensureNodeCertificates(config, [service], log);
+  const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
+  const context: ServiceContext = { service, config, peers, log, identity, addresses: addressesOf(config, options.addresses) };
+  const running = await (await STARTERS[service]())(context);
+  log.info('serving', Object.fromEntries(Object.entries(running.listening).map(([name, { host, port }]) => [name, `${host}:${port}`])));
+
+  const stop = async (why: string) => {
+    log.info('stopping', { why });
+    setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
+    await running.stop();
+    identity.close();
+    log.flush();
+    process.exit(0);
+  };
+  stopOnce(stop);
+  process.on('unhandledRejection', (reason) => {
+    log.error('unhandled rejection', {}, reason);
+    log.flush();
+    process.exit(1);
+  });
+  if (process.send) tell({ type: 'ready', listening: running.listening });
+  else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening: running.listening })}\n`);
+}
+
+function stopOnce(stop: (why: string) => Promise<void>): void {
+  let stopping = false;
+  const once = (why: string) => {
+    if (stopping) return;
+    stopping = true;
+    void stop(why);
+  };
+  process.on('SIGTERM', () => once('SIGTERM'));
+  process.on('SIGINT', () => once('SIGINT'));
+  // A supervisor that dies without a word must not leave its services behind.
+  process.on('disconnect', () => once('the supervisor is gone'));
+}
+
+function tell(message: ServiceMessage): void {
+  if (process.connected) process.send?.(message);
+}
+
+function serviceName(name: string): ServiceName {
+  if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
+  throw new KeyweaveError('BAD_CONFIG', `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`);
+}
+
+/** Given addresses first, then those of the configuration, then the defaults on loopback. */
+function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
+  const given = json === undefined ? {} : addressesSchema.parse(JSON.parse(json));
+  return Object.fromEntries(
+    SERVICE_NAMES.map((name) => [
+      name,
+      given[name] ?? config.services[name]?.address ?? { host: '127.0.0.1', port: DEFAULT_PORTS[name] },
+    ]),
+  ) as ServiceAddresses;
+}
+

@@ -1,0 +1,99 @@
+import { enableCompileCache } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { VERSION } from '#common/lifecycle/version.ts';
+
+// Five processes a node read the same files: stripped and compiled once, they start faster.
+enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/keyweave', import.meta.url)));
+
+const program = new Command('keyweave')
+  .description('Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.')
+  .version(VERSION)
+  .showHelpAfterError("(see 'keyweave help')");
+
+const filesOf = (command: Command) =>
+  command
+    .requiredOption('--config <file>', "the node's config.json")
+    .requiredOption('--peers <file>', "the node's trusted_peers_info.json");
+
+filesOf(program.command('node'))
+  .description('run one whole node: five services on the addresses in the files')
+  .addHelpText('after', '\nPrints one JSON line with "ready":true on stdout when it serves; SIGTERM stops it.')
+  .action(async (options) => (await import('./commands/node.ts')).runNode(options));
+
+filesOf(program.command('service'))
+  .description('run one service of a node (what containers run)')
+  .argument('<name>', 'gateway, qkd-source, pqc-source, peer-broker or hybridizer')
+  .option('--addresses <json>', "internal addresses of all services, e.g. '{\"gateway\":{\"host\":\"127.0.0.1\",\"port\":50051}}'")
+  .action(async (name, options) => (await import('./commands/service.ts')).runService(name, options));
+
+program
+  .command('demo')
+  .description('three nodes with simulated key managers on this machine; shows equal keys at both ends')
+  .action(async () => (await import('./commands/demo.ts')).runDemo());
+
+program
+  .command('driver')
+  .description('one full OPEN_CONNECT, GET_KEY, CLOSE cycle against a node; run it at both ends')
+  .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
+  .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
+  .option('--keys <n>', 'keys to fetch', '1')
+  .option('--show-key', 'print the key itself, not only its fingerprint')
+  .addHelpText('after', '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430')
+  .action(async (request, options) => (await import('./commands/driver.ts')).runDriver(request, options));
+
+program
+  .command('bulk-driver')
+  .description('n such cycles at once')
+  .argument('<n>', 'number of concurrent cycles')
+  .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
+  .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
+  .option('--keys <n>', 'keys to fetch in each cycle', '1')
+  .action(async (n, request, options) => (await import('./commands/driver.ts')).runBulkDriver(n, request, options));
+
+program
+  .command('kme-simulator')
+  .description('simulated key managers, one for each address; their keys are NOT secret')
+  .requiredOption('--listen <host:port...>', 'where each key manager listens; any two share streams')
+  .option('--control <host:port>', 'HTTP port for faults: GET /state, POST /fault')
+  .option('--rate <bit/s>', 'key rate over all streams; unlimited by default')
+  .option('--buffer <bytes>', 'key that can be saved up', '1048576')
+  .action(async (options) => (await import('./commands/kme-simulator.ts')).runKmeSimulator(options));
+
+program
+  .command('check-config')
+  .description('check configuration files without starting anything')
+  .argument('<folder...>', 'folders with config.json and trusted_peers_info.json')
+  .action(async (folders) => (await import('./commands/check-config.ts')).runCheckConfig(folders));
+
+program
+  .command('algorithms')
+  .description('the KEMs and hybridization methods that this machine can do')
+  .option('--json', 'as JSON')
+  .action(async (options) => (await import('./commands/algorithms.ts')).runAlgorithms(options));
+
+const certs = program.command('certs').description('make a CA and issue certificates for nodes');
+certs
+  .command('ca')
+  .description('make a CA: ca.crt and ca.key')
+  .option('--out <folder>', 'where to put it', 'certs/out/ca')
+  .option('--days <n>', 'life in days', '3650')
+  .option('--network <name>', 'SPIFFE trust domain', 'keyweave')
+  .option('--force', 'replace what is there')
+  .action(async (options) => (await import('./commands/certs.ts')).runCa(options));
+certs
+  .command('issue')
+  .description("issue the certificates of a node's services, with the ca.key beside its CA certificate")
+  .requiredOption('--config <file>', "the node's config.json")
+  .option('--service <name...>', 'only these; "tool" is a client certificate for tools')
+  .option('--days <n>', 'life in days', '90')
+  .action(async (options) => (await import('./commands/certs.ts')).runIssue(options));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const text = error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
+  process.stderr.write(`keyweave: ${text}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,102 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { ServiceName } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
+import type { Log } from '#common/log/log.ts';
+import type { ServiceMessage } from './commands/service.ts';
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 2_000;
+
+/** A service that has run this long has recovered. */
+const STEADY_MS = 10_000;
+
+export interface SupervisorOptions {
+  configPath: string;
+  peersPath: string;
+  addresses: ServiceAddresses;
+  log: Log;
+  /** Longest wait for a service to stop by itself. */
+  stopLimitMs: number;
+}
+
+type Listening = Extract<ServiceMessage, { type: 'ready' }>['listening'];
+
+/** Runs one service as a child process and starts it again when it dies, ever less often. */
+export class ServiceSupervisor {
+  readonly name: ServiceName;
+  readonly #options: SupervisorOptions;
+  #child: ChildProcess | undefined;
+  #stopping = false;
+  #delayMs = FIRST_DELAY_MS;
+  #startedMs = 0;
+  #restart: NodeJS.Timeout | undefined;
+  #everReady = false;
+  listening: Listening = {};
+
+  constructor(name: ServiceName, options: SupervisorOptions) {
+    this.name = name;
+    this.#options = options;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => this.#spawn(resolve, reject));
+  }
+
+  /** Stops the service for good. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restart);
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill('SIGTERM');
+    const force = setTimeout(() => child.kill('SIGKILL'), this.#options.stopLimitMs);
+    await exited;
+    clearTimeout(force);
+  }
+
+  #spawn(onReady: () => void, onFailed: (error: KeyweaveError) => void): void {
+    const { configPath, peersPath, addresses, log } = this.#options;
+    const child = fork(
+      MAIN,
+      ['service', this.name, '--config', configPath, '--peers', peersPath, '--addresses', JSON.stringify(addresses)],
+      { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
+    );
+    this.#child = child;
+    this.#startedMs = Date.now();
+    let failure: KeyweaveError | undefined;
+    child.on('message', (message: ServiceMessage) => {
+      if (message.type === 'ready') {
+        this.listening = message.listening;
+        this.#everReady = true;
+        onReady();
+      } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+    });
+    child.once('error', (cause) => {
+      failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
+    });
+    child.once('exit', (code, signal) => {
+      if (this.#stopping) return;
+      if (!this.#everReady) {
+        onFailed(failure ?? new KeyweaveError('INTERNAL', `${this.name} died while starting (${signal ?? code})`));
+        return;
+      }
+      if (Date.now() - this.#startedMs > STEADY_MS) this.#delayMs = FIRST_DELAY_MS;
+      log.error('a service died and is started again', {
+        service: this.name,
+        exit: signal ?? code ?? 'unknown',
+        inMs: this.#delayMs,
+      });
+      this.#restart = setTimeout(() => this.#spawn(() => log.info('a service is back', { service: this.name }), () => undefined), this.#delayMs);
+      this.#delayMs = Math.min(LONGEST_DELAY_MS, this.#delayMs * 2);
+    });
+  }
+}

@@ -1,0 +1,164 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+
+/** Keys made for one end that the other has not fetched, per stream. */
+const MAX_AHEAD = 65_536;
+const MAX_STREAMS = 100_000;
+
+export interface LinkOptions {
+  /** Key rate in bit/s over all streams; Infinity without a limit. */
+  rateBps: number;
+  /** Bytes of key that can be saved up. */
+  bufferBytes: number;
+  now: () => number;
+}
+
+interface Side {
+  readonly end: number;
+  /** Ordinal of the next key for this side. */
+  next: number;
+}
+
+interface Stream {
+  readonly ksid: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly chunkBytes: number;
+  readonly sides: Side[];
+  /** Keys that one side has fetched and the other has not, by ordinal. */
+  readonly keys: Map<number, Buffer>;
+  readonly whenJoined: PromiseWithResolvers<void>;
+}
+
+export type OpenResult =
+  | { status: 0; ksid: string; chunkBytes: number; joined: Promise<void> }
+  | { status: 5; ksid?: undefined };
+
+/**
+ * The quantum link that is not there: gives the two ends of a stream equal
+ * random keys in the same order, at a limited rate. Two ends meet by KSID, or
+ * by identical URIs in order of arrival.
+ */
+export class SimulatedLink {
+  readonly #options: LinkOptions;
+  readonly #streams = new Map<string, Stream>();
+  /** Streams with one side, by their URIs, in order of arrival. */
+  readonly #halves = new Map<string, Set<Stream>>();
+  #credit: number;
+  #creditAtMs: number;
+  /** Keys made so far. */
+  made = 0;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#credit = options.bufferBytes;
+    this.#creditAtMs = options.now();
+  }
+
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  open(end: number, source: string, destination: string, chunkBytes: number, ksid?: string): OpenResult {
+    const known = ksid === undefined ? this.#half(end, source, destination) : this.#streams.get(ksid);
+    if (known) return this.#join(known, end, source, destination);
+    if (this.#streams.size >= MAX_STREAMS) this.#forgetOldest();
+    const stream: Stream = {
+      ksid: ksid ?? randomUUID(),
+      source,
+      destination,
+      chunkBytes,
+      sides: [{ end, next: 0 }],
+      keys: new Map(),
+      whenJoined: Promise.withResolvers(),
+    };
+    this.#streams.set(stream.ksid, stream);
+    this.#halvesOf(stream).add(stream);
+    return opened(stream);
+  }
+
+  /** The next key of this end's side; undefined when the link has run dry, null for an unknown stream. */
+  take(end: number, ksid: string): Buffer | undefined | null {
+    const stream = this.#streams.get(ksid);
+    const side = stream?.sides.find((one) => one.end === end);
+    if (!stream || !side) return null;
+    const waiting = stream.keys.get(side.next);
+    if (waiting) {
+      stream.keys.delete(side.next++);
+      return waiting;
+    }
+    if (stream.keys.size >= MAX_AHEAD || !this.#spend(stream.chunkBytes)) return undefined;
+    const key = randomBytes(stream.chunkBytes);
+    stream.keys.set(side.next++, key);
+    this.made += 1;
+    return Buffer.from(key);
+  }
+
+  /** Ends this end's side; the stream goes with its last side. */
+  close(end: number, ksid: string): boolean {
+    const stream = this.#streams.get(ksid);
+    const at = stream?.sides.findIndex((side) => side.end === end) ?? -1;
+    if (!stream || at < 0) return false;
+    stream.sides.splice(at, 1);
+    if (stream.sides.length === 0) this.#drop(stream);
+    return true;
+  }
+
+  #half(end: number, source: string, destination: string): Stream | undefined {
+    for (const stream of this.#halves.get(`${source} ${destination}`) ?? []) {
+      if (stream.sides[0]?.end !== end) return stream;
+    }
+    return undefined;
+  }
+
+  #halvesOf({ source, destination }: Stream): Set<Stream> {
+    const pair = `${source} ${destination}`;
+    let halves = this.#halves.get(pair);
+    if (!halves) {
+      halves = new Set();
+      this.#halves.set(pair, halves);
+    }
+    return halves;
+  }
+
+  #drop(stream: Stream): void {
+    this.#streams.delete(stream.ksid);
+    this.#noLongerHalf(stream);
+  }
+
+  #noLongerHalf(stream: Stream): void {
+    const halves = this.#halvesOf(stream);
+    halves.delete(stream);
+    if (halves.size === 0) this.#halves.delete(`${stream.source} ${stream.destination}`);
+  }
+
+  #join(stream: Stream, end: number, source: string, destination: string): OpenResult {
+    const taken = stream.sides.length >= 2 || stream.sides.some((side) => side.end === end);
+    if (taken || stream.source !== source || stream.destination !== destination) return { status: 5 };
+    stream.sides.push({ end, next: 0 });
+    this.#noLongerHalf(stream);
+    stream.whenJoined.resolve();
+    return opened(stream);
+  }
+
+  #spend(bytes: number): boolean {
+    const { rateBps, bufferBytes, now } = this.#options;
+    if (rateBps === Number.POSITIVE_INFINITY) return true;
+    const nowMs = now();
+    this.#credit = Math.min(bufferBytes, this.#credit + ((nowMs - this.#creditAtMs) * rateBps) / 8000);
+    this.#creditAtMs = nowMs;
+    if (this.#credit < bytes) return false;
+    this.#credit -= bytes;
+    return true;
+  }
+
+  #forgetOldest(): void {
+    for (const stream of this.#streams.values()) {
+      this.#drop(stream);
+      return;
+    }
+  }
+}
+
+function opened(stream: Stream): OpenResult {
+  return { status: 0, ksid: stream.ksid, chunkBytes: stream.chunkBytes, joined: stream.whenJoined.promise };
+}
