@@ -1,0 +1,110 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
+import { fingerprint } from '../fingerprint.ts';
+import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../local-network.ts';
+import { printTable } from '../table.ts';
+
+const KEYS_PER_STREAM = 3;
+
+/** Key generation of Classic McEliece takes seconds where no native engine is built. */
+const TIMEOUT_MS = 60_000;
+
+const STREAMS = [
+  { between: ['Alice', 'Bob'], query: 'hybridization=xoring&key_sources=ML-KEM-768,QKD' },
+  { between: ['Alice', 'Charlie'], query: 'hybridization=hmac&key_sources=Classic-McEliece-348864,QKD' },
+  { between: ['Bob', 'Charlie'], query: 'hybridization=hkdf-sha384&key_sources=ML-KEM-1024,QKD,HQC-256' },
+] as const;
+
+interface Row {
+  cells: (string | number)[];
+  equal: boolean;
+}
+
+/** Three nodes, three streams, keys at both ends. Fails unless every pair of keys is equal. */
+export async function runDemo(): Promise<void> {
+  let network: LocalNetwork | undefined;
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
+    void network?.stop().then(() => process.exit(130));
+  };
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  progress('starting the nodes Alice, Bob and Charlie, five services each, with simulated key managers');
+  const started = performance.now();
+  network = await startLocalNetwork({ names: ['Alice', 'Bob', 'Charlie'] });
+  try {
+    progress(`all are ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    const { nodes } = network;
+    const rows = (await Promise.all(STREAMS.map((stream) => runStream(nodes, stream)))).flat();
+    if (interrupted) return;
+    printTable(
+      ['nodes', 'method', 'sources', 'index', 'bytes', 'first end', 'second end', 'equal'],
+      rows.map((row) => row.cells),
+    );
+    process.stdout.write('\nKeys are shown as the first bytes of their SHA-256, never themselves.\n');
+    if (!rows.every((row) => row.equal)) throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
+    process.stdout.write(`${rows.length} of ${rows.length} keys are equal at both ends.\n`);
+  } finally {
+    if (!interrupted) {
+      progress('stopping everything');
+      await network.stop();
+    }
+  }
+}
+
+async function runStream(nodes: readonly LocalNode[], stream: (typeof STREAMS)[number]): Promise<Row[]> {
+  const ends = stream.between.map((name) => nodes.find((node) => node.name === name) as LocalNode);
+  const [from, to] = ends as [LocalNode, LocalNode];
+  const data = {
+    source: `hybrid://SPI_1@${from.uuid}?${stream.query}`,
+    destination: `hybrid://SPI_1@${to.uuid}?${stream.query}`,
+    qos: {
+      key_chunk_size: 32,
+      max_bps: 32,
+      min_bps: 32,
+      jitter: 0,
+      priority: 0,
+      timeout: TIMEOUT_MS,
+      ttl: 0,
+      metadata_mimetype: 'application/json',
+    },
+  };
+  const clients = await Promise.all(ends.map((node) => Etsi004Client.connect(node.json)));
+  const query = new URLSearchParams(stream.query);
+  const rows: Row[] = [];
+  try {
+    const opened = await Promise.all(clients.map((client) => openStream(client, data)));
+    progress(`${stream.between.join(' and ')} share stream ${opened[0]?.ksid}`);
+    for (let i = 0; i < KEYS_PER_STREAM; i++) {
+      const fetched = await Promise.all(
+        clients.map((client, end) => fetchKey(client, opened[end]?.ksid ?? '', opened[end]?.chunkBytes ?? 0)),
+      );
+      const [a, b] = fetched.map(({ key }) => key) as [Buffer, Buffer];
+      const equal = a.equals(b) && fetched[0]?.index === fetched[1]?.index;
+      rows.push({
+        equal,
+        cells: [
+          stream.between.join('-'),
+          query.get('hybridization') ?? '',
+          query.get('key_sources') ?? '',
+          fetched[0]?.index ?? '',
+          a.length,
+          fingerprint(a),
+          fingerprint(b),
+          equal ? 'yes' : 'NO',
+        ],
+      });
+      a.fill(0);
+      b.fill(0);
+    }
+    await Promise.all(clients.map((client, end) => client.close(opened[end]?.ksid ?? '')));
+    return rows;
+  } finally {
+    for (const client of clients) client.disconnect();
+  }
+}
+
+function progress(text: string): void {
+  process.stderr.write(`demo: ${text}\n`);
+}

@@ -1,0 +1,204 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Address } from '#common/config/fields.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { createCa } from '#common/tls/issue.ts';
+import { type KmeSimulator, type KmeSimulatorOptions, startKmeSimulator } from '../kme-simulator/main.ts';
+import { freePorts } from './free-ports.ts';
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const READY_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 20_000;
+
+export interface LocalNode {
+  readonly name: string;
+  readonly uuid: string;
+  readonly folder: string;
+  readonly json: Address;
+  readonly peer: Address;
+  /** From the ready line, by service. */
+  readonly services: Record<string, { pid: number; address: Address }>;
+  readonly process: ChildProcess;
+}
+
+export interface LocalNetworkOptions {
+  names: readonly string[];
+  /** Laid over each node's config.json. */
+  config?: (name: string) => Record<string, unknown>;
+  kme?: Partial<KmeSimulatorOptions>;
+  /** Where the nodes' console logs go; dropped by default. */
+  onLog?: (node: string, line: string) => void;
+}
+
+export interface LocalNetwork {
+  readonly folder: string;
+  readonly nodes: readonly LocalNode[];
+  readonly kme: KmeSimulator;
+  /** Stops everything and removes the folder. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Whole nodes with simulated key managers on this machine, each on a loopback
+ * address of its own, written as a user of the reference would write them.
+ */
+export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
+  const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
+  const started: LocalNode[] = [];
+  let kme: KmeSimulator | undefined;
+  const stop = async () => {
+    await Promise.all(started.map((node) => stopProcess(node.process)));
+    await kme?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    kme = await startKmeSimulator({
+      ...options.kme,
+      ends: options.names.map(() => ({ host: '127.0.0.1', port: 0 })),
+    });
+    const plans = await plan(folder, options, kme);
+    const outcomes = await Promise.allSettled(
+      plans.map(async (one) => {
+        const node = await startNode(one, options.onLog);
+        started.push(node);
+        return node;
+      }),
+    );
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed) throw failed.reason;
+    const nodes = plans.map((one) => started.find((node) => node.name === one.name) as LocalNode);
+    return { folder, nodes, kme, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface NodePlan {
+  name: string;
+  uuid: string;
+  folder: string;
+}
+
+async function plan(folder: string, options: LocalNetworkOptions, kme: KmeSimulator): Promise<NodePlan[]> {
+  const ca = await createCa({ network: 'keyweave', days: 2 });
+  mkdirSync(join(folder, 'ca'));
+  writeFileSync(join(folder, 'ca', 'ca.crt'), ca.certificate);
+  writeFileSync(join(folder, 'ca', 'ca.key'), ca.key, { mode: 0o600 });
+  const nodes = await Promise.all(
+    options.names.map(async (name, i) => {
+      const host = `127.0.0.${i + 1}`;
+      const [json = 0, peer = 0] = await freePorts(host, 2);
+      return { name, uuid: nodeUuid(i), host, json, peer, kme: kme.addresses[i] as Address };
+    }),
+  );
+  const peers = Object.fromEntries(
+    nodes.map(({ uuid, host, peer }) => [uuid, { shared_seed: '123456789', address: { host, port: peer } }]),
+  );
+  return nodes.map((node) => {
+    const home = join(folder, node.name);
+    mkdirSync(home);
+    const config = {
+      uuid: node.uuid,
+      logging_config: {
+        console_log_type: 'warning',
+        colorless_console_log: true,
+        file_log_type: 'debug',
+        filename: join(home, 'hybrid.log'),
+      },
+      certificate_config: {
+        certificate_ip: node.host,
+        cert_authority_path: join(folder, 'ca', 'ca.crt'),
+        cert_path: join(home, 'certs', 'node.crt'),
+        key_path: join(home, 'certs', 'node.key'),
+      },
+      hybridization_server_address: { host: node.host, port: node.json },
+      qkd_address: node.kme,
+      peer_local_address: { host: node.host, port: node.peer },
+      ...options.config?.(node.name),
+    };
+    writeFileSync(join(home, 'config.json'), JSON.stringify(config, undefined, 2));
+    writeFileSync(join(home, 'trusted_peers_info.json'), JSON.stringify(peers, undefined, 2));
+    return { name: node.name, uuid: node.uuid, folder: home };
+  });
+}
+
+/** aaaaaaaa-aaaa-… for the first node, bbbbbbbb-bbbb-… for the second, as in the reference's examples. */
+function nodeUuid(i: number): string {
+  const digit = (10 + i).toString(16);
+  return [8, 4, 4, 4, 12].map((length) => digit.repeat(length)).join('-');
+}
+
+/** Starts `keyweave node` in a folder that holds its files and waits for the ready line. */
+export async function startNode(
+  { name, uuid, folder }: NodePlan,
+  onLog: (node: string, line: string) => void = () => undefined,
+): Promise<LocalNode> {
+  const child = spawn(
+    process.execPath,
+    [
+      '--disable-warning=ExperimentalWarning',
+      MAIN,
+      'node',
+      '--config',
+      join(folder, 'config.json'),
+      '--peers',
+      join(folder, 'trusted_peers_info.json'),
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const errors: string[] = [];
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    if (errors.length < 20) errors.push(line);
+    onLog(name, line);
+  });
+  const ready = await readyLine(child, name, errors);
+  return {
+    name,
+    uuid,
+    folder,
+    json: ready.listeners.json,
+    peer: ready.listeners.peer,
+    services: ready.services,
+    process: child,
+  };
+}
+
+interface ReadyLine {
+  ready: true;
+  listeners: { json: Address; peer: Address };
+  services: LocalNode['services'];
+}
+
+function readyLine(child: ChildProcess, name: string, errors: readonly string[]): Promise<ReadyLine> {
+  return new Promise((resolve, reject) => {
+    const fail = (what: string) => {
+      clearTimeout(timer);
+      reject(new KeyweaveError('INTERNAL', `node ${name} ${what}\n${errors.join('\n')}`));
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      fail('was not ready in time');
+    }, READY_LIMIT_MS);
+    child.once('exit', (code, signal) => fail(`stopped while starting (${signal ?? code})`));
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => {
+      clearTimeout(timer);
+      child.removeAllListeners('exit');
+      resolve(JSON.parse(line) as ReadyLine);
+    });
+  });
+}
+
+/** Ends a process that was started here, with SIGTERM first. */
+export async function stopProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const force = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  await exited;
+  clearTimeout(force);
+}
