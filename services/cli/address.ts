@@ -16,7 +16,10 @@ export function parseAddress(text: string): Address {
 export function parseCount(what: string, text: string, lowest = 1): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < lowest) {
-    throw new KeyweaveError('BAD_CONFIG', `${what} must be a whole number of at least ${lowest}, not ${JSON.stringify(text)}`);
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `${what} must be a whole number of at least ${lowest}, not ${JSON.stringify(text)}`,
+    );
   }
   return value;
 }

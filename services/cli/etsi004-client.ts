@@ -40,7 +40,11 @@ export class Etsi004Client {
     const socket = await new Promise<Socket>((resolve, reject) => {
       const opening = connect(address.port, address.host, () => resolve(opening));
       opening.once('error', (cause) => {
-        reject(new KeyweaveError('SERVICE_UNAVAILABLE', `no node answers at ${address.host}:${address.port}`, { cause }));
+        reject(
+          new KeyweaveError('SERVICE_UNAVAILABLE', `no node answers at ${address.host}:${address.port}`, {
+            cause,
+          }),
+        );
       });
     });
     return new Etsi004Client(new JsonConnection(socket));
@@ -51,7 +55,9 @@ export class Etsi004Client {
   }
 
   async getKey(keyStreamId: string, index = 0): Promise<JsonAnswer> {
-    return parseJsonAnswer(await this.#connection.request(encodeGetKey({ key_stream_id: keyStreamId, index })));
+    return parseJsonAnswer(
+      await this.#connection.request(encodeGetKey({ key_stream_id: keyStreamId, index })),
+    );
   }
 
   async close(keyStreamId: string): Promise<JsonAnswer> {
@@ -66,11 +72,17 @@ export class Etsi004Client {
 /** The answer if its status is 0 (or 7 for OPEN_CONNECT, which opens too). @throws KeyweaveError with the node's message. */
 export function expectSuccess(call: string, answer: JsonAnswer): JsonAnswer {
   if (answer.status === 0 || (call === 'OPEN_CONNECT' && answer.status === 7)) return answer;
-  throw new KeyweaveError('SERVICE_UNAVAILABLE', `${call} was answered with status ${answer.status}: ${answer.message}`);
+  throw new KeyweaveError(
+    'SERVICE_UNAVAILABLE',
+    `${call} was answered with status ${answer.status}: ${answer.message}`,
+  );
 }
 
 /** Opens a stream; gives its KSID and chunk size. */
-export async function openStream(client: Etsi004Client, data: OpenData): Promise<{ ksid: string; chunkBytes: number }> {
+export async function openStream(
+  client: Etsi004Client,
+  data: OpenData,
+): Promise<{ ksid: string; chunkBytes: number }> {
   const answer = expectSuccess('OPEN_CONNECT', await client.open(data));
   return {
     ksid: answer.key_stream_id ?? '',

@@ -1,14 +1,11 @@
-import { enableCompileCache } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { VERSION } from '#common/lifecycle/version.ts';
 
-// Five processes a node read the same files: stripped and compiled once, they start faster.
-enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/keyweave', import.meta.url)));
-
 const program = new Command('keyweave')
-  .description('Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.')
+  .description(
+    'Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.',
+  )
   .version(VERSION)
   .showHelpAfterError("(see 'keyweave help')");
 
@@ -19,13 +16,19 @@ const filesOf = (command: Command) =>
 
 filesOf(program.command('node'))
   .description('run one whole node: five services on the addresses in the files')
-  .addHelpText('after', '\nPrints one JSON line with "ready":true on stdout when it serves; SIGTERM stops it.')
+  .addHelpText(
+    'after',
+    '\nPrints one JSON line with "ready":true on stdout when it serves; SIGTERM stops it.',
+  )
   .action(async (options) => (await import('./commands/node.ts')).runNode(options));
 
 filesOf(program.command('service'))
   .description('run one service of a node (what containers run)')
   .argument('<name>', 'gateway, qkd-source, pqc-source, peer-broker or hybridizer')
-  .option('--addresses <json>', "internal addresses of all services, e.g. '{\"gateway\":{\"host\":\"127.0.0.1\",\"port\":50051}}'")
+  .option(
+    '--addresses <json>',
+    'internal addresses of all services, e.g. \'{"gateway":{"host":"127.0.0.1","port":50051}}\'',
+  )
   .action(async (name, options) => (await import('./commands/service.ts')).runService(name, options));
 
 program
@@ -40,7 +43,10 @@ program
   .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
   .option('--keys <n>', 'keys to fetch', '1')
   .option('--show-key', 'print the key itself, not only its fingerprint')
-  .addHelpText('after', '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430')
+  .addHelpText(
+    'after',
+    '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430',
+  )
   .action(async (request, options) => (await import('./commands/driver.ts')).runDriver(request, options));
 
 program
@@ -50,7 +56,9 @@ program
   .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
   .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
   .option('--keys <n>', 'keys to fetch in each cycle', '1')
-  .action(async (n, request, options) => (await import('./commands/driver.ts')).runBulkDriver(n, request, options));
+  .action(async (n, request, options) =>
+    (await import('./commands/driver.ts')).runBulkDriver(n, request, options),
+  );
 
 program
   .command('kme-simulator')
@@ -93,7 +101,8 @@ certs
 try {
   await program.parseAsync();
 } catch (error) {
-  const text = error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
+  const text =
+    error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
   process.stderr.write(`keyweave: ${text}\n`);
   process.exitCode = 1;
 }

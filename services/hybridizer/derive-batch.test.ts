@@ -20,7 +20,12 @@ if (compat.vectors.length === 0) throw new Error('the vector file is empty');
 const A = Buffer.from(compat.inputs.A ?? '', 'hex');
 const B = Buffer.from(compat.inputs.B ?? '', 'hex');
 
-function request(method: string, chunkBytes: number, secrets: readonly Buffer[], change: object = {}): DeriveRequest {
+function request(
+  method: string,
+  chunkBytes: number,
+  secrets: readonly Buffer[],
+  change: object = {},
+): DeriveRequest {
   return DeriveRequest.fromPartial({
     method,
     chunkBytes,
@@ -143,11 +148,16 @@ describe('bad batches', () => {
   ];
   for (const [what, change] of cases) {
     it(`refuses ${what}`, async () => {
-      await assert.rejects(derive(request('hkdf-sha384', 32, [A, B], change)), (error) => isReason(error, 'BAD_REQUEST'));
+      await assert.rejects(derive(request('hkdf-sha384', 32, [A, B], change)), (error) =>
+        isReason(error, 'BAD_REQUEST'),
+      );
     });
   }
 
   it('refuses an unknown method by name', async () => {
-    await assert.rejects(derive(request('rot13', 32, [A, B])), /UNSUPPORTED: unknown hybridization method "rot13"/);
+    await assert.rejects(
+      derive(request('rot13', 32, [A, B])),
+      /UNSUPPORTED: unknown hybridization method "rot13"/,
+    );
   });
 });

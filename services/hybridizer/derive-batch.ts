@@ -50,7 +50,10 @@ export async function deriveBatch(
   }
 }
 
-function methodOf(methods: ReadonlyMap<string, HybridizationMethod>, request: DeriveRequest): HybridizationMethod {
+function methodOf(
+  methods: ReadonlyMap<string, HybridizationMethod>,
+  request: DeriveRequest,
+): HybridizationMethod {
   const row = findMethod(request.method);
   const method = row && methods.get(row.name);
   if (!row || !method) {
@@ -64,16 +67,19 @@ function methodOf(methods: ReadonlyMap<string, HybridizationMethod>, request: De
 function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveRequest): void {
   if (count < 1 || count > MAX_COUNT) bad(`count must be 1 to ${MAX_COUNT}, not ${count}`);
   if (firstIndex + count > 0xffffffff) bad('the index runs past its range');
-  if (slots.length < 1 || slots.length > MAX_SLOTS) bad(`slots must be 1 to ${MAX_SLOTS}, not ${slots.length}`);
+  if (slots.length < 1 || slots.length > MAX_SLOTS)
+    bad(`slots must be 1 to ${MAX_SLOTS}, not ${slots.length}`);
   if (chunkBytes < 1) bad('chunk_bytes must be at least 1');
   slots.forEach(({ slot, secrets, secretBytes, publicKeyDigests, ciphertextDigests }, i) => {
     if (!slot) bad(`slot ${i} has no description`);
     if (secretBytes < 1 || secretBytes > MAX_SECRET_BYTES) {
       bad(`slot ${i}: secret_bytes must be 1 to ${MAX_SECRET_BYTES}`);
     }
-    if (secrets.length !== count * secretBytes) bad(`slot ${i}: secrets are not ${count} of ${secretBytes} bytes`);
+    if (secrets.length !== count * secretBytes)
+      bad(`slot ${i}: secrets are not ${count} of ${secretBytes} bytes`);
     for (const digests of [publicKeyDigests, ciphertextDigests]) {
-      if (digests.length !== 0 && digests.length !== count * DIGEST_BYTES) bad(`slot ${i}: wrong number of digests`);
+      if (digests.length !== 0 && digests.length !== count * DIGEST_BYTES)
+        bad(`slot ${i}: wrong number of digests`);
     }
   });
 }

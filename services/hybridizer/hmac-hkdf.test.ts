@@ -6,7 +6,12 @@ const hex = (text: string) => Buffer.from(text, 'hex');
 
 describe('HMAC and HKDF', () => {
   it('HMAC-SHA-256 gives RFC 4231 case 2', () => {
-    const mac = hmac('sha256', Buffer.from('Jefe'), Buffer.from('what do ya want '), Buffer.from('for nothing?'));
+    const mac = hmac(
+      'sha256',
+      Buffer.from('Jefe'),
+      Buffer.from('what do ya want '),
+      Buffer.from('for nothing?'),
+    );
     assert.equal(mac.toString('hex'), '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843');
   });
 

@@ -16,7 +16,10 @@ const MAX_BODY_BYTES = 4096;
  * The control port: `GET /state`, and `POST /fault` with
  * `{"end":0,"kind":"hang","times":1}` (kind null heals).
  */
-export function startControlServer(simulator: KmeSimulator, address: Address): Promise<{ address: Address; stop(): Promise<void> }> {
+export function startControlServer(
+  simulator: KmeSimulator,
+  address: Address,
+): Promise<{ address: Address; stop(): Promise<void> }> {
   const server = createServer(async (request, response) => {
     const reply = (code: number, body: unknown) => {
       response.writeHead(code, { 'content-type': 'application/json' });
@@ -27,7 +30,8 @@ export function startControlServer(simulator: KmeSimulator, address: Address): P
       return reply(404, { message: 'known are GET /state and POST /fault' });
     }
     const parsed = faultSchema.safeParse(await readJson(request));
-    if (!parsed.success) return reply(400, { message: parsed.error.issues.map((issue) => issue.message).join('; ') });
+    if (!parsed.success)
+      return reply(400, { message: parsed.error.issues.map((issue) => issue.message).join('; ') });
     const { end, kind, times } = parsed.data;
     if (!simulator.hasEnd(end)) return reply(400, { message: `there is no end ${end}` });
     simulator.setFault(end, kind ?? undefined, times);

@@ -47,7 +47,10 @@ export class SimulatedEnd {
       });
       server.listen(wanted.port, wanted.host, () => {
         const bound = server.address();
-        this.#address = { host: wanted.host, port: typeof bound === 'object' && bound ? bound.port : wanted.port };
+        this.#address = {
+          host: wanted.host,
+          port: typeof bound === 'object' && bound ? bound.port : wanted.port,
+        };
         resolve(this.#address);
       });
     });
@@ -87,7 +90,9 @@ export class SimulatedEnd {
     }
     // A hanging end answers nobody any more, on this connection or another.
     if (faults.strikes('hang')) return new Promise(() => undefined);
-    const answer = Buffer.isBuffer(frame) ? await this.#answer(frame) : { status: 1, message: 'Invalid JSON received' };
+    const answer = Buffer.isBuffer(frame)
+      ? await this.#answer(frame)
+      : { status: 1, message: 'Invalid JSON received' };
     const text = JSON.stringify(answer);
     if (faults.strikes('drop')) {
       socket.write(text.slice(0, text.length / 2), () => socket.destroy());

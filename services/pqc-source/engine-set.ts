@@ -19,7 +19,11 @@ export class EngineSet {
     this.#engines = this.#engines.filter((engine, i) => {
       const result = results[i];
       if (result?.status !== 'rejected') return true;
-      this.#log.error('a KEM engine fails its self-test and is not used', { engine: engine.name }, result.reason);
+      this.#log.error(
+        'a KEM engine fails its self-test and is not used',
+        { engine: engine.name },
+        result.reason,
+      );
       return false;
     });
   }
@@ -37,7 +41,8 @@ export class EngineSet {
   /** The algorithm and its engine. @throws KeyweaveError UNSUPPORTED in words. */
   find(name: string): { algorithm: KemAlgorithm; engine: KemEngine } {
     const algorithm = findKemAlgorithm(name);
-    if (!algorithm) throw new KeyweaveError('UNSUPPORTED', `unknown KEM ${JSON.stringify(name.slice(0, 64))}`);
+    if (!algorithm)
+      throw new KeyweaveError('UNSUPPORTED', `unknown KEM ${JSON.stringify(name.slice(0, 64))}`);
     const engine = this.engineOf(algorithm);
     if (!engine) throw new KeyweaveError('UNSUPPORTED', this.unavailable(algorithm));
     return { algorithm, engine };

@@ -39,7 +39,8 @@ export async function* serveKeyPairs(
     const { algorithm, engine } = engines.find(name);
     assertCount(algorithm, count);
     if (held.has(id)) throw new KeyweaveError('BAD_REQUEST', `id ${id} is in use`);
-    if (held.size >= MAX_BATCHES) throw new KeyweaveError('LIMIT_EXCEEDED', 'too many batches of private keys are held');
+    if (held.size >= MAX_BATCHES)
+      throw new KeyweaveError('LIMIT_EXCEEDED', 'too many batches of private keys are held');
     const { publicKeys, privateKeys } = await engine.generateKeyPairs(algorithm, count);
     if (open) held.set(id, { algorithm, engine, privateKeys });
     else privateKeys.wipe();
@@ -53,7 +54,8 @@ export async function* serveKeyPairs(
     const { algorithm, engine, privateKeys } = batch;
     try {
       const count = countPacked('ciphertexts', ciphertexts, algorithm.ciphertextBytes);
-      if (count > privateKeys.count) throw new KeyweaveError('BAD_REQUEST', 'more ciphertexts than private keys');
+      if (count > privateKeys.count)
+        throw new KeyweaveError('BAD_REQUEST', 'more ciphertexts than private keys');
       return { sharedSecrets: await engine.decapsulate(algorithm, privateKeys, ciphertexts) };
     } finally {
       privateKeys.wipe();
@@ -62,7 +64,8 @@ export async function* serveKeyPairs(
 
   async function execute(request: KeyPairsRequest): Promise<Outcome | undefined> {
     if (request.generate) return generate(request.id, request.generate.algorithm, request.generate.count);
-    if (request.decapsulate) return decapsulate(request.decapsulate.keyPairsId, request.decapsulate.ciphertexts);
+    if (request.decapsulate)
+      return decapsulate(request.decapsulate.keyPairsId, request.decapsulate.ciphertexts);
     if (request.discard) {
       held.get(request.discard.keyPairsId)?.privateKeys.wipe();
       held.delete(request.discard.keyPairsId);

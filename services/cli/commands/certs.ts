@@ -9,16 +9,26 @@ import { createCa } from '#common/tls/issue.ts';
 import { parseCount } from '../address.ts';
 
 /** Makes a CA in a folder. */
-export async function runCa(options: { out: string; days: string; network: string; force?: boolean }): Promise<void> {
+export async function runCa(options: {
+  out: string;
+  days: string;
+  network: string;
+  force?: boolean;
+}): Promise<void> {
   const files = { cert: join(options.out, 'ca.crt'), key: join(options.out, 'ca.key') };
   const there = Object.values(files).filter((path) => existsSync(path));
   if (there.length > 0 && !options.force) {
-    throw new KeyweaveError('BAD_CONFIG', `${there.join(' and ')} exist; every certificate hangs on them, --force replaces them`);
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `${there.join(' and ')} exist; every certificate hangs on them, --force replaces them`,
+    );
   }
   const ca = await createCa({ network: options.network, days: parseCount('--days', options.days) });
   writeAtomically(files.key, ca.key, 0o600);
   writeAtomically(files.cert, ca.certificate, 0o644);
-  process.stdout.write(`made ${files.cert} and ${files.key}; keep the key where nodes are issued, and nowhere else\n`);
+  process.stdout.write(
+    `made ${files.cert} and ${files.key}; keep the key where nodes are issued, and nowhere else\n`,
+  );
 }
 
 /** Issues a node's certificates. */
@@ -27,7 +37,10 @@ export async function runIssue(options: { config: string; service?: string[]; da
   const known = [...SERVICE_NAMES, 'tool'];
   for (const service of options.service ?? SERVICE_NAMES) {
     if (!known.includes(service)) {
-      throw new KeyweaveError('BAD_CONFIG', `there is no service ${JSON.stringify(service)}; there are ${known.join(', ')}`);
+      throw new KeyweaveError(
+        'BAD_CONFIG',
+        `there is no service ${JSON.stringify(service)}; there are ${known.join(', ')}`,
+      );
     }
     await issueFor(config, service, parseCount('--days', options.days));
     const { certPath } = certificateFiles(config, service);

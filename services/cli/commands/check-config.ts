@@ -8,9 +8,13 @@ export async function runCheckConfig(folders: string[]): Promise<void> {
   let bad = 0;
   for (const folder of folders) {
     try {
-      const { config, peers } = loadNodeFiles(join(folder, 'config.json'), join(folder, 'trusted_peers_info.json'));
+      const { config, peers } = loadNodeFiles(
+        join(folder, 'config.json'),
+        join(folder, 'trusted_peers_info.json'),
+      );
       const { default_method: method } = config.listeners.json;
-      if (!findMethod(method)) throw new KeyweaveError('BAD_CONFIG', `listeners.json.default_method: unknown method ${method}`);
+      if (!findMethod(method))
+        throw new KeyweaveError('BAD_CONFIG', `listeners.json.default_method: unknown method ${method}`);
       const others = Object.keys(peers).filter((uuid) => uuid !== config.uuid);
       process.stdout.write(`${folder}: ok, node ${config.uuid} with ${others.length} peers\n`);
     } catch (error) {

@@ -43,7 +43,8 @@ export async function runDemo(): Promise<void> {
       rows.map((row) => row.cells),
     );
     process.stdout.write('\nKeys are shown as the first bytes of their SHA-256, never themselves.\n');
-    if (!rows.every((row) => row.equal)) throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
+    if (!rows.every((row) => row.equal))
+      throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
     process.stdout.write(`${rows.length} of ${rows.length} keys are equal at both ends.\n`);
   } finally {
     if (!interrupted) {

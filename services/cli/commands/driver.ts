@@ -24,13 +24,19 @@ export async function runDriver(requestPath: string, options: CycleOptions): Pro
   const result = await cycle(readRequest(requestPath), options);
   process.stdout.write(`OPEN_CONNECT: status 0, key_stream_id ${result.ksid}\n`);
   for (const { index, fingerprint: print, key, ms } of result.keys) {
-    process.stdout.write(`GET_KEY: status 0, index ${index}, SHA-256 ${print}…, ${ms.toFixed(1)} ms${key ? `, key ${key}` : ''}\n`);
+    process.stdout.write(
+      `GET_KEY: status 0, index ${index}, SHA-256 ${print}…, ${ms.toFixed(1)} ms${key ? `, key ${key}` : ''}\n`,
+    );
   }
   process.stdout.write('CLOSE: status 0\n');
 }
 
 /** `n` cycles at once; fails if any does. */
-export async function runBulkDriver(count: string, requestPath: string, options: CycleOptions): Promise<void> {
+export async function runBulkDriver(
+  count: string,
+  requestPath: string,
+  options: CycleOptions,
+): Promise<void> {
   const request = readRequest(requestPath);
   const cycles = Array.from({ length: parseCount('n', count) }, () => cycle(request, options));
   const results = await Promise.allSettled(cycles);
@@ -56,7 +62,12 @@ async function cycle(request: OpenData, options: CycleOptions): Promise<CycleRes
       const started = performance.now();
       const { key, index } = await fetchKey(client, ksid, chunkBytes);
       const ms = performance.now() - started;
-      keys.push({ index, fingerprint: fingerprint(key), key: options.showKey ? key.toString('hex') : undefined, ms });
+      keys.push({
+        index,
+        fingerprint: fingerprint(key),
+        key: options.showKey ? key.toString('hex') : undefined,
+        ms,
+      });
       key.fill(0);
     }
     expectSuccess('CLOSE', await client.close(ksid));
@@ -73,7 +84,11 @@ function readRequest(path: string): OpenData {
     const request = JSON.parse(readFileSync(found, 'utf8')) as { command?: string; data?: OpenData };
     if (request.command === 'OPEN_CONNECT' && request.data) return request.data;
   } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `${path}: cannot be read as a request (${(cause as Error).message})`, { cause });
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `${path}: cannot be read as a request (${(cause as Error).message})`,
+      { cause },
+    );
   }
   throw new KeyweaveError('BAD_CONFIG', `${path}: is not an OPEN_CONNECT request`);
 }

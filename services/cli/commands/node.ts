@@ -3,6 +3,7 @@ import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
+import { warmCompileCache } from '../compile-cache.ts';
 import { freePorts } from '../free-ports.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
@@ -14,9 +15,13 @@ export async function runNode(options: { config: string; peers: string }): Promi
   const { config } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service: 'node', config: config.logging_config });
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
+  await warmCompileCache();
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
   const addresses = Object.fromEntries(
-    SERVICE_NAMES.map((name, i) => [name, config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] }]),
+    SERVICE_NAMES.map((name, i) => [
+      name,
+      config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] },
+    ]),
   ) as ServiceAddresses;
 
   const supervisors = SERVICE_NAMES.map(

@@ -28,7 +28,9 @@ const FORCE_MARGIN_MS = 3_000;
 const addressesSchema = z.partialRecord(z.enum(SERVICE_NAMES), addressField);
 
 /** How to start each service; loaded only when it is the one. */
-const STARTERS: Readonly<Record<ServiceName, () => Promise<(context: ServiceContext) => Promise<RunningService>>>> = {
+const STARTERS: Readonly<
+  Record<ServiceName, () => Promise<(context: ServiceContext) => Promise<RunningService>>>
+> = {
   gateway: async () => (await import('../../gateway/main.ts')).startGateway,
   'qkd-source': async () => (await import('../../qkd-source/main.ts')).startQkdSource,
   'pqc-source': async () => (await import('../../pqc-source/main.ts')).startPqcSource,
@@ -45,19 +47,38 @@ export async function runService(
     await serve(serviceName(name), options);
   } catch (thrown) {
     const error = KeyweaveError.from(thrown);
-    tell({ type: 'failed', reason: error.reason, detail: error.reason === 'INTERNAL' ? String(thrown) : error.detail });
+    tell({
+      type: 'failed',
+      reason: error.reason,
+      detail: error.reason === 'INTERNAL' ? String(thrown) : error.detail,
+    });
     throw thrown;
   }
 }
 
-async function serve(service: ServiceName, options: { config: string; peers: string; addresses?: string }): Promise<void> {
+async function serve(
+  service: ServiceName,
+  options: { config: string; peers: string; addresses?: string },
+): Promise<void> {
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
-  const context: ServiceContext = { service, config, peers, log, identity, addresses: addressesOf(config, options.addresses) };
+  const context: ServiceContext = {
+    service,
+    config,
+    peers,
+    log,
+    identity,
+    addresses: addressesOf(config, options.addresses),
+  };
   const running = await (await STARTERS[service]())(context);
-  log.info('serving', Object.fromEntries(Object.entries(running.listening).map(([name, { host, port }]) => [name, `${host}:${port}`])));
+  log.info(
+    'serving',
+    Object.fromEntries(
+      Object.entries(running.listening).map(([name, { host, port }]) => [name, `${host}:${port}`]),
+    ),
+  );
 
   const stop = async (why: string) => {
     log.info('stopping', { why });
@@ -74,7 +95,10 @@ async function serve(service: ServiceName, options: { config: string; peers: str
     process.exit(1);
   });
   if (process.send) tell({ type: 'ready', listening: running.listening });
-  else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening: running.listening })}\n`);
+  else
+    process.stdout.write(
+      `${JSON.stringify({ ready: true, service, uuid: config.uuid, listening: running.listening })}\n`,
+    );
 }
 
 function stopOnce(stop: (why: string) => Promise<void>): void {
@@ -96,7 +120,10 @@ function tell(message: ServiceMessage): void {
 
 function serviceName(name: string): ServiceName {
   if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
-  throw new KeyweaveError('BAD_CONFIG', `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`);
+  throw new KeyweaveError(
+    'BAD_CONFIG',
+    `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
+  );
 }
 
 /** Given addresses first, then those of the configuration, then the defaults on loopback. */
@@ -109,4 +136,3 @@ function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddre
     ]),
   ) as ServiceAddresses;
 }
-

@@ -30,19 +30,25 @@ interface Family {
 
 function rows(
   family: Family,
-  members: readonly (readonly [name: string, level: KemAlgorithm['nistLevel'], sizes: Sizes, aliases?: string[]])[],
+  members: readonly (readonly [
+    name: string,
+    level: KemAlgorithm['nistLevel'],
+    sizes: Sizes,
+    aliases?: string[],
+  ])[],
 ): KemAlgorithm[] {
-  return members.map(([name, nistLevel, [publicKeyBytes, privateKeyBytes, ciphertextBytes, sharedSecretBytes], aliases]) =>
-    Object.freeze({
-      name,
-      aliases: aliases ?? [],
-      nistLevel,
-      publicKeyBytes,
-      privateKeyBytes,
-      ciphertextBytes,
-      sharedSecretBytes,
-      ...family,
-    }),
+  return members.map(
+    ([name, nistLevel, [publicKeyBytes, privateKeyBytes, ciphertextBytes, sharedSecretBytes], aliases]) =>
+      Object.freeze({
+        name,
+        aliases: aliases ?? [],
+        nistLevel,
+        publicKeyBytes,
+        privateKeyBytes,
+        ciphertextBytes,
+        sharedSecretBytes,
+        ...family,
+      }),
   );
 }
 
@@ -74,21 +80,23 @@ export const KEM_ALGORITHMS: readonly KemAlgorithm[] = Object.freeze([
   ...mceliece('6960119', 5, [1_047_319, 13_948, 194, 32]),
   ...mceliece('8192128', 5, [1_357_824, 14_120, 208, 32]),
   ...rows(
-    { family: 'HQC', revision: 'hqc-round4', cost: 'medium', note: 'round 4; not what HQC-1/3/5 of the coming standard is' },
+    {
+      family: 'HQC',
+      revision: 'hqc-round4',
+      cost: 'medium',
+      note: 'round 4; not what HQC-1/3/5 of the coming standard is',
+    },
     [
       ['HQC-128', 1, [2249, 2305, 4433, 64]],
       ['HQC-192', 3, [4522, 4586, 8978, 64]],
       ['HQC-256', 5, [7245, 7317, 14_421, 64]],
     ],
   ),
-  ...rows(
-    { family: 'Kyber', revision: 'kyber-round3', cost: 'medium', note: 'superseded by ML-KEM' },
-    [
-      ['Kyber512', 1, [800, 1632, 768, 32]],
-      ['Kyber768', 3, [1184, 2400, 1088, 32]],
-      ['Kyber1024', 5, [1568, 3168, 1568, 32]],
-    ],
-  ),
+  ...rows({ family: 'Kyber', revision: 'kyber-round3', cost: 'medium', note: 'superseded by ML-KEM' }, [
+    ['Kyber512', 1, [800, 1632, 768, 32]],
+    ['Kyber768', 3, [1184, 2400, 1088, 32]],
+    ['Kyber1024', 5, [1568, 3168, 1568, 32]],
+  ]),
   ...rows({ family: 'ML-KEM', revision: 'FIPS203', cost: 'light', note: 'NIST standard FIPS 203' }, [
     ['ML-KEM-512', 1, [800, 1632, 768, 32]],
     // The reference's manual prints ML-KEM-786.
@@ -117,7 +125,9 @@ export const KEM_ALGORITHMS: readonly KemAlgorithm[] = Object.freeze([
 ]);
 
 const BY_NAME: ReadonlyMap<string, KemAlgorithm> = new Map(
-  KEM_ALGORITHMS.flatMap((row) => [row.name, ...row.aliases].map((name) => [name.toLowerCase(), row] as const)),
+  KEM_ALGORITHMS.flatMap((row) =>
+    [row.name, ...row.aliases].map((name) => [name.toLowerCase(), row] as const),
+  ),
 );
 
 /** The KEM of that name or alias, whatever its case. */

@@ -23,6 +23,7 @@ export interface JsonAnswer {
   readonly metadata: { size: number; buffer: string } | undefined;
 }
 
+/** The request OPEN_CONNECT. Without a KSID the server makes one or pairs by the URIs. */
 export function encodeOpenConnect(data: {
   source: string;
   destination: string;
@@ -32,6 +33,7 @@ export function encodeOpenConnect(data: {
   return encode('OPEN_CONNECT', data);
 }
 
+/** The request GET_KEY; `metadata.size` is the room offered for metadata, in bytes. */
 export function encodeGetKey(data: {
   key_stream_id: string;
   index: number;
@@ -40,6 +42,7 @@ export function encodeGetKey(data: {
   return encode('GET_KEY', data);
 }
 
+/** The request CLOSE. */
 export function encodeClose(data: { key_stream_id: string }): Buffer {
   return encode('CLOSE', data);
 }
@@ -49,35 +52,60 @@ function encode(command: string, data: object): Buffer {
 }
 
 /**
- * Reads an answer; a status that is not a number, as the reference's
- * "error", reads as -1.
+ * Reads an answer: the reference's, those of its relatives with `index`,
+ * `qos` and `metadata`, and the capitalised spelling of QKDNetSim. A status
+ * that is not a number, as the reference's "error", reads as -1.
  *
  * @throws KeyweaveError QKD_UNAVAILABLE when it is no answer at all.
  */
 export function parseJsonAnswer(json: unknown): JsonAnswer {
-  if (typeof json !== 'object' || json === null || Array.isArray(json) || !('status' in json)) {
+  const answer = members(json);
+  if (answer?.status === undefined) {
     throw new KeyweaveError('QKD_UNAVAILABLE', 'the answer is not a JSON object with a status');
   }
-  const answer = json as Record<string, unknown>;
   return {
-    status: Number.isInteger(answer.status) ? (answer.status as number) : -1,
+    status: wholeNumber(answer.status) ?? -1,
     message: typeof answer.message === 'string' ? answer.message : '',
     key_stream_id: typeof answer.key_stream_id === 'string' ? answer.key_stream_id : undefined,
     key_buffer: answer.key_buffer,
-    index: Number.isInteger(answer.index) ? (answer.index as number) : undefined,
-    qos: answer.qos as Partial<JsonQos> | undefined,
-    metadata: answer.metadata as JsonAnswer['metadata'],
+    index: wholeNumber(answer.index),
+    qos: members(answer.qos) as Partial<JsonQos> | undefined,
+    metadata: parseMetadata(answer.metadata),
   };
 }
 
-const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
+/** The members of an object, named in lower case. */
+function members(json: unknown): Record<string, unknown> | undefined {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return undefined;
+  const named: Record<string, unknown> = Object.create(null);
+  for (const name of Object.keys(json)) named[name.toLowerCase()] = (json as Record<string, unknown>)[name];
+  return named;
+}
+
+function wholeNumber(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) ? (value as number) : undefined;
+}
+
+function parseMetadata(value: unknown): JsonAnswer['metadata'] {
+  const metadata = members(value);
+  const size = wholeNumber(metadata?.size);
+  const buffer = metadata?.buffer;
+  if (size === undefined) return undefined;
+  return { size, buffer: typeof buffer === 'string' ? buffer : '' };
+}
+
 const HEX = /^[0-9A-Fa-f]*$/;
+const BASE64_DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+const BASE64_STANDARD = /^[A-Za-z0-9+/]*$/;
+const BASE64_URL = /^[A-Za-z0-9_-]*$/;
 
 /**
  * The key of an answer: a list of byte values, hex, or base64 (either
- * alphabet, padded or not). Which one follows from the length alone, since the
- * size of the key is known: hex has 2n digits and base64 at most 4⌈n/3⌉, which
- * are the same only for n of 1 and 2, and those are never asked for. The caller wipes it.
+ * alphabet, padded or not). Which one follows from the size of the key alone:
+ * hex has 2n digits, base64 without padding ⌈4n/3⌉, and the two are the same
+ * only for n = 1, where a text that can be read both ways is refused. Padded
+ * base64 has as many for n = 2 and 4, but then it ends in a sign that is no
+ * hex digit. The caller wipes the result.
  *
  * @throws KeyweaveError QKD_UNAVAILABLE for anything that is not exactly `expectedBytes` bytes.
  */
@@ -87,7 +115,8 @@ export function decodeKeyBuffer(value: unknown, expectedBytes: number): Buffer {
     : typeof value === 'string'
       ? fromText(value, expectedBytes)
       : undefined;
-  if (!key) throw new KeyweaveError('QKD_UNAVAILABLE', `the key is not ${expectedBytes} bytes in a known form`);
+  if (!key)
+    throw new KeyweaveError('QKD_UNAVAILABLE', `the key is not ${expectedBytes} bytes in a known form`);
   return key;
 }
 
@@ -106,10 +135,37 @@ function fromList(values: readonly unknown[], expectedBytes: number): Buffer | u
 }
 
 function fromText(text: string, expectedBytes: number): Buffer | undefined {
-  if (expectedBytes > 2 && text.length === expectedBytes * 2 && HEX.test(text)) return Buffer.from(text, 'hex');
-  const unpadded = Math.ceil((expectedBytes * 4) / 3);
-  const padded = Math.ceil(expectedBytes / 3) * 4;
-  if ((text.length !== unpadded && text.length !== padded) || !BASE64.test(text)) return undefined;
-  const key = Buffer.from(text, 'base64');
-  return key.length === expectedBytes ? key : undefined;
+  const isHex = text.length === expectedBytes * 2 && HEX.test(text);
+  const digits = base64Digits(text, expectedBytes);
+  if (isHex && digits !== undefined && expectedBytes > 0) return undefined;
+  if (isHex) return decodeInto(expectedBytes, text, 'hex');
+  if (digits !== undefined) return decodeInto(expectedBytes, digits, 'base64');
+  return undefined;
+}
+
+/** Into memory of its own: a pooled buffer would share its block with others. */
+function decodeInto(expectedBytes: number, text: string, encoding: 'hex' | 'base64'): Buffer {
+  const key = Buffer.allocUnsafeSlow(expectedBytes);
+  key.write(text, encoding);
+  return key;
+}
+
+/** The digits of `text` without padding, where it is base64 of exactly `expectedBytes` bytes (RFC 4648, 3.5 and 4). */
+function base64Digits(text: string, expectedBytes: number): string | undefined {
+  const length = Math.ceil((expectedBytes * 4) / 3);
+  const padding = text.slice(length);
+  if (text.length < length || (padding !== '' && padding !== '='.repeat((4 - (length % 4)) % 4))) {
+    return undefined;
+  }
+  const digits = text.slice(0, length);
+  if (BASE64_STANDARD.test(digits)) return lastDigitIsClean(digits, expectedBytes) ? digits : undefined;
+  return BASE64_URL.test(digits) && lastDigitIsClean(digits, expectedBytes) ? digits : undefined;
+}
+
+/** Bits of the last digit that belong to no byte must be zero, or two texts would mean the same key. */
+function lastDigitIsClean(digits: string, bytes: number): boolean {
+  const unused = bytes % 3 === 0 ? 0 : bytes % 3 === 1 ? 0x0f : 0x03;
+  if (unused === 0) return true;
+  const last = digits.at(-1) === '-' ? '+' : digits.at(-1) === '_' ? '/' : (digits.at(-1) as string);
+  return (BASE64_DIGITS.indexOf(last) & unused) === 0;
 }

@@ -12,30 +12,42 @@ interface Pending {
 /**
  * The client's end of a connection that speaks JSON requests and answers in
  * order. Several requests may be under way at once where the server answers
- * them in turn.
+ * them in turn. What has been received is wiped once it is decoded.
  */
 export class JsonConnection {
   readonly #socket: Socket;
   readonly #framer = new JsonFramer({ maxBytes: MAX_ANSWER_BYTES });
   readonly #pending: Pending[] = [];
+  #answers = 0;
   #closed = false;
+  #untouched = true;
 
-  /** Takes over a connected socket. */
+  /** Takes over a connected socket; `onClose` is called once nothing more can be sent. */
   constructor(socket: Socket, onClose: () => void = () => undefined) {
     this.#socket = socket;
+    this.#onClose = onClose;
     socket.setNoDelay(true);
     socket.on('data', (data: Buffer) => this.#receive(data));
     socket.on('error', (error) => this.#end(error));
     socket.on('end', () => this.#end(new Error('the server closed the connection')));
-    socket.on('close', () => {
-      this.#end(new Error('the connection was closed'));
-      onClose();
-    });
+    socket.on('close', () => this.#end(new Error('the connection was closed')));
   }
+
+  readonly #onClose: () => void;
 
   /** True once nothing more can be sent. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Answers received so far. */
+  get answers(): number {
+    return this.#answers;
+  }
+
+  /** True while no byte has come since the last answer: a request that dies now got none of its answer. */
+  get untouched(): boolean {
+    return this.#untouched;
   }
 
   /** Sends a request; resolves with the JSON of its answer. Rejects when the connection ends first. */
@@ -56,22 +68,32 @@ export class JsonConnection {
   #receive(data: Buffer): void {
     for (const frame of this.#framer.push(data)) {
       const pending = this.#pending.shift();
-      if (!pending || !Buffer.isBuffer(frame)) {
+      if (pending && Buffer.isBuffer(frame)) this.#settle(pending, frame);
+      else {
         pending?.reject(new Error('the answer is not JSON'));
         this.destroy('the server does not speak the protocol');
-        return;
       }
-      try {
-        pending.resolve(decodeJson(frame));
-      } catch (error) {
-        pending.reject(error as Error);
-      }
-      frame.fill(0);
+      if (Buffer.isBuffer(frame)) frame.fill(0);
+    }
+    this.#untouched = this.#framer.pending === 0;
+    data.fill(0);
+  }
+
+  #settle(pending: Pending, frame: Buffer): void {
+    this.#answers += 1;
+    try {
+      pending.resolve(decodeJson(frame));
+    } catch (error) {
+      pending.reject(error as Error);
+      // Which answer belongs to which request is no longer sure.
+      this.destroy('the server does not speak the protocol');
     }
   }
 
   #end(error: Error): void {
+    if (this.#closed) return;
     this.#closed = true;
     for (const pending of this.#pending.splice(0)) pending.reject(error);
+    this.#onClose();
   }
 }

@@ -3,6 +3,9 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 /** Deepest nesting that a request may have; real ones have three levels. */
 const MAX_DEPTH = 64;
 
+/** First size of the buffer for a text that comes in several segments. */
+const FIRST_HOLD_BYTES = 1024;
+
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
@@ -17,51 +20,55 @@ export type JsonFrame = Buffer | { readonly error: 'too-large' | 'not-json' };
 /**
  * Cuts a byte stream into JSON texts that follow each other without any
  * terminator, whatever the segments: split, merged, or byte by byte. Works on
- * bytes alone, looks at each once, and holds at most `maxBytes`. What is
- * neither an object nor an array is garbage up to the next line, brace or end
- * of segment, and gives one not-json.
+ * bytes alone, looks at each once, and holds at most `maxBytes`.
+ *
+ * What is neither an object nor an array is garbage up to the next line, brace
+ * or end of segment, and gives one not-json. A text that nests too deeply is
+ * read to its end and gives one not-json too, so that what follows it is still
+ * answered.
  */
 export class JsonFramer {
   readonly #maxBytes: number;
-  readonly #held: Buffer[] = [];
-  #heldBytes = 0;
+  /** The beginning of a text whose end has not come, in a buffer that doubles. */
+  #held: Buffer | undefined;
+  /** Bytes of the unfinished text so far, held or not. */
+  #pending = 0;
   #depth = 0;
   #inString = false;
   #escaped = false;
+  #tooDeep = false;
   #dead = false;
 
+  /** @param options.maxBytes largest text; a longer one is too-large before more of it is held. */
   constructor(options: { maxBytes: number }) {
     this.#maxBytes = options.maxBytes;
   }
 
   /** Bytes of a text that has begun and not ended. */
   get pending(): number {
-    return this.#heldBytes;
+    return this.#pending;
   }
 
-  /** Takes a segment; gives the texts that it completes. Whole texts are views of `segment`. */
+  /**
+   * Takes a segment; gives the texts that it completes, in order. A text that
+   * lies in one segment is a view of it, any other a buffer of its own; either
+   * way the caller wipes it where it holds keys.
+   */
   push(segment: Buffer): JsonFrame[] {
     const frames: JsonFrame[] = [];
-    let start = 0;
     let at = 0;
     while (at < segment.length && !this.#dead) {
       if (this.#depth === 0) {
         at = this.#seek(segment, at, frames);
-        start = at;
-        if (at >= segment.length) break;
+        if (at === segment.length) break;
       }
       const end = this.#scan(segment, at);
-      const size = this.#heldBytes + (end < 0 ? segment.length : end) - start;
-      if (size > this.#maxBytes) this.#die(frames);
-      else if (end === TOO_DEEP) this.#die(frames, 'not-json');
-      else if (end < 0) at = segment.length;
-      else {
-        frames.push(this.#complete(segment.subarray(start, end)));
-        at = end;
-        start = end;
-      }
+      const part = segment.subarray(at, end);
+      if (this.#pending + part.length > this.#maxBytes) this.#die(frames);
+      else if (this.#depth > 0) this.#hold(part);
+      else frames.push(this.#complete(part));
+      at = end;
     }
-    if (this.#depth > 0 && !this.#dead) this.#hold(segment.subarray(start));
     return frames;
   }
 
@@ -81,64 +88,91 @@ export class JsonFramer {
     return at;
   }
 
-  /** Where the text that is under way ends (exclusive), -1 when it does not, TOO_DEEP when it nests too far. */
+  /** Where the text that is under way ends (exclusive), or the end of the segment, with a depth above 0. */
   #scan(segment: Buffer, from: number): number {
-    for (let at = from; at < segment.length; at++) {
-      const byte = segment[at] as number;
-      if (this.#inString) {
-        if (this.#escaped) this.#escaped = false;
-        else if (byte === BACKSLASH) this.#escaped = true;
-        else if (byte === QUOTE) this.#inString = false;
-      } else if (byte === QUOTE) this.#inString = true;
+    // Locals: private members cost several times as much at each byte.
+    let depth = this.#depth;
+    let inString = this.#inString;
+    let escaped = this.#escaped;
+    let at = from;
+    while (at < segment.length) {
+      const byte = segment[at++] as number;
+      if (inString) {
+        if (escaped) escaped = false;
+        else if (byte === BACKSLASH) escaped = true;
+        else if (byte === QUOTE) inString = false;
+      } else if (byte === QUOTE) inString = true;
       else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-        this.#depth += 1;
-        if (this.#depth > MAX_DEPTH) return TOO_DEEP;
+        depth += 1;
+        if (depth > MAX_DEPTH) this.#tooDeep = true;
       } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        this.#depth -= 1;
-        if (this.#depth === 0) return at + 1;
+        depth -= 1;
+        if (depth === 0) break;
       }
     }
-    return -1;
+    this.#depth = depth;
+    this.#inString = inString;
+    this.#escaped = escaped;
+    return at;
   }
 
-  #complete(tail: Buffer): Buffer {
-    if (this.#heldBytes === 0) return tail;
-    const text = Buffer.concat([...this.#held, tail], this.#heldBytes + tail.length);
-    this.#held.length = 0;
-    this.#heldBytes = 0;
+  #complete(tail: Buffer): JsonFrame {
+    if (this.#tooDeep) {
+      this.#forget();
+      return { error: 'not-json' };
+    }
+    if (this.#pending === 0) return tail;
+    this.#hold(tail);
+    const text = (this.#held as Buffer).subarray(0, this.#pending);
+    this.#held = undefined;
+    this.#pending = 0;
     return text;
   }
 
-  /** Copies: a segment may be a small view of a large block. */
+  /** Copies: the segment is the caller's, and may be a small view of a large block. */
   #hold(part: Buffer): void {
-    if (part.length === 0) return;
-    this.#held.push(Buffer.from(part));
-    this.#heldBytes += part.length;
-    // Byte by byte must not mean an object for each byte.
-    if (this.#held.length > 64) {
-      const joined = Buffer.concat(this.#held, this.#heldBytes);
-      this.#held.length = 0;
-      this.#held.push(joined);
+    const size = this.#pending + part.length;
+    if (this.#tooDeep) {
+      this.#held?.fill(0);
+      this.#held = undefined;
+    } else {
+      if (!this.#held || this.#held.length < size) this.#grow(size);
+      part.copy(this.#held as Buffer, this.#pending);
     }
+    this.#pending = size;
   }
 
-  #die(frames: JsonFrame[], error: 'too-large' | 'not-json' = 'too-large'): void {
-    frames.push({ error });
-    this.#held.length = 0;
-    this.#heldBytes = 0;
+  /** Doubling keeps the copying linear even when a text comes byte by byte. */
+  #grow(size: number): void {
+    const room = Math.min(this.#maxBytes, Math.max(size, FIRST_HOLD_BYTES, 2 * (this.#held?.length ?? 0)));
+    const larger = Buffer.allocUnsafeSlow(room);
+    this.#held?.copy(larger, 0, 0, this.#pending);
+    this.#held?.fill(0);
+    this.#held = larger;
+  }
+
+  #forget(): void {
+    this.#held?.fill(0);
+    this.#held = undefined;
+    this.#pending = 0;
+    this.#tooDeep = false;
+  }
+
+  #die(frames: JsonFrame[]): void {
+    frames.push({ error: 'too-large' });
+    this.#forget();
     this.#dead = true;
   }
 }
 
-const TOO_DEEP = -2;
-
-const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Parses one framed text. @throws KeyweaveError BAD_REQUEST with the reference's message. */
 export function decodeJson(text: Buffer): unknown {
   try {
     return JSON.parse(UTF8.decode(text));
-  } catch (cause) {
-    throw new KeyweaveError('BAD_REQUEST', 'Invalid JSON received', { cause });
+  } catch {
+    // No cause: the parser's message quotes the text, and the text may hold a key.
+    throw new KeyweaveError('BAD_REQUEST', 'Invalid JSON received');
   }
 }

@@ -14,7 +14,12 @@ function lines(consoleType: LogType, fileType: LogType, colorless = true) {
   const written: string[] = [];
   const log = createLogger({
     service: 'gateway',
-    config: { console_log_type: consoleType, file_log_type: fileType, colorless_console_log: colorless, filename },
+    config: {
+      console_log_type: consoleType,
+      file_log_type: fileType,
+      colorless_console_log: colorless,
+      filename,
+    },
     console: (line) => written.push(line),
   });
   for (const level of ['debug', 'info', 'warning', 'error'] as const) log[level](`a ${level} line`, { n: 1 });
@@ -28,8 +33,14 @@ describe('createLogger', () => {
     it(`type ${type} logs that level and the more severe ones, to console and file alike`, () => {
       const expected = ['debug', 'info', 'warning', 'error'].slice(i).map((level) => `a ${level} line`);
       const { console: written, file } = lines(type, type);
-      assert.deepEqual(written.map((line) => /a \w+ line/.exec(line)?.[0]), expected);
-      assert.deepEqual(file.map((line) => JSON.parse(line).msg), expected);
+      assert.deepEqual(
+        written.map((line) => /a \w+ line/.exec(line)?.[0]),
+        expected,
+      );
+      assert.deepEqual(
+        file.map((line) => JSON.parse(line).msg),
+        expected,
+      );
     });
   }
 

@@ -33,17 +33,24 @@ export interface LoggerOptions {
  * Logs with the reference's five types to console (stderr, one line each) and
  * to a file (JSON lines, appended; the services of a node may share it).
  */
-export function createLogger({ service, config, console: write = (line) => void process.stderr.write(line) }: LoggerOptions): Logger {
+export function createLogger({
+  service,
+  config,
+  console: write = (line) => void process.stderr.write(line),
+}: LoggerOptions): Logger {
   const consoleFloor = floorOf(config.console_log_type);
   const fileFloor = floorOf(config.file_log_type);
   const file = fileFloor === SILENT || config.filename === undefined ? undefined : openFile(config.filename);
-  const fileLog = file && pino({ level: 'debug', base: { service }, timestamp: pino.stdTimeFunctions.isoTime }, file.stream);
+  const fileLog =
+    file &&
+    pino({ level: 'debug', base: { service }, timestamp: pino.stdTimeFunctions.isoTime }, file.stream);
 
   const log = (level: Level, message: string, fields: LogFields = {}, cause?: unknown) => {
     const severity = SEVERITY[level];
     if (severity < consoleFloor && severity < fileFloor) return;
     const described = cause === undefined ? fields : { ...fields, cause: describe(cause) };
-    if (severity >= consoleFloor) write(consoleLine(service, level, message, described, !config.colorless_console_log));
+    if (severity >= consoleFloor)
+      write(consoleLine(service, level, message, described, !config.colorless_console_log));
     if (severity >= fileFloor) fileLog?.[level === 'warning' ? 'warn' : level](described, message);
   };
 
@@ -71,13 +78,23 @@ function openFile(path: string): { stream: DestinationStream; flush: () => void 
 function describe(cause: unknown): string {
   const texts: string[] = [];
   for (let error = cause, depth = 0; error instanceof Error && depth < 4; error = error.cause, depth++) {
-    const at = error.stack?.split('\n').find((line) => line.trimStart().startsWith('at '))?.trim() ?? '';
+    const at =
+      error.stack
+        ?.split('\n')
+        .find((line) => line.trimStart().startsWith('at '))
+        ?.trim() ?? '';
     texts.push(`${error.name}: ${error.message} ${at}`.trimEnd());
   }
   return texts.length > 0 ? texts.join(' <- ') : typeof cause;
 }
 
-function consoleLine(service: string, level: Level, message: string, fields: LogFields, colours: boolean): string {
+function consoleLine(
+  service: string,
+  level: Level,
+  message: string,
+  fields: LogFields,
+  colours: boolean,
+): string {
   const pairs = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${typeof value === 'string' ? JSON.stringify(value) : value}`)

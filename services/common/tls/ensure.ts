@@ -77,10 +77,14 @@ function checkCertificate(config: NodeConfig, service: string, caPem: string): v
   const expected = spiffeId(config.certificate_config.network, config.uuid, service);
   const found = spiffeIdOfCertificate(certificate);
   if (found !== expected) {
-    throw bad(`${certPath}: names ${found ?? 'nobody'}, not ${expected}; each node needs a folder of its own`);
+    throw bad(
+      `${certPath}: names ${found ?? 'nobody'}, not ${expected}; each node needs a folder of its own`,
+    );
   }
   if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) {
-    throw bad(`${certPath}: was not issued by the CA in ${config.certificate_config.cert_authority_path}; ${advice}`);
+    throw bad(
+      `${certPath}: was not issued by the CA in ${config.certificate_config.cert_authority_path}; ${advice}`,
+    );
   }
   if (certificate.validToDate.getTime() < Date.now()) {
     throw bad(`${certPath}: expired on ${certificate.validTo}; ${advice}`);

@@ -1,7 +1,12 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { createSecureContext, connect as tlsConnect, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import {
+  createSecureContext,
+  type SecureContextOptions,
+  type TLSSocket,
+  connect as tlsConnect,
+} from 'node:tls';
 import { CallCredentials, ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
@@ -60,7 +65,11 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
     } catch (error) {
       // Files are replaced one after the other: half a change is no error until it stays.
       rejectedStamp = stamp;
-      options.log.warning('the new certificate is not usable, the old one stays', { path: options.certPath }, error);
+      options.log.warning(
+        'the new certificate is not usable, the old one stays',
+        { path: options.certPath },
+        error,
+      );
     }
   }, options.pollMs ?? POLL_MS);
   timer.unref();
@@ -177,7 +186,8 @@ function load({ caPath, certPath, keyPath }: CertificateFiles): Material {
   try {
     const [ca, cert, key] = [readFileSync(caPath), readFileSync(certPath), readFileSync(keyPath)];
     const certificate = new X509Certificate(cert);
-    if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error('key and certificate do not match');
+    if (!certificate.checkPrivateKey(createPrivateKey(key)))
+      throw new Error('key and certificate do not match');
     const spiffeId = spiffeIdOfCertificate(certificate);
     if (spiffeId === undefined) throw new Error('the certificate carries no SPIFFE id of ours');
     const context = { ca, cert, key, minVersion: 'TLSv1.3' as const, ecdhCurve: GROUP };

@@ -70,7 +70,10 @@ export async function issueServiceCertificate(options: IssueOptions): Promise<Pe
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth,
+      ]),
       new x509.SubjectAlternativeNameExtension([
         { type: 'url', value: spiffeId(network, nodeUuid, service) },
         ...[...names].map((value) => ({ type: isIP(value) ? ('ip' as const) : ('dns' as const), value })),
@@ -90,7 +93,10 @@ type CryptoKeyPair = webcrypto.CryptoKeyPair;
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
   const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
-  const text = der.toString('base64').replaceAll(/(.{64})/g, '$1\n').trimEnd();
+  const text = der
+    .toString('base64')
+    .replaceAll(/(.{64})/g, '$1\n')
+    .trimEnd();
   der.fill(0);
   return `-----BEGIN PRIVATE KEY-----\n${text}\n-----END PRIVATE KEY-----\n`;
 }

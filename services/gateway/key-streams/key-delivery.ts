@@ -133,7 +133,7 @@ export class KeyDelivery {
   #local(text: string): KeyStream {
     const ksid = parseKsid(text);
     const stream = ksid === undefined ? undefined : this.#o.registry.get(ksid);
-    if (!stream || stream.local !== 'joined') {
+    if (stream?.local !== 'joined') {
       throw new KeyweaveError('UNKNOWN_STREAM', 'No interface selected. OPEN_CONNECT must be called first.');
     }
     return stream;

@@ -1,8 +1,8 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isErrorReason } from '#common/errors/status-table.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
-import type { KeyPairsRequest, KeyPairsResponse, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { PushQueue } from '#common/lifecycle/push-queue.ts';
+import type { KeyPairsRequest, KeyPairsResponse, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 
 /** A batch of key pairs whose private halves live in pqc-source, in the stream that made them. */
 export interface KeyPairBatch {

@@ -17,7 +17,9 @@ export function kemEngineContract(engine: KemEngine, unsupported: ReadonlySet<st
       if (unsupported.has(algorithm.name)) {
         it(`refuses ${algorithm.name} by name`, async () => {
           assert.equal(engine.supports(algorithm), false);
-          await assert.rejects(engine.generateKeyPairs(algorithm, 1), (error) => isReason(error, 'UNSUPPORTED'));
+          await assert.rejects(engine.generateKeyPairs(algorithm, 1), (error) =>
+            isReason(error, 'UNSUPPORTED'),
+          );
         });
       } else {
         it(`agrees on ${algorithm.name}, in the sizes of the table`, () => agree(engine, algorithm));

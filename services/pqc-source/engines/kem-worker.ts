@@ -16,7 +16,8 @@ const instances = new Map<string, Promise<WasmKem>>();
 function instanceOf(factory: string): Promise<WasmKem> {
   let instance = instances.get(factory);
   if (!instance) {
-    instance = (liboqs as unknown as Record<string, Factory>)[factory]?.() ?? Promise.reject(new Error('no such KEM'));
+    instance =
+      (liboqs as unknown as Record<string, Factory>)[factory]?.() ?? Promise.reject(new Error('no such KEM'));
     instances.set(factory, instance);
   }
   return instance;

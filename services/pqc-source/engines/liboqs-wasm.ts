@@ -79,9 +79,11 @@ export function createLiboqsWasmEngine(): KemEngine {
     second: Uint8Array,
   ): Promise<WorkerAnswer> {
     const factory = FACTORIES[algorithm.name];
-    if (factory === undefined) throw new KeyweaveError('UNSUPPORTED', `the WASM engine does not have ${algorithm.name}`);
+    if (factory === undefined)
+      throw new KeyweaveError('UNSUPPORTED', `the WASM engine does not have ${algorithm.name}`);
     const pool = await poolOf(algorithm.cost);
-    if (pool.queueSize >= MAX_QUEUE) throw new KeyweaveError('LIMIT_EXCEEDED', 'too many KEM batches are waiting');
+    if (pool.queueSize >= MAX_QUEUE)
+      throw new KeyweaveError('LIMIT_EXCEEDED', 'too many KEM batches are waiting');
     const { publicKeyBytes, privateKeyBytes, ciphertextBytes, sharedSecretBytes } = algorithm;
     const task: WorkerTask = {
       operation,
@@ -126,11 +128,16 @@ export function createLiboqsWasmEngine(): KemEngine {
       return asBuffer(made.second);
     },
 
-    selfTest: () => roundTrip(engine, findKemAlgorithm('Kyber512') as KemAlgorithm),
+    async selfTest() {
+      await roundTrip(engine, findKemAlgorithm('Kyber512') as KemAlgorithm);
+      // Started for this only; a worker comes back when somebody needs it.
+      await engine.close();
+    },
 
     async close() {
-      for (const pool of pools.values()) await (await pool).destroy();
+      const started = [...pools.values()];
       pools.clear();
+      for (const pool of started) await (await pool).destroy();
     },
   };
   return engine;

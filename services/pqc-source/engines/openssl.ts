@@ -1,9 +1,9 @@
 import {
   createPublicKey,
-  decapsulate as opensslDecapsulate,
-  encapsulate as opensslEncapsulate,
   generateKeyPairSync,
   type KeyObject,
+  decapsulate as opensslDecapsulate,
+  encapsulate as opensslEncapsulate,
 } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
@@ -88,7 +88,8 @@ export function createOpensslEngine(): KemEngine {
     },
 
     async selfTest() {
-      for (const name of Object.keys(KEY_TYPES)) await roundTrip(engine, findKemAlgorithm(name) as KemAlgorithm);
+      for (const name of Object.keys(KEY_TYPES))
+        await roundTrip(engine, findKemAlgorithm(name) as KemAlgorithm);
     },
 
     close: async () => undefined,

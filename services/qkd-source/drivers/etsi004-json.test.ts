@@ -34,7 +34,11 @@ describe('ETSI 004 JSON driver', () => {
   const kinds: [string, Partial<KmeSimulatorOptions>, object][] = [
     ['joined by KSID', {}, {}],
     ['paired by URIs', {}, { join: 'uris' }],
-    ['with fixed application names', {}, { source_application: 'Application1', destination_application: 'Application4' }],
+    [
+      'with fixed application names',
+      {},
+      { source_application: 'Application1', destination_application: 'Application4' },
+    ],
     ['one connection per call', { perCall: true }, {}],
     ['one connection per call, configured', { perCall: true }, { connection: 'per-call' }],
     ['keys in base64', { keyFormat: 'base64' }, {}],

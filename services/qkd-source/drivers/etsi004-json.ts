@@ -44,7 +44,12 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
     }
   }
 
-  async function openOnce(stream: QkdStreamName, keyBytes: number, join: string, signal: AbortSignal): Promise<string> {
+  async function openOnce(
+    stream: QkdStreamName,
+    keyBytes: number,
+    join: string,
+    signal: AbortSignal,
+  ): Promise<string> {
     const answer = await call(
       encodeOpenConnect({
         source: uri(settings.source_application, stream, stream.sourceNode),
@@ -64,7 +69,10 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
       signal,
     );
     if (answer.status !== ETSI004_STATUS.SUCCESS || answer.key_stream_id === undefined) {
-      throw new KeyweaveError('QKD_UNAVAILABLE', `the key manager refuses OPEN_CONNECT with status ${answer.status}`);
+      throw new KeyweaveError(
+        'QKD_UNAVAILABLE',
+        `the key manager refuses OPEN_CONNECT with status ${answer.status}`,
+      );
     }
     return answer.key_stream_id;
   }
@@ -94,7 +102,11 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
             const index = Number((first + BigInt(next + i)) & 0xffffffffn);
             const request = encodeGetKey({ key_stream_id: handle, index, metadata: METADATA });
             reader.sent();
-            return bounded(connection as JsonConnection, (connection as JsonConnection).request(request), limit);
+            return bounded(
+              connection as JsonConnection,
+              (connection as JsonConnection).request(request),
+              limit,
+            );
           });
           const settled = await Promise.allSettled(answers);
           for (const result of settled) {
@@ -150,7 +162,10 @@ class KeyReader {
     }
     if (answer.status !== ETSI004_STATUS.SUCCESS) {
       this.#refused += 1;
-      throw new KeyweaveError('QKD_UNAVAILABLE', `the key manager refuses GET_KEY with status ${answer.status}`);
+      throw new KeyweaveError(
+        'QKD_UNAVAILABLE',
+        `the key manager refuses GET_KEY with status ${answer.status}`,
+      );
     }
     const key = decodeKeyBuffer(answer.key_buffer, this.#keyBytes);
     if (Array.isArray(answer.key_buffer)) answer.key_buffer.fill(0);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { connect as tcpConnect, type Socket } from 'node:net';
+import { type Socket, connect as tcpConnect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
@@ -41,7 +41,10 @@ export class KmeConnections {
   async take(signal: AbortSignal): Promise<JsonConnection> {
     for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) if (!idle.closed) return idle;
     if (this.#all.size >= MAX_CONNECTIONS) {
-      throw new KeyweaveError('LIMIT_EXCEEDED', `all ${MAX_CONNECTIONS} connections to the key manager are busy`);
+      throw new KeyweaveError(
+        'LIMIT_EXCEEDED',
+        `all ${MAX_CONNECTIONS} connections to the key manager are busy`,
+      );
     }
     const socket = await this.#connect(signal);
     const connection: JsonConnection = new JsonConnection(socket, () => this.#all.delete(connection));
@@ -89,7 +92,9 @@ export class KmeConnections {
         signal.removeEventListener('abort', onAbort);
         socket.destroy();
         reject(
-          new KeyweaveError('QKD_UNAVAILABLE', `the key manager at ${host}:${port} cannot be reached`, { cause }),
+          new KeyweaveError('QKD_UNAVAILABLE', `the key manager at ${host}:${port} cannot be reached`, {
+            cause,
+          }),
         );
       };
       const onAbort = () => fail(signal.reason);

@@ -1,0 +1,65 @@
+# The one door for people and for CI: `make help` lists what there is.
+NODE := node_modules/.bin/node
+STAMP := node_modules/.installed
+UNIT := "services/**/*.test.ts"
+E2E := "test/e2e/**/*.test.ts"
+FUZZ := "test/fuzz/**/*.test.ts"
+
+.PHONY: help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+doctor: ## say what this machine lacks, and the command that gets it
+	@command -v npm >/dev/null || { echo "missing: npm; on Debian: apt-get install npm" >&2; exit 1; }
+	@case "$$(uname -s)-$$(uname -m)" in \
+	  Linux-x86_64|Linux-aarch64|Darwin-arm64|Darwin-x86_64) ;; \
+	  *) echo "missing: a Node 26 package on npm for this machine ($$(uname -s) $$(uname -m))" >&2; exit 1 ;; esac
+	@if [ "$$(uname -s)" = Linux ] && command -v ldconfig >/dev/null && ! ldconfig -p | grep -q libatomic.so.1; then \
+	  echo "missing: libatomic1, which Node needs; on Debian: apt-get install libatomic1" >&2; exit 1; fi
+
+install: doctor $(STAMP) ## install the packages, Node 26 among them
+
+$(STAMP): package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@$(NODE) --version >/dev/null || { echo "the installed Node does not start; on Debian: apt-get install libatomic1" >&2; exit 1; }
+	@touch $@
+
+demo: install ## three nodes on this machine, equal keys at both ends
+	bin/keyweave demo
+
+test: check unit fuzz e2e ## every test that this machine can run, the quick ones first
+
+check: lint typecheck gen-check ## static checks and shipped configuration
+	bin/keyweave check-config deploy/config/*
+
+unit: install ## tests of single pieces
+	$(NODE) --test $(UNIT)
+
+fuzz: install ## random and hostile input for every decoder
+	$(NODE) --test $(FUZZ)
+
+e2e: install ## whole nodes, real processes, faults
+	$(NODE) --test --test-concurrency=1 $(E2E)
+
+gen: install ## generate proto/gen from the contracts
+	cd proto && ../node_modules/.bin/buf generate
+
+gen-check: install ## the committed proto/gen is what the contracts say
+	@rm -rf .cache/gen && mkdir -p .cache/gen
+	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
+	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
+
+lint: install ## biome and buf
+	node_modules/.bin/biome check --error-on-warnings .
+	cd proto && ../node_modules/.bin/buf lint
+
+typecheck: install ## tsc, strict
+	node_modules/.bin/tsc --noEmit
+
+certs: install ## a CA and the certificates of the shipped nodes, under certs/out
+	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
+	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
+
+clean: ## remove what was made, the packages too
+	rm -rf node_modules .cache certs/out

@@ -1,0 +1,10 @@
+/** Loads everything that a node's processes load; Node writes the compile cache when this process ends. */
+await Promise.all([
+  import('./service-entry.ts'),
+  import('../gateway/main.ts'),
+  import('../qkd-source/main.ts'),
+  import('../pqc-source/main.ts'),
+  import('../peer-broker/main.ts'),
+  import('../hybridizer/main.ts'),
+]);
+process.exit(0);

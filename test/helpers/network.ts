@@ -1,0 +1,117 @@
+import { randomUUID } from 'node:crypto';
+import { connect } from 'node:net';
+import type { Address } from '#common/config/fields.ts';
+import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
+import type { LocalNetwork, LocalNode } from '../../services/cli/local-network.ts';
+
+export const QOS = {
+  key_chunk_size: 32,
+  max_bps: 32,
+  min_bps: 32,
+  jitter: 0,
+  priority: 0,
+  timeout: 0,
+  ttl: 0,
+  metadata_mimetype: 'application/json',
+};
+
+/** An OPEN_CONNECT between two nodes; each call names other applications, so that streams do not meet by chance. */
+export function openData(
+  from: LocalNode,
+  to: LocalNode,
+  query = 'hybridization=xoring&key_sources=ML-KEM-768,QKD',
+  qos: Partial<typeof QOS> = {},
+): OpenData {
+  const app = `app-${randomUUID()}`;
+  return {
+    source: `hybrid://${app}@${from.uuid}?${query}`,
+    destination: `hybrid://${app}@${to.uuid}?${query}`,
+    qos: { ...QOS, ...qos },
+  };
+}
+
+/** Two applications with one stream. */
+export interface Pair {
+  readonly a: Etsi004Client;
+  readonly b: Etsi004Client;
+  readonly ksid: string;
+  readonly opened: readonly [JsonAnswer, JsonAnswer];
+  close(): Promise<void>;
+}
+
+export async function openPair(network: LocalNetwork, data: OpenData): Promise<Pair> {
+  const [first, second] = network.nodes as [LocalNode, LocalNode];
+  const [a, b] = await Promise.all([Etsi004Client.connect(first.json), Etsi004Client.connect(second.json)]);
+  const opened = await Promise.all([a.open(data), b.open(data)]);
+  const ksid = opened[0].key_stream_id ?? '';
+  return {
+    a,
+    b,
+    ksid,
+    opened,
+    close: async () => {
+      await Promise.all([a.close(ksid), b.close(ksid)].map((closing) => closing.catch(() => undefined)));
+      a.disconnect();
+      b.disconnect();
+    },
+  };
+}
+
+/** The key of an answer, of `bytes` bytes. Throws unless the status is 0. */
+export function keyOf(answer: JsonAnswer, bytes = 32): Buffer {
+  if (answer.status !== 0) throw new Error(`status ${answer.status}: ${answer.message}`);
+  return decodeKeyBuffer(answer.key_buffer, bytes);
+}
+
+/** Sends raw bytes, optionally in pieces, and gives what comes back until the other end is silent or closes. */
+export async function sendRaw(
+  address: Address,
+  pieces: readonly Buffer[],
+  answers = 1,
+  limitMs = 15_000,
+): Promise<unknown[]> {
+  const { JsonFramer } = await import('#common/etsi/json-framer.ts');
+  return new Promise((resolve, reject) => {
+    const framer = new JsonFramer({ maxBytes: 1_048_576 });
+    const found: unknown[] = [];
+    const socket = connect(address.port, address.host);
+    const timer = setTimeout(() => socket.destroy(new Error(`only ${found.length} answers came`)), limitMs);
+    const done = () => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(found);
+    };
+    socket.on('connect', async () => {
+      for (const piece of pieces) {
+        await new Promise((sent) => socket.write(piece, sent));
+        if (pieces.length > 1) await new Promise((turn) => setImmediate(turn));
+      }
+    });
+    socket.on('data', (data: Buffer) => {
+      for (const frame of framer.push(data))
+        if (Buffer.isBuffer(frame)) found.push(JSON.parse(frame.toString()));
+      if (found.length >= answers) done();
+    });
+    socket.on('end', done);
+    socket.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+  });
+}
+
+/** Waits until `check` holds, asking again and again; throws after `limitMs`. */
+export async function eventually<T>(
+  what: string,
+  limitMs: number,
+  check: () => Promise<T | undefined>,
+): Promise<T> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const value = await check().catch(() => undefined);
+    if (value !== undefined) return value;
+    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
