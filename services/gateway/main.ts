@@ -43,7 +43,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
 
   const registry = new StreamRegistry({
     maxStreams: config.limits.max_streams,
-    onExpiry: (stream) => delivery.closeStream(stream, 'its TTL has run out'),
+    onExpiry: (stream) => void delivery.closeStream(stream, 'its TTL has run out'),
   });
   const assertUsable = usableAlgorithms(pqcClient, Date.now);
   const rendezvous = new Rendezvous({ config, services, registry });
@@ -65,7 +65,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     listening: { grpc: grpc.address, json: json.address },
     stop: async () => {
       await json.stop();
-      for (const stream of [...registry.all()]) delivery.closeStream(stream, 'the gateway is stopping');
+      const open = [...registry.all()];
+      await Promise.all(open.map((stream) => delivery.closeStream(stream, 'the gateway is stopping')));
       await grpc.stop();
       keyPairs.close();
       for (const connection of [pqcSource, qkdSource, hybridizer, broker]) connection.close();

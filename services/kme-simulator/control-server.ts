@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import type { Address } from '#common/config/fields.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FAULT_KINDS } from './faults.ts';
 import type { KmeSimulator } from './main.ts';
 
@@ -12,53 +13,70 @@ const faultSchema = z.strictObject({
 
 const MAX_BODY_BYTES = 4096;
 
+export interface ControlServer {
+  /** With the port that was bound. */
+  readonly address: Address;
+  stop(): Promise<void>;
+}
+
+interface Reply {
+  readonly code: number;
+  readonly body: unknown;
+}
+
 /**
  * The control port: `GET /state`, and `POST /fault` with
  * `{"end":0,"kind":"hang","times":1}` (kind null heals).
+ *
+ * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
  */
-export function startControlServer(
-  simulator: KmeSimulator,
-  address: Address,
-): Promise<{ address: Address; stop(): Promise<void> }> {
-  const server = createServer(async (request, response) => {
-    const reply = (code: number, body: unknown) => {
-      response.writeHead(code, { 'content-type': 'application/json' });
-      response.end(`${JSON.stringify(body)}\n`);
-    };
-    if (request.method === 'GET' && request.url === '/state') return reply(200, simulator.state());
-    if (request.method !== 'POST' || request.url !== '/fault') {
-      return reply(404, { message: 'known are GET /state and POST /fault' });
-    }
-    const parsed = faultSchema.safeParse(await readJson(request));
-    if (!parsed.success)
-      return reply(400, { message: parsed.error.issues.map((issue) => issue.message).join('; ') });
-    const { end, kind, times } = parsed.data;
-    if (!simulator.hasEnd(end)) return reply(400, { message: `there is no end ${end}` });
-    simulator.setFault(end, kind ?? undefined, times);
-    return reply(200, simulator.state());
+export function startControlServer(simulator: KmeSimulator, address: Address): Promise<ControlServer> {
+  const server = createServer((request, response) => {
+    answer(simulator, request)
+      // The request was cut off: nobody waits for this.
+      .catch((): Reply => ({ code: 400, body: { message: 'the request is incomplete' } }))
+      .then(({ code, body }) => {
+        response.writeHead(code, { 'content-type': 'application/json' });
+        response.end(`${JSON.stringify(body)}\n`);
+      });
   });
+  const stop = () =>
+    new Promise<void>((done) => {
+      server.close(() => done());
+      server.closeAllConnections();
+    });
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (cause) => {
+      reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${address.host}:${address.port}`, { cause }));
+    });
     server.listen(address.port, address.host, () => {
       const bound = server.address();
-      resolve({
-        address: { host: address.host, port: typeof bound === 'object' && bound ? bound.port : address.port },
-        stop: () =>
-          new Promise((done) => {
-            server.close(() => done());
-            server.closeAllConnections();
-          }),
-      });
+      const port = typeof bound === 'object' && bound ? bound.port : address.port;
+      resolve({ address: { host: address.host, port }, stop });
     });
   });
+}
+
+async function answer(simulator: KmeSimulator, request: IncomingMessage): Promise<Reply> {
+  if (request.method === 'GET' && request.url === '/state') return { code: 200, body: simulator.state() };
+  if (request.method !== 'POST' || request.url !== '/fault') {
+    return { code: 404, body: { message: 'known are GET /state and POST /fault' } };
+  }
+  const parsed = faultSchema.safeParse(await readJson(request));
+  if (!parsed.success) return { code: 400, body: { message: z.prettifyError(parsed.error) } };
+  const { end, kind, times } = parsed.data;
+  if (!simulator.hasEnd(end)) return { code: 400, body: { message: `there is no end ${end}` } };
+  simulator.setFault(end, kind ?? undefined, times);
+  return { code: 200, body: simulator.state() };
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
   let text = '';
   for await (const part of request) {
-    text += part;
-    if (text.length > MAX_BODY_BYTES) return undefined;
+    // The rest is read and dropped, so that the answer still gets out.
+    if (text.length <= MAX_BODY_BYTES) text += part;
   }
+  if (text.length > MAX_BODY_BYTES) return undefined;
   try {
     return JSON.parse(text);
   } catch {

@@ -1,7 +1,9 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
+import { ETSI004_STATUS } from '#common/errors/status-table.ts';
+import { decodeJson, type JsonFrame, JsonFramer } from '#common/etsi/json-framer.ts';
 import { Faults } from './faults.ts';
 import type { SimulatedLink } from './link.ts';
 
@@ -18,9 +20,14 @@ export interface SimulatedEndOptions {
   /** Close the connection after each answer, as some key managers do. */
   perCall: boolean;
   keyFormat: 'list' | 'base64' | 'hex';
+  /** Serve TLS instead of plain TCP. */
+  tls?: TlsOptions | undefined;
 }
 
-type Answer = Record<string, unknown>;
+type Members = Record<string, unknown>;
+
+const INVALID_JSON = { status: 'error', message: 'Invalid JSON received' };
+const UNKNOWN_COMMAND = { status: 'error', message: 'Unknown command' };
 
 /** One key manager of the simulated network: ETSI 004 as JSON over TCP. */
 export class SimulatedEnd {
@@ -29,28 +36,46 @@ export class SimulatedEnd {
   readonly #sockets = new Set<Socket>();
   #server: Server | undefined;
   #address: Address | undefined;
-  /** Keys handed out by this end. */
-  delivered = 0;
+  #delivered = 0;
+  #connections = 0;
 
   constructor(options: SimulatedEndOptions) {
     this.#options = options;
   }
 
-  /** Listens; a second start after a stop takes the same port again. */
+  /** Keys handed out by this end. */
+  get delivered(): number {
+    return this.#delivered;
+  }
+
+  /** Connections accepted so far. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /**
+   * Listens; a second start after a stop takes the same port again.
+   *
+   * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
+   */
   start(address: Address): Promise<Address> {
-    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    if (this.#server && this.#address) return Promise.resolve(this.#address);
+    const { tls } = this.#options;
+    const accept = (socket: Socket) => this.#accept(socket);
+    const server = tls
+      ? createTlsServer({ ...tls, noDelay: true }, accept)
+      : createServer({ noDelay: true }, accept);
+    server.on('tlsClientError', (_, socket: Socket) => socket.destroy());
     this.#server = server;
-    const wanted = this.#address ?? address;
+    const { host, port } = this.#address ?? address;
     return new Promise((resolve, reject) => {
       server.once('error', (cause) => {
-        reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${wanted.host}:${wanted.port}`, { cause }));
+        if (!server.listening) this.#server = undefined;
+        reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${host}:${port}`, { cause }));
       });
-      server.listen(wanted.port, wanted.host, () => {
+      server.listen(port, host, () => {
         const bound = server.address();
-        this.#address = {
-          host: wanted.host,
-          port: typeof bound === 'object' && bound ? bound.port : wanted.port,
-        };
+        this.#address = { host, port: typeof bound === 'object' && bound ? bound.port : port };
         resolve(this.#address);
       });
     });
@@ -67,99 +92,122 @@ export class SimulatedEnd {
   }
 
   #accept(socket: Socket): void {
+    this.#connections += 1;
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     if (this.faults.strikes('refuse')) {
-      socket.resetAndDestroy();
+      reset(socket);
       return;
     }
     const framer = new JsonFramer({ maxBytes: MAX_REQUEST_BYTES });
     let turn = Promise.resolve();
     socket.on('data', (data: Buffer) => {
-      for (const frame of framer.push(data)) turn = turn.then(() => this.#serve(socket, frame));
+      for (const frame of framer.push(data)) {
+        turn = turn.then(() => this.#serve(socket, frame)).catch(() => reset(socket));
+      }
     });
   }
 
-  async #serve(socket: Socket, frame: Buffer | { error: string }): Promise<void> {
-    if (socket.destroyed) return;
+  async #serve(socket: Socket, frame: JsonFrame): Promise<void> {
+    if (socket.destroyed || socket.writableEnded) return;
     const { faults } = this;
-    if (faults.strikes('refuse')) {
-      socket.resetAndDestroy();
-      return;
-    }
-    // A hanging end answers nobody any more, on this connection or another.
+    if (faults.strikes('refuse')) return reset(socket);
+    // What comes later on this connection hangs behind it.
     if (faults.strikes('hang')) return new Promise(() => undefined);
-    const answer = Buffer.isBuffer(frame)
-      ? await this.#answer(frame)
-      : { status: 1, message: 'Invalid JSON received' };
+    const answer = await this.#answer(socket, frame);
     const text = JSON.stringify(answer);
     if (faults.strikes('drop')) {
       socket.write(text.slice(0, text.length / 2), () => socket.destroy());
-      return;
-    }
-    if (this.#options.perCall) socket.end(text);
+    } else if (this.#options.perCall || tooLarge(frame)) socket.end(text);
     else socket.write(text);
   }
 
-  async #answer(text: Buffer): Promise<Answer> {
-    let request: { command?: unknown; data?: Record<string, unknown> };
+  async #answer(socket: Socket, frame: JsonFrame): Promise<Members> {
+    let request: Members;
     try {
-      request = decodeJson(text) as typeof request;
+      if (!Buffer.isBuffer(frame)) return INVALID_JSON;
+      request = membersOf(decodeJson(frame));
     } catch {
-      return { status: 1, message: 'Invalid JSON received' };
+      return INVALID_JSON;
     }
-    const data = typeof request?.data === 'object' && request.data !== null ? request.data : {};
-    switch (request?.command) {
+    const data = membersOf(request.data);
+    switch (request.command) {
       case 'OPEN_CONNECT':
-        return this.#open(data);
+        return this.#open(socket, data);
       case 'GET_KEY':
         return this.#getKey(data);
       case 'CLOSE':
-        return { status: this.#options.link.close(this.#options.end, String(data.key_stream_id)) ? 0 : 3 };
+        return this.#close(data);
       default:
-        return { status: 1, message: 'Unknown command' };
+        return UNKNOWN_COMMAND;
     }
   }
 
-  async #open(data: Record<string, unknown>): Promise<Answer> {
+  async #open(socket: Socket, data: Members): Promise<Members> {
     const { link, end, blocking } = this.#options;
-    const qos = (data.qos ?? {}) as Record<string, unknown>;
+    const qos = membersOf(data.qos);
     const chunkBytes = Number(qos.key_chunk_size ?? 32);
-    if (typeof data.source !== 'string' || typeof data.destination !== 'string') return { status: 4 };
-    if (!Number.isInteger(chunkBytes) || chunkBytes < 1 || chunkBytes > MAX_CHUNK_BYTES) return { status: 7 };
+    if (typeof data.source !== 'string' || typeof data.destination !== 'string') {
+      return { status: ETSI004_STATUS.NO_QKD_CONNECTION };
+    }
+    if (!Number.isInteger(chunkBytes) || chunkBytes < 1 || chunkBytes > MAX_CHUNK_BYTES) {
+      return { status: ETSI004_STATUS.QOS_NOT_MET };
+    }
     const wanted = typeof data.key_stream_id === 'string' ? data.key_stream_id : undefined;
     const result = link.open(end, data.source, data.destination, chunkBytes, wanted);
-    if (result.status !== 0) return { status: result.status };
-    if (blocking && !(await within(result.joined, Number(qos.timeout) || DEFAULT_OPEN_TIMEOUT_MS))) {
+    if (result.status !== ETSI004_STATUS.SUCCESS) return { status: result.status };
+    const waitMs = Number(qos.timeout) || DEFAULT_OPEN_TIMEOUT_MS;
+    if (blocking && !(await inTime(result.joined, socket, waitMs))) {
       link.close(end, result.ksid);
-      return { status: 6 };
+      return { status: ETSI004_STATUS.TIMEOUT };
     }
-    return { status: 0, key_stream_id: result.ksid, qos: { ...qos, key_chunk_size: result.chunkBytes } };
+    const status = ETSI004_STATUS.SUCCESS;
+    return { status, key_stream_id: result.ksid, qos: { ...qos, key_chunk_size: result.chunkBytes } };
   }
 
-  #getKey(data: Record<string, unknown>): Answer {
+  #getKey(data: Members): Members {
     const { link, end, keyFormat } = this.#options;
-    if (this.faults.strikes('dry')) return { status: 2 };
+    if (this.faults.strikes('dry')) return { status: ETSI004_STATUS.INSUFFICIENT_KEY };
     const key = link.take(end, String(data.key_stream_id));
-    if (key === null) return { status: 3 };
-    if (key === undefined) return { status: 2 };
+    if (key === null) return { status: ETSI004_STATUS.PEER_APPLICATION_NOT_CONNECTED };
+    if (key === undefined) return { status: ETSI004_STATUS.INSUFFICIENT_KEY };
     if (this.faults.strikes('wrong-key')) key[0] = (key[0] as number) ^ 0xff;
-    this.delivered += 1;
-    return {
-      status: 0,
-      key_buffer: keyFormat === 'list' ? [...key] : key.toString(keyFormat),
-      index: data.index ?? 0,
-    };
+    this.#delivered += 1;
+    const key_buffer = keyFormat === 'list' ? [...key] : key.toString(keyFormat);
+    return { status: ETSI004_STATUS.SUCCESS, key_buffer, index: data.index ?? 0 };
+  }
+
+  #close(data: Members): Members {
+    const closed = this.#options.link.close(this.#options.end, String(data.key_stream_id));
+    return { status: closed ? ETSI004_STATUS.SUCCESS : ETSI004_STATUS.PEER_APPLICATION_NOT_CONNECTED };
   }
 }
 
-async function within(work: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, ms, false);
-  });
-  const inTime = await Promise.race([work.then(() => true), late]);
-  clearTimeout(timer);
-  return inTime;
+function membersOf(json: unknown): Members {
+  return typeof json === 'object' && json !== null && !Array.isArray(json) ? (json as Members) : {};
+}
+
+function tooLarge(frame: JsonFrame): boolean {
+  return !Buffer.isBuffer(frame) && frame.error === 'too-large';
+}
+
+/** A TLS connection has no reset of its own. */
+function reset(socket: Socket): void {
+  if ('encrypted' in socket) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+/** Whether `joined` comes before the time is up and before the caller has gone. */
+async function inTime(joined: Promise<void>, socket: Socket, ms: number): Promise<boolean> {
+  const given = Promise.withResolvers<boolean>();
+  const giveUp = () => given.resolve(false);
+  const timer = setTimeout(giveUp, ms);
+  socket.once('close', giveUp);
+  try {
+    return await Promise.race([joined.then(() => true), given.promise]);
+  } finally {
+    clearTimeout(timer);
+    socket.off('close', giveUp);
+  }
 }

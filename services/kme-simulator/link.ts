@@ -1,14 +1,14 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 
-/** Keys made for one end that the other has not fetched, per stream. */
-const MAX_AHEAD = 65_536;
 const MAX_STREAMS = 100_000;
 
 export interface LinkOptions {
   /** Key rate in bit/s over all streams; Infinity without a limit. */
   rateBps: number;
-  /** Bytes of key that can be saved up. */
+  /** Bytes of key that can be saved up while nobody asks. */
   bufferBytes: number;
+  /** Bytes of key that one end may be ahead of the other, over all streams; more is refused as dry. */
+  maxHeldBytes: number;
   now: () => number;
 }
 
@@ -27,6 +27,8 @@ interface Stream {
   /** Keys that one side has fetched and the other has not, by ordinal. */
   readonly keys: Map<number, Buffer>;
   readonly whenJoined: PromiseWithResolvers<void>;
+  /** One side has closed: nothing new is made. */
+  ending: boolean;
 }
 
 export type OpenResult =
@@ -36,7 +38,8 @@ export type OpenResult =
 /**
  * The quantum link that is not there: gives the two ends of a stream equal
  * random keys in the same order, at a limited rate. Two ends meet by KSID, or
- * by identical URIs in order of arrival.
+ * by identical URIs in order of arrival. The index that a caller names does
+ * not matter.
  */
 export class SimulatedLink {
   readonly #options: LinkOptions;
@@ -45,8 +48,8 @@ export class SimulatedLink {
   readonly #halves = new Map<string, Set<Stream>>();
   #credit: number;
   #creditAtMs: number;
-  /** Keys made so far. */
-  made = 0;
+  #heldBytes = 0;
+  #made = 0;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -54,10 +57,22 @@ export class SimulatedLink {
     this.#creditAtMs = options.now();
   }
 
+  /** Open streams. */
   get streams(): number {
     return this.#streams.size;
   }
 
+  /** Keys made so far. */
+  get made(): number {
+    return this.#made;
+  }
+
+  /** Bytes of key that one side has fetched and the other has not. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Opens or joins a stream for `end`; `ksid` names it where the caller knows it. Status 5: taken. */
   open(end: number, source: string, destination: string, chunkBytes: number, ksid?: string): OpenResult {
     const known = ksid === undefined ? this.#half(end, source, destination) : this.#streams.get(ksid);
     if (known) return this.#join(known, end, source, destination);
@@ -70,13 +85,14 @@ export class SimulatedLink {
       sides: [{ end, next: 0 }],
       keys: new Map(),
       whenJoined: Promise.withResolvers(),
+      ending: false,
     };
     this.#streams.set(stream.ksid, stream);
     this.#halvesOf(stream).add(stream);
     return opened(stream);
   }
 
-  /** The next key of this end's side; undefined when the link has run dry, null for an unknown stream. */
+  /** The next key of this end's side, the caller's own; undefined when the link has run dry, null for an unknown stream. */
   take(end: number, ksid: string): Buffer | undefined | null {
     const stream = this.#streams.get(ksid);
     const side = stream?.sides.find((one) => one.end === end);
@@ -84,55 +100,67 @@ export class SimulatedLink {
     const waiting = stream.keys.get(side.next);
     if (waiting) {
       stream.keys.delete(side.next++);
+      this.#heldBytes -= waiting.length;
       return waiting;
     }
-    if (stream.keys.size >= MAX_AHEAD || !this.#spend(stream.chunkBytes)) return undefined;
+    const held = this.#heldBytes + stream.chunkBytes;
+    if (stream.ending || held > this.#options.maxHeldBytes || !this.#spend(stream.chunkBytes)) {
+      return undefined;
+    }
     const key = randomBytes(stream.chunkBytes);
     stream.keys.set(side.next++, key);
-    this.made += 1;
+    this.#heldBytes = held;
+    this.#made += 1;
     return Buffer.from(key);
   }
 
-  /** Ends this end's side; the stream goes with its last side. */
+  /** Ends this end's side; the other may fetch what has been made, and the stream goes with its last side. */
   close(end: number, ksid: string): boolean {
     const stream = this.#streams.get(ksid);
     const at = stream?.sides.findIndex((side) => side.end === end) ?? -1;
     if (!stream || at < 0) return false;
-    stream.sides.splice(at, 1);
-    if (stream.sides.length === 0) this.#drop(stream);
+    const [left] = stream.sides.splice(at, 1);
+    stream.ending = true;
+    this.#noLongerHalf(stream);
+    const other = stream.sides[0];
+    if (!other) this.#drop(stream);
+    else if (left && left.next <= other.next) this.#forgetKeys(stream);
     return true;
   }
 
   #half(end: number, source: string, destination: string): Stream | undefined {
-    for (const stream of this.#halves.get(`${source} ${destination}`) ?? []) {
+    for (const stream of this.#halves.get(pairOf({ source, destination })) ?? []) {
       if (stream.sides[0]?.end !== end) return stream;
     }
     return undefined;
   }
 
-  #halvesOf({ source, destination }: Stream): Set<Stream> {
-    const pair = `${source} ${destination}`;
-    let halves = this.#halves.get(pair);
-    if (!halves) {
-      halves = new Set();
-      this.#halves.set(pair, halves);
-    }
+  #halvesOf(stream: Stream): Set<Stream> {
+    const pair = pairOf(stream);
+    const halves = this.#halves.get(pair) ?? new Set();
+    this.#halves.set(pair, halves);
     return halves;
   }
 
   #drop(stream: Stream): void {
     this.#streams.delete(stream.ksid);
+    this.#forgetKeys(stream);
     this.#noLongerHalf(stream);
+  }
+
+  #forgetKeys(stream: Stream): void {
+    this.#heldBytes -= stream.keys.size * stream.chunkBytes;
+    stream.keys.clear();
   }
 
   #noLongerHalf(stream: Stream): void {
     const halves = this.#halvesOf(stream);
     halves.delete(stream);
-    if (halves.size === 0) this.#halves.delete(`${stream.source} ${stream.destination}`);
+    if (halves.size === 0) this.#halves.delete(pairOf(stream));
   }
 
   #join(stream: Stream, end: number, source: string, destination: string): OpenResult {
-    const taken = stream.sides.length >= 2 || stream.sides.some((side) => side.end === end);
+    const taken = stream.ending || stream.sides.length >= 2 || stream.sides[0]?.end === end;
     if (taken || stream.source !== source || stream.destination !== destination) return { status: 5 };
     stream.sides.push({ end, next: 0 });
     this.#noLongerHalf(stream);
@@ -152,11 +180,13 @@ export class SimulatedLink {
   }
 
   #forgetOldest(): void {
-    for (const stream of this.#streams.values()) {
-      this.#drop(stream);
-      return;
-    }
+    const { value: oldest } = this.#streams.values().next();
+    if (oldest) this.#drop(oldest);
   }
+}
+
+function pairOf({ source, destination }: { source: string; destination: string }): string {
+  return JSON.stringify([source, destination]);
 }
 
 function opened(stream: Stream): OpenResult {

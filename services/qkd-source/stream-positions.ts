@@ -1,7 +1,17 @@
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 
 /** Streams whose position is remembered; older ones are taken at their word, as after a restart. */
 const MAX_STREAMS = 65_536;
+
+/** The position of a stream that is being read, or whose last read failed in the middle. */
+const UNKNOWN = -1n;
+
+/** One QKD stream: the Keyweave stream (UUID text), the epoch, and the key manager's own id. */
+export interface StreamKey {
+  readonly keyStreamId: string;
+  readonly epoch: number;
+  readonly qkdKeyStreamId: string;
+}
 
 /**
  * How far each QKD stream has been read by this process. A reader that is not
@@ -10,41 +20,58 @@ const MAX_STREAMS = 65_536;
 export class StreamPositions {
   readonly #positions = new Map<string, bigint>();
 
-  start(keyStreamId: string, epoch: number): void {
-    this.#set(`${keyStreamId}/${epoch}`, 0n);
+  /** Notes a stream that has just been opened. */
+  start(stream: StreamKey): void {
+    this.#set(nameOf(stream), 0n);
   }
 
-  forget(keyStreamId: string, epoch: number): void {
-    this.#positions.delete(`${keyStreamId}/${epoch}`);
+  /** Notes that a stream is closed. */
+  forget(stream: StreamKey): void {
+    this.#positions.delete(nameOf(stream));
   }
 
-  /** Runs `read` if the stream stands at `position`; a failed read leaves the position unknown and the stream unusable. */
+  /**
+   * Runs `read` if the stream stands at `position`. A read that may have lost
+   * a key leaves the position unknown and the stream unusable.
+   *
+   * @throws KeyweaveError QKD_OUT_OF_STEP when the stream stands elsewhere, or is being read.
+   */
   async reading(
-    keyStreamId: string,
-    epoch: number,
+    stream: StreamKey,
     position: bigint,
     read: () => Promise<{ keys: Buffer; read: bigint }>,
   ): Promise<{ keys: Buffer }> {
-    const name = `${keyStreamId}/${epoch}`;
+    const name = nameOf(stream);
     const known = this.#positions.get(name);
     if (known !== undefined && known !== position) {
-      throw new KeyweaveError('QKD_OUT_OF_STEP', `the stream stands at another key than ${position}`);
+      throw new KeyweaveError('QKD_OUT_OF_STEP', `the stream does not stand at key ${position}`);
     }
-    // While this read is under way, and after it has failed, nobody else can be in step.
-    this.#set(name, -1n);
-    const { keys, read: count } = await read();
-    this.#set(name, position + count);
-    return { keys };
+    // While this read is under way nobody else can be in step.
+    this.#set(name, UNKNOWN);
+    try {
+      const { keys, read: count } = await read();
+      this.#move(name, position + count);
+      return { keys };
+    } catch (error) {
+      if (isReason(error, 'QKD_UNAVAILABLE')) this.#move(name, position);
+      throw error;
+    }
+  }
+
+  /** A stream that was closed meanwhile stays forgotten. */
+  #move(name: string, position: bigint): void {
+    if (this.#positions.has(name)) this.#set(name, position);
   }
 
   #set(name: string, position: bigint): void {
     this.#positions.delete(name);
     this.#positions.set(name, position);
-    if (this.#positions.size > MAX_STREAMS) {
-      for (const oldest of this.#positions.keys()) {
-        this.#positions.delete(oldest);
-        break;
-      }
-    }
+    if (this.#positions.size <= MAX_STREAMS) return;
+    const { value: oldest } = this.#positions.keys().next();
+    if (oldest !== undefined) this.#positions.delete(oldest);
   }
+}
+
+function nameOf({ keyStreamId, epoch, qkdKeyStreamId }: StreamKey): string {
+  return `${keyStreamId}/${epoch}/${qkdKeyStreamId}`;
 }

@@ -33,7 +33,8 @@ async function askBoth(pair: Pair, histories: readonly [History, History]): Prom
 }
 
 function assertNoMismatch([a, b]: readonly [History, History]): void {
-  for (const [index, key] of a) if (b.has(index)) assert.equal(b.get(index), key, `two keys at index ${index}`);
+  for (const [index, key] of a)
+    if (b.has(index)) assert.equal(b.get(index), key, `two keys at index ${index}`);
   assert.equal(new Set([...a.values()]).size, a.size, 'a key was used for two indexes');
 }
 
@@ -60,7 +61,10 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
         for (let i = 0; i < 40 && !statuses.some((status) => status !== 0); i++) {
           statuses.push(...(await askBoth(pair, histories)));
         }
-        assert.ok(statuses.some((status) => [1, 2, 4, 6].includes(status)), `statuses ${statuses}`);
+        assert.ok(
+          statuses.some((status) => [1, 2, 4, 6].includes(status)),
+          `statuses ${statuses}`,
+        );
         await end(side);
         await eventually('both ends deliver again', 8000, async () => {
           const [a, b] = await askBoth(pair, histories);
@@ -68,7 +72,11 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
         });
         for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(pair, histories), [0, 0]);
         assertNoMismatch(histories);
-        assert.deepEqual([...histories[0].keys()].sort(), [...histories[1].keys()].sort(), 'an end was given a key alone');
+        assert.deepEqual(
+          [...histories[0].keys()].sort(),
+          [...histories[1].keys()].sort(),
+          'an end was given a key alone',
+        );
         await pair.close();
       });
     }
@@ -80,7 +88,8 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
       const histories = [new Map(), new Map()] as const;
       for (const side of [0, 1]) {
         network.kme.setFault(side, kind, 1);
-        for (let i = 0; i < 30; i++) assert.deepEqual(await askBoth(pair, histories), [0, 0], `side ${side}, key ${i}`);
+        for (let i = 0; i < 30; i++)
+          assert.deepEqual(await askBoth(pair, histories), [0, 0], `side ${side}, key ${i}`);
       }
       assertNoMismatch(histories);
       await pair.close();

@@ -16,7 +16,9 @@ after(() => network.stop());
 
 /** The live process of a service, found by its parent and command line, since restarts change the pid. */
 function pidOf(node: LocalNode, service: string): number {
-  const children = readFileSync(`/proc/${node.process.pid}/task/${node.process.pid}/children`, 'utf8').trim().split(' ');
+  const children = readFileSync(`/proc/${node.process.pid}/task/${node.process.pid}/children`, 'utf8')
+    .trim()
+    .split(' ');
   const pid = children.find((child) => {
     try {
       return readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0').includes(service);
@@ -91,7 +93,9 @@ describe('kill -9 of a service, mid-stream', () => {
     const broker = pidOf(bob, 'peer-broker');
     process.kill(broker, 'SIGSTOP');
     try {
-      const pids = ['gateway', 'peer-broker', 'qkd-source', 'pqc-source', 'hybridizer'].map((name) => pidOf(alice, name));
+      const pids = ['gateway', 'peer-broker', 'qkd-source', 'pqc-source', 'hybridizer'].map((name) =>
+        pidOf(alice, name),
+      );
       const before = pids.map(cpuMs);
       const started = Date.now();
       for (let i = 0; i < 6; i++) await pair.a.getKey(pair.ksid);

@@ -3,7 +3,12 @@ import { connect } from 'node:net';
 import type { Address } from '#common/config/fields.ts';
 import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
-import type { LocalNetwork, LocalNode } from '../../services/cli/local-network.ts';
+import {
+  type LocalNetwork,
+  type LocalNetworkOptions,
+  type LocalNode,
+  startLocalNetwork,
+} from '../../services/cli/local-network.ts';
 
 export const QOS = {
   key_chunk_size: 32,
@@ -29,6 +34,16 @@ export function openData(
     destination: `hybrid://${app}@${to.uuid}?${query}`,
     qos: { ...QOS, ...qos },
   };
+}
+
+/** A network that ends with its test, whatever becomes of it. */
+export async function networkFor(
+  test: { after: (stop: () => Promise<void>) => void },
+  options: LocalNetworkOptions,
+): Promise<LocalNetwork> {
+  const network = await startLocalNetwork(options);
+  test.after(() => network.stop());
+  return network;
 }
 
 /** Two applications with one stream. */

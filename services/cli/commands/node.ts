@@ -36,7 +36,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
   );
   let stopping: Promise<unknown> | undefined;
   const stop = () => {
-    stopping ??= Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+    stopping ??= stopInOrder(supervisors);
     return stopping;
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -65,4 +65,13 @@ export async function runNode(options: { config: string; peers: string }): Promi
     ),
   };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
+}
+
+/** The gateway first: it tells the peers of every stream that ends, and needs the others for it. */
+async function stopInOrder(supervisors: readonly ServiceSupervisor[]): Promise<void> {
+  const [first, rest] = [
+    supervisors.filter(({ name }) => name === 'gateway'),
+    supervisors.filter(({ name }) => name !== 'gateway'),
+  ];
+  for (const group of [first, rest]) await Promise.all(group.map((supervisor) => supervisor.stop()));
 }

@@ -18,26 +18,29 @@ export class JsonConnection {
   readonly #socket: Socket;
   readonly #framer = new JsonFramer({ maxBytes: MAX_ANSWER_BYTES });
   readonly #pending: Pending[] = [];
+  readonly #whenClosed = Promise.withResolvers<void>();
   #answers = 0;
   #closed = false;
   #untouched = true;
 
-  /** Takes over a connected socket; `onClose` is called once nothing more can be sent. */
-  constructor(socket: Socket, onClose: () => void = () => undefined) {
+  /** Takes over a connected socket. */
+  constructor(socket: Socket) {
     this.#socket = socket;
-    this.#onClose = onClose;
     socket.setNoDelay(true);
     socket.on('data', (data: Buffer) => this.#receive(data));
     socket.on('error', (error) => this.#end(error));
-    socket.on('end', () => this.#end(new Error('the server closed the connection')));
+    socket.on('end', () => this.destroy('the server closed the connection'));
     socket.on('close', () => this.#end(new Error('the connection was closed')));
   }
-
-  readonly #onClose: () => void;
 
   /** True once nothing more can be sent. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Resolves when nothing more can be sent; never rejects. */
+  get whenClosed(): Promise<void> {
+    return this.#whenClosed.promise;
   }
 
   /** Answers received so far. */
@@ -94,6 +97,6 @@ export class JsonConnection {
     if (this.#closed) return;
     this.#closed = true;
     for (const pending of this.#pending.splice(0)) pending.reject(error);
-    this.#onClose();
+    this.#whenClosed.resolve();
   }
 }

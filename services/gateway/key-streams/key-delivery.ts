@@ -113,16 +113,16 @@ export class KeyDelivery {
 
   /** CLOSE. Wipes this end at once; the peer is told, and keeps what it holds until it closes too. */
   close(ksid: string): void {
-    this.closeStream(this.#local(ksid), 'the application has closed it');
+    void this.closeStream(this.#local(ksid), 'the application has closed it');
   }
 
-  /** Ends a stream at this end and tells the peer. */
-  closeStream(stream: KeyStream, reason: string): void {
+  /** Ends a stream at this end at once; resolves when the peer has been told, or could not be. */
+  async closeStream(stream: KeyStream, reason: string): Promise<void> {
     const { registry, services } = this.#o;
     registry.remove(stream);
     stream.end(new KeyweaveError('UNKNOWN_STREAM', `this stream has ended: ${reason}`));
     if (stream.peer === 'closed') return;
-    services
+    await services
       .peer(stream.peerNode)
       .close({ keyStreamId: stream.idBytes, reason }, STEP_TIMEOUT_MS.close)
       .catch((cause: unknown) => {

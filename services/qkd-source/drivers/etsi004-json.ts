@@ -1,10 +1,9 @@
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { wipe } from '#common/crypto/bytes.ts';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import {
-  decodeKeyBuffer,
   encodeClose,
   encodeGetKey,
   encodeOpenConnect,
@@ -12,178 +11,171 @@ import {
   parseJsonAnswer,
 } from '#common/etsi/etsi004-json-codec.ts';
 import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import { KeyReader, wipeAnswer } from './key-reader.ts';
 import { KmeConnections } from './kme-connections.ts';
 import type { QkdDriver, QkdStreamName } from './qkd-driver.ts';
 
-/** GET_KEYs sent ahead on one connection. */
-const PIPELINE = 32;
+/** Room offered for metadata, which we do not read: too little would be refused with status 8. */
+const METADATA = { size: 1024, buffer: '' };
 
-/** Room that the reference offers for metadata. */
-const METADATA = { size: 46, buffer: '' };
+/** Rate asked of the key manager, bit/s: what the ETSI reference allows at most. It may give less. */
+const MAX_BPS = 500_000;
 
-/** Rate asked of the key manager, bit/s; it may give less. */
-const MAX_BPS = 1_000_000_000;
+/** How much earlier than we the key manager should give up, so that its status still reaches us. */
+const TIMEOUT_MARGIN_MS = 100;
 
-/** ETSI GS QKD 004 as JSON over TCP or TLS, as the reference speaks it to its key managers. */
+/**
+ * ETSI GS QKD 004 as JSON over TCP or TLS, as the reference speaks it to its
+ * key managers. Keys are read strictly in sequence: a key manager that honours
+ * the index is asked for the next one, and one that ignores it gives that anyway.
+ *
+ * @throws KeyweaveError BAD_CONFIG when the TLS files are not usable.
+ */
 export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['qkd']): QkdDriver {
   const connections = new KmeConnections(address, settings);
+  const limitOf = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(settings.timeout)]);
 
-  /** One request on a connection of its own choosing, within the configured time. */
-  async function call(payload: Buffer, signal: AbortSignal): Promise<JsonAnswer> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(settings.timeout)]);
-    const connection = await connections.take(limit);
-    try {
-      const answer = parseJsonAnswer(await bounded(connection, connection.request(payload), limit));
-      await connections.settle(connection);
-      connections.give(connection);
-      return answer;
-    } catch (cause) {
-      connection.destroy();
-      if (cause instanceof KeyweaveError) throw cause;
-      throw new KeyweaveError('QKD_UNAVAILABLE', 'the key manager did not answer', { cause });
-    }
+  /** One OPEN_CONNECT or CLOSE; sent anew when a connection used before turns out to be dead. */
+  function call(payload: Buffer, limit: AbortSignal): Promise<JsonAnswer> {
+    return connections.inTurn(limit, async () => {
+      for (;;) {
+        const connection = await connections.take(limit);
+        try {
+          const answer = await endingAt(limit, connection, () => connection.request(payload));
+          connections.giveBack(connection);
+          return parseJsonAnswer(answer);
+        } catch (cause) {
+          connection.destroy();
+          if (cause instanceof KeyweaveError) throw unavailable(cause.detail, cause);
+          if (limit.aborted || !connections.lost(connection)) {
+            throw unavailable('the key manager did not answer', cause);
+          }
+        }
+      }
+    });
   }
 
-  async function openOnce(
+  function openConnect(
     stream: QkdStreamName,
     keyBytes: number,
     join: string,
-    signal: AbortSignal,
-  ): Promise<string> {
-    const answer = await call(
-      encodeOpenConnect({
-        source: uri(settings.source_application, stream, stream.sourceNode),
-        destination: uri(settings.destination_application, stream, stream.destinationNode),
-        qos: {
-          key_chunk_size: keyBytes,
-          max_bps: MAX_BPS,
-          min_bps: 0,
-          jitter: 0,
-          priority: 0,
-          timeout: settings.timeout,
-          ttl: 0,
-          metadata_mimetype: 'application/json',
-        },
-        ...(join === '' ? {} : { key_stream_id: join }),
-      }),
-      signal,
-    );
-    if (answer.status !== ETSI004_STATUS.SUCCESS || answer.key_stream_id === undefined) {
-      throw new KeyweaveError(
-        'QKD_UNAVAILABLE',
-        `the key manager refuses OPEN_CONNECT with status ${answer.status}`,
-      );
+    limit: AbortSignal,
+  ): Promise<JsonAnswer> {
+    const qos = {
+      key_chunk_size: keyBytes,
+      max_bps: MAX_BPS,
+      min_bps: 0,
+      jitter: 0,
+      priority: 0,
+      timeout: Math.max(1, settings.timeout - TIMEOUT_MARGIN_MS),
+      ttl: 0,
+      metadata_mimetype: 'application/json',
+    };
+    const source = uri(settings.source_application, stream, stream.sourceNode);
+    const destination = uri(settings.destination_application, stream, stream.destinationNode);
+    const data = { source, destination, qos };
+    return call(encodeOpenConnect(join === '' ? data : { ...data, key_stream_id: join }), limit);
+  }
+
+  async function close(handle: string, limit: AbortSignal): Promise<void> {
+    if (handle !== '') await call(encodeClose({ key_stream_id: handle }), limit).catch(() => undefined);
+  }
+
+  /** GET_KEYs until all are there or the key manager is dry. */
+  async function read(handle: string, first: bigint, count: number, reader: KeyReader, limit: AbortSignal) {
+    let connection: JsonConnection | undefined;
+    for (let next = 0; next < count && !reader.dry; ) {
+      const current = connection ?? (await connections.take(limit));
+      const burst = connections.burst(count - next);
+      const requests = Array.from({ length: burst }, (_, i) => {
+        const index = Number((first + BigInt(next + i)) & 0xffffffffn);
+        return encodeGetKey({ key_stream_id: handle, index, metadata: METADATA });
+      });
+      try {
+        await endingAt(limit, current, () => readBurst(current, requests, reader));
+      } catch (error) {
+        current.destroy();
+        connections.lost(current);
+        connections.window.failed(burst);
+        throw error;
+      }
+      if (reader.dry) connections.window.ranDry();
+      else connections.window.succeeded();
+      next += burst;
+      connection = undefined;
+      if (next >= count || reader.dry) connections.giveBack(current);
+      else if (await connections.staysOpen(current)) connection = current;
+      else current.destroy();
     }
-    return answer.key_stream_id;
   }
 
   return {
     async open(stream, keyBytes, join, signal) {
-      if (join === '' || settings.join === 'uris') return openOnce(stream, keyBytes, '', signal);
-      try {
-        return await openOnce(stream, keyBytes, join, signal);
-      } catch (error) {
-        // A key manager that cannot join by KSID pairs the two ends by their URIs.
-        if (settings.join === 'ksid' || !isReason(error, 'QKD_UNAVAILABLE')) throw error;
-        return openOnce(stream, keyBytes, '', signal);
+      const limit = limitOf(signal);
+      const byKsid = join !== '' && settings.join !== 'uris';
+      let answer = await openConnect(stream, keyBytes, byKsid ? join : '', limit);
+      // A key manager that cannot join by KSID pairs the two ends by their URIs.
+      if (byKsid && settings.join === 'auto' && !isOpen(answer)) {
+        answer = await openConnect(stream, keyBytes, '', limit);
       }
+      if (!isOpen(answer)) {
+        throw unavailable(`the key manager refuses OPEN_CONNECT with status ${answer.status}`);
+      }
+      const given = answer.qos?.key_chunk_size ?? keyBytes;
+      if (given !== keyBytes) {
+        await close(answer.key_stream_id, limit);
+        throw unavailable(`the key manager does not give keys of ${keyBytes} bytes`);
+      }
+      return answer.key_stream_id;
     },
 
     async fetch(handle, first, count, keyBytes, signal) {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(settings.timeout)]);
+      const limit = limitOf(signal);
       const keys = Buffer.alloc(count * keyBytes);
       const reader = new KeyReader(keys, keyBytes);
-      let connection: JsonConnection | undefined;
       try {
-        for (let next = 0; next < count && !reader.dry; ) {
-          connection ??= await connections.take(limit);
-          const burst = connections.reusable ? Math.min(PIPELINE, count - next) : 1;
-          const answers = Array.from({ length: burst }, (_, i) => {
-            const index = Number((first + BigInt(next + i)) & 0xffffffffn);
-            const request = encodeGetKey({ key_stream_id: handle, index, metadata: METADATA });
-            reader.sent();
-            return bounded(
-              connection as JsonConnection,
-              (connection as JsonConnection).request(request),
-              limit,
-            );
-          });
-          const settled = await Promise.allSettled(answers);
-          for (const result of settled) {
-            if (result.status === 'rejected') throw result.reason;
-            reader.accept(parseJsonAnswer(result.value));
-          }
-          next += burst;
-          if (!(await connections.settle(connection))) {
-            connection.destroy();
-            connection = undefined;
-          }
-        }
-        if (connection) connections.give(connection);
+        await connections.inTurn(limit, () => read(handle, first, count, reader, limit));
         return keys.subarray(0, reader.count * keyBytes);
       } catch (cause) {
-        connection?.destroy();
         wipe(keys);
         throw reader.failure(cause);
       }
     },
 
-    async close(handle, signal) {
-      await call(encodeClose({ key_stream_id: handle }), signal);
-    },
+    close: (handle, signal) => close(handle, limitOf(signal)),
 
     stop: () => connections.stop(),
   };
 }
 
-/** Collects the keys of one fetch in order and knows whether any may have been lost. */
-class KeyReader {
-  readonly #keys: Buffer;
-  readonly #keyBytes: number;
-  #sent = 0;
-  #refused = 0;
-  count = 0;
-  dry = false;
-
-  constructor(keys: Buffer, keyBytes: number) {
-    this.#keys = keys;
-    this.#keyBytes = keyBytes;
-  }
-
-  sent(): void {
-    this.#sent += 1;
-  }
-
-  accept(answer: JsonAnswer): void {
-    if (answer.status === ETSI004_STATUS.INSUFFICIENT_KEY) {
-      this.dry = true;
-      this.#refused += 1;
-      return;
+/** Sends the requests together and takes their answers in order. */
+async function readBurst(
+  connection: JsonConnection,
+  requests: readonly Buffer[],
+  reader: KeyReader,
+): Promise<void> {
+  const answers = requests.map((request) => {
+    reader.sent();
+    return connection.request(request);
+  });
+  try {
+    for (const answer of answers) reader.accept(parseJsonAnswer(await answer));
+  } catch (error) {
+    // What follows cannot be used any more; what has come is wiped.
+    connection.destroy();
+    for (const result of await Promise.allSettled(answers)) {
+      if (result.status === 'fulfilled') wipeAnswer((result.value ?? {}) as { key_buffer?: unknown });
     }
-    if (answer.status !== ETSI004_STATUS.SUCCESS) {
-      this.#refused += 1;
-      throw new KeyweaveError(
-        'QKD_UNAVAILABLE',
-        `the key manager refuses GET_KEY with status ${answer.status}`,
-      );
-    }
-    const key = decodeKeyBuffer(answer.key_buffer, this.#keyBytes);
-    if (Array.isArray(answer.key_buffer)) answer.key_buffer.fill(0);
-    if (this.dry) {
-      key.fill(0);
-      throw new KeyweaveError('QKD_OUT_OF_STEP', 'the key manager skipped a key');
-    }
-    key.copy(this.#keys, this.count * this.#keyBytes);
-    key.fill(0);
-    this.count += 1;
+    throw error;
   }
+}
 
-  /** Only when every request was refused is it sure that no key has gone. */
-  failure(cause: unknown): KeyweaveError {
-    if (this.#sent === this.#refused && cause instanceof KeyweaveError) return cause;
-    const detail = cause instanceof KeyweaveError ? cause.detail : 'the key manager did not answer';
-    return new KeyweaveError('QKD_OUT_OF_STEP', detail, { cause });
-  }
+/** Status 7 with a stream is the ETSI reference's: the stream is open on an adjusted QoS. */
+function isOpen(answer: JsonAnswer): answer is JsonAnswer & { key_stream_id: string } {
+  const open =
+    answer.status === ETSI004_STATUS.SUCCESS ||
+    (answer.status === ETSI004_STATUS.QOS_NOT_MET && answer.qos?.key_chunk_size !== undefined);
+  return open && answer.key_stream_id !== undefined && answer.key_stream_id !== '';
 }
 
 /** Names the stream, so that a key manager which pairs by URIs cannot mix two up. */
@@ -192,13 +184,21 @@ function uri(fixed: string | undefined, stream: QkdStreamName, node: string): st
   return `qkd://${fixed ?? `keyweave-${stream.keyStreamId}${epoch}`}@${node}`;
 }
 
+function unavailable(detail: string, cause?: unknown): KeyweaveError {
+  return new KeyweaveError('QKD_UNAVAILABLE', detail, { cause });
+}
+
 /** Ends the connection, and with it the wait, when the signal fires. */
-async function bounded<T>(connection: JsonConnection, work: Promise<T>, signal: AbortSignal): Promise<T> {
+async function endingAt<T>(
+  signal: AbortSignal,
+  connection: JsonConnection,
+  work: () => Promise<T>,
+): Promise<T> {
   const give = () => connection.destroy('the key manager did not answer in time');
   if (signal.aborted) give();
   signal.addEventListener('abort', give, { once: true });
   try {
-    return await work;
+    return await work();
   } finally {
     signal.removeEventListener('abort', give);
   }

@@ -1,111 +1,183 @@
 import { readFileSync } from 'node:fs';
 import { type Socket, connect as tcpConnect } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
-import { connect as tlsConnect } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { PipelineWindow } from './pipeline-window.ts';
+import { Slots } from './slots.ts';
 
 /** Connections to one key manager at a time. */
 const MAX_CONNECTIONS = 64;
 const MAX_IDLE = 8;
 
+/** Shorter than the idle limits of servers: what we drop ourselves cannot die under a request. */
+const IDLE_MS = 4_000;
+
 /** A key manager that closes after each answer does so within this. */
 const CLOSE_PROBE_MS = 30;
+
+interface Idle {
+  readonly connection: JsonConnection;
+  readonly timer: NodeJS.Timeout;
+}
 
 /**
  * Connections to a key manager: reused where it keeps them open, one per call
  * where it closes them, as the reference's does. Which of the two is learnt
- * from the first answer unless the configuration says it.
+ * from what it does unless the configuration says it.
  */
 export class KmeConnections {
+  /** Requests that may go ahead on a connection that is known to carry several. */
+  readonly window = new PipelineWindow();
   readonly #address: Address;
   readonly #settings: NodeConfig['qkd'];
-  readonly #idle: JsonConnection[] = [];
-  readonly #all = new Set<JsonConnection>();
+  readonly #slots = new Slots(MAX_CONNECTIONS);
+  readonly #idle: Idle[] = [];
+  readonly #open = new Set<JsonConnection>();
   #reusable: boolean | undefined;
+  /** Whether some connection has carried more than one answer. */
+  #proven = false;
+  #stopped = false;
 
+  /** @throws KeyweaveError BAD_CONFIG when the TLS files are not usable. */
   constructor(address: Address, settings: NodeConfig['qkd']) {
     this.#address = address;
     this.#settings = settings;
     if (settings.connection !== 'auto') this.#reusable = settings.connection === 'reuse';
-  }
-
-  /** Whether the key manager is known to answer several requests on one connection. */
-  get reusable(): boolean {
-    return this.#reusable === true;
-  }
-
-  /** An open connection for the caller alone. @throws KeyweaveError QKD_UNAVAILABLE, LIMIT_EXCEEDED */
-  async take(signal: AbortSignal): Promise<JsonConnection> {
-    for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) if (!idle.closed) return idle;
-    if (this.#all.size >= MAX_CONNECTIONS) {
-      throw new KeyweaveError(
-        'LIMIT_EXCEEDED',
-        `all ${MAX_CONNECTIONS} connections to the key manager are busy`,
-      );
+    if (settings.tls) {
+      try {
+        createSecureContext(tlsContext(settings.tls));
+      } catch (cause) {
+        throw new KeyweaveError('BAD_CONFIG', `qkd.tls: ${(cause as Error).message}`, { cause });
+      }
     }
-    const socket = await this.#connect(signal);
-    const connection: JsonConnection = new JsonConnection(socket, () => this.#all.delete(connection));
-    this.#all.add(connection);
+  }
+
+  /** Requests that may be sent together on `connection`. */
+  burst(wanted: number): number {
+    return this.#reusable && this.#proven ? Math.min(wanted, this.window.size) : 1;
+  }
+
+  /**
+   * Runs `work`, which holds one connection at a time, in its turn.
+   *
+   * @throws KeyweaveError QKD_UNAVAILABLE when the turn does not come before the signal.
+   */
+  inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return this.#slots.run(signal, work).catch((error: unknown) => {
+      if (error instanceof KeyweaveError || error !== signal.reason) throw error;
+      throw new KeyweaveError('QKD_UNAVAILABLE', 'no connection to the key manager became free in time');
+    });
+  }
+
+  /** An open connection for the caller alone, who gives it back or destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
+  async take(signal: AbortSignal): Promise<JsonConnection> {
+    for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) {
+      clearTimeout(idle.timer);
+      if (!idle.connection.closed) return idle.connection;
+    }
+    const connection = new JsonConnection(await this.#connect(signal));
+    this.#open.add(connection);
+    void connection.whenClosed.then(() => this.#open.delete(connection));
+    if (this.#stopped) connection.destroy();
     return connection;
   }
 
-  /** Notes, after an answer, whether the key manager keeps the connection; true when it may be used again. */
-  async settle(connection: JsonConnection): Promise<boolean> {
+  /** After an answer: whether the connection may carry another request. Waits a moment while that is unknown. */
+  async staysOpen(connection: JsonConnection): Promise<boolean> {
+    if (connection.answers > 1) this.#proven = true;
     if (this.#reusable === undefined) {
-      await delay(CLOSE_PROBE_MS);
-      this.#reusable = !connection.closed;
+      await settledWithin(connection.whenClosed, CLOSE_PROBE_MS);
+      this.#reusable ??= !connection.closed;
     }
     return this.#reusable && !connection.closed;
   }
 
   /** Gives a connection back after its last answer. */
-  give(connection: JsonConnection): void {
-    if (connection.closed) return;
-    if (this.#reusable && this.#idle.length < MAX_IDLE) this.#idle.push(connection);
-    else connection.destroy();
+  giveBack(connection: JsonConnection): void {
+    void this.staysOpen(connection).then((open) => {
+      if (!open || this.#stopped || this.#idle.length >= MAX_IDLE) return connection.destroy();
+      const timer = setTimeout(() => connection.destroy(), IDLE_MS);
+      timer.unref();
+      this.#idle.push({ connection, timer });
+    });
   }
 
+  /**
+   * Notes that a connection died under a request; true when it had carried
+   * answers before and gave no byte of this one, as when the server closes
+   * after each answer or has been restarted.
+   */
+  lost(connection: JsonConnection): boolean {
+    if (connection.answers === 0 || !connection.untouched) return false;
+    if (this.#settings.connection === 'auto') {
+      // Never more than one answer: it closes, only later than expected. Else it is learnt anew.
+      this.#reusable = this.#proven ? undefined : false;
+      this.#proven = false;
+    }
+    return true;
+  }
+
+  /** Ends all connections, at once and for good. */
   stop(): void {
-    for (const connection of this.#all) connection.destroy();
-    this.#idle.length = 0;
+    this.#stopped = true;
+    for (const { timer } of this.#idle.splice(0)) clearTimeout(timer);
+    for (const connection of this.#open) connection.destroy();
   }
 
   #connect(signal: AbortSignal): Promise<Socket> {
     const { host, port } = this.#address;
     return new Promise((resolve, reject) => {
-      const { tls } = this.#settings;
-      const socket = tls
-        ? tlsConnect({
-            host,
-            port,
-            minVersion: 'TLSv1.2',
-            ca: readFileSync(tls.ca_path),
-            ...(tls.cert_path === undefined ? {} : { cert: readFileSync(tls.cert_path) }),
-            ...(tls.key_path === undefined ? {} : { key: readFileSync(tls.key_path) }),
-            ...(tls.server_name === undefined ? {} : { servername: tls.server_name }),
-          })
-        : tcpConnect({ host, port });
+      let socket: Socket | undefined;
       const fail = (cause: unknown) => {
         signal.removeEventListener('abort', onAbort);
-        socket.destroy();
-        reject(
-          new KeyweaveError('QKD_UNAVAILABLE', `the key manager at ${host}:${port} cannot be reached`, {
-            cause,
-          }),
-        );
+        socket?.destroy();
+        const detail = `the key manager at ${host}:${port} cannot be reached`;
+        reject(new KeyweaveError('QKD_UNAVAILABLE', detail, { cause }));
       };
       const onAbort = () => fail(signal.reason);
-      if (signal.aborted) return onAbort();
+      if (signal.aborted || this.#stopped) return onAbort();
+      try {
+        socket = this.#dial();
+      } catch (error) {
+        return fail(error);
+      }
+      const ready = socket;
       signal.addEventListener('abort', onAbort, { once: true });
-      socket.once('error', fail);
-      socket.once(tls ? 'secureConnect' : 'connect', () => {
-        socket.off('error', fail);
+      ready.once('error', fail);
+      ready.once(this.#settings.tls ? 'secureConnect' : 'connect', () => {
+        ready.off('error', fail);
         signal.removeEventListener('abort', onAbort);
-        resolve(socket);
+        resolve(ready);
       });
     });
   }
+
+  #dial(): Socket {
+    const { tls } = this.#settings;
+    if (!tls) return tcpConnect(this.#address);
+    const name = tls.server_name === undefined ? {} : { servername: tls.server_name };
+    // Read anew each time, so that renewed certificates need no restart.
+    return tlsConnect({ ...this.#address, ...tlsContext(tls), ...name });
+  }
+}
+
+function tlsContext(tls: NonNullable<NodeConfig['qkd']['tls']>): SecureContextOptions {
+  return {
+    minVersion: 'TLSv1.2',
+    ca: readFileSync(tls.ca_path),
+    ...(tls.cert_path === undefined ? {} : { cert: readFileSync(tls.cert_path) }),
+    ...(tls.key_path === undefined ? {} : { key: readFileSync(tls.key_path) }),
+  };
+}
+
+async function settledWithin(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }

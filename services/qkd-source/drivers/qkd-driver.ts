@@ -15,17 +15,24 @@ export interface QkdStreamName {
  * keys in strict sequence and gives fewer than asked only when the key manager
  * ran dry after them. Every wait is bounded by the signal and the configured
  * timeout. Keys are owned by the caller, who wipes them; keys that are not
- * handed over are wiped here.
+ * handed over are wiped here. One fetch of a stream at a time.
  *
  * Errors: QKD_UNAVAILABLE when surely no key was consumed, QKD_OUT_OF_STEP
  * when one may have been.
  */
 export interface QkdDriver {
-  /** @param join the handle that the other end was given, where it should be joined by it. */
+  /**
+   * @param keyBytes size of each key of the stream.
+   * @param join the handle that the other end was given, where it should be joined by it; else empty.
+   */
   open(stream: QkdStreamName, keyBytes: number, join: string, signal: AbortSignal): Promise<string>;
-  /** @param first ordinal of the first key, for key managers that honour it. */
+  /**
+   * Gives up to `count` keys of `keyBytes`, end to end.
+   *
+   * @param first ordinal of the first key, for key managers that honour it.
+   */
   fetch(handle: string, first: bigint, count: number, keyBytes: number, signal: AbortSignal): Promise<Buffer>;
-  /** Tells the key manager that the stream is done; failures do not matter to anybody. */
+  /** Tells the key manager that the stream is done, as well as that can be done; never rejects. */
   close(handle: string, signal: AbortSignal): Promise<void>;
   /** Ends all connections. */
   stop(): void;

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
+import { inspect } from 'node:util';
+import { nodeConfigSchema } from '#common/config/node-config.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
+import { createEtsi004JsonDriver } from './etsi004-json.ts';
+import { qkdStreamName } from './qkd-driver-contract.ts';
+
+const never = new AbortController().signal;
+const OPENED = '{"status":0,"key_stream_id":"kme-1"}';
+const KEY = Buffer.from('c0ffee'.repeat(8), 'hex');
+const keyAnswer = (key_buffer: unknown = [...KEY]) => JSON.stringify({ status: 0, key_buffer });
+
+interface Seen {
+  socket: Socket;
+  /** What arrived in one segment. */
+  text: string;
+  /** Ordinal of the segment on its connection. */
+  nth: number;
+}
+
+/** A key manager that does with each segment whatever the test says. */
+async function oddServer(t: TestContext, onSegment: (seen: Seen) => void, change: object = {}) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    let nth = 0;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (data) => onSegment({ socket, text: data.toString(), nth: nth++ }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const settings = nodeConfigSchema.shape.qkd.parse({ timeout: '20s', ...change });
+  const driver = createEtsi004JsonDriver({ host: '127.0.0.1', port }, settings);
+  t.after(() => {
+    driver.stop();
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return { driver, sockets };
+}
+
+const commandOf = (text: string) => JSON.parse(text).command as string;
+const reason = (wanted: 'QKD_UNAVAILABLE' | 'QKD_OUT_OF_STEP') => (error: unknown) => isReason(error, wanted);
+
+describe('ETSI 004 JSON driver and odd key managers', () => {
+  const badAnswers: [string, string][] = [
+    ['a key too short', keyAnswer([...KEY.subarray(1)])],
+    ['a key of other values', keyAnswer([...KEY.subarray(1), 256])],
+    ['a key in an unknown form', keyAnswer(`${KEY.toString('hex')}00`)],
+    ['no key', '{"status":0}'],
+    ['no object', `[${[...KEY]}]`],
+    ['malformed JSON', `{"status":0,"key_buffer":"${KEY.toString('hex')}" oops}`],
+    ['garbage', `${KEY.toString('hex')}\n`],
+    ['two answers', keyAnswer('00') + keyAnswer()],
+    ['an endless answer', `{"status":0,"key_buffer":"${KEY.toString('hex').repeat(20_000)}`],
+  ];
+  for (const [what, text] of badAnswers) {
+    it(`counts ${what} as a lost key and repeats nothing of it`, async (t) => {
+      const { driver } = await oddServer(t, ({ socket }) => socket.write(text));
+      await assert.rejects(driver.fetch('kme-1', 0n, 1, 24, never), (error) => {
+        const shown = inspect(error, { depth: 9 });
+        assert.ok(!/c0ffee|192, *255|Y9yaw|wP\//.test(shown), shown);
+        return isReason(error, 'QKD_OUT_OF_STEP');
+      });
+    });
+  }
+
+  it('puts an answer together that comes in pieces', async (t) => {
+    const { driver } = await oddServer(t, ({ socket }) => {
+      const bytes = [...Buffer.from(` \n${keyAnswer()}\n`)];
+      const next = () => {
+        const byte = bytes.shift();
+        if (byte !== undefined) socket.write(Buffer.from([byte]), next);
+      };
+      next();
+    });
+    assert.deepEqual(await driver.fetch('kme-1', 0n, 1, 24, never), KEY);
+  });
+
+  it('sends what the reference sends', async (t) => {
+    const seen: { command: string; data: Record<string, unknown> }[] = [];
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      seen.push(JSON.parse(text));
+      socket.end(text.includes('OPEN') ? OPENED : keyAnswer());
+    });
+    const stream = { ...qkdStreamName(2), keyStreamId: '11111111-1111-4111-8111-111111111111' };
+    await driver.open(stream, 24, 'ksid-of-peer', never);
+    await driver.fetch('kme-1', 2n ** 32n + 5n, 1, 24, never);
+    await driver.close('kme-1', never);
+    const [open, get, close] = seen;
+    const name = 'qkd://keyweave-11111111-1111-4111-8111-111111111111-2';
+    assert.equal(open?.command, 'OPEN_CONNECT');
+    assert.equal(open.data.source, `${name}@${stream.sourceNode}`);
+    assert.equal(open.data.destination, `${name}@${stream.destinationNode}`);
+    assert.equal(open.data.key_stream_id, 'ksid-of-peer');
+    assert.deepEqual(Object.keys(open.data.qos as object), [
+      'key_chunk_size',
+      'max_bps',
+      'min_bps',
+      'jitter',
+      'priority',
+      'timeout',
+      'ttl',
+      'metadata_mimetype',
+    ]);
+    assert.deepEqual([get?.command, get?.data.key_stream_id, get?.data.index], ['GET_KEY', 'kme-1', 5]);
+    assert.deepEqual(close, { command: 'CLOSE', data: { key_stream_id: 'kme-1' } });
+  });
+
+  it('learns that requests which arrive together are not understood', async (t) => {
+    let answered = 0;
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      const alone = text.split('"command"').length === 2;
+      if (alone) answered += 1;
+      socket.write(alone ? keyAnswer() : '{"status":"error","message":"Invalid JSON received"}');
+    });
+    await assert.rejects(driver.fetch('kme-1', 0n, 40, 24, never), reason('QKD_OUT_OF_STEP'));
+    answered = 0;
+    assert.equal((await driver.fetch('kme-2', 0n, 40, 24, never)).length, 40 * 24);
+    assert.equal(answered, 40);
+  });
+
+  it('learns that a key manager closes late, from the first request lost to it', async (t) => {
+    const { driver } = await oddServer(t, ({ socket, nth }) => {
+      if (nth === 0) socket.write(keyAnswer());
+      else socket.destroy();
+    });
+    await assert.rejects(driver.fetch('kme-1', 0n, 2, 24, never), reason('QKD_OUT_OF_STEP'));
+    assert.equal((await driver.fetch('kme-2', 0n, 5, 24, never)).length, 5 * 24);
+  });
+
+  it('sends OPEN_CONNECT again, but never GET_KEY, when a used connection was dead', async (t) => {
+    const commands: string[] = [];
+    const { driver } = await oddServer(
+      t,
+      ({ socket, text, nth }) => {
+        commands.push(commandOf(text));
+        if (nth === 0) socket.write(OPENED);
+        else socket.destroy();
+      },
+      { connection: 'reuse' },
+    );
+    await driver.open(qkdStreamName(), 24, '', never);
+    await driver.open(qkdStreamName(), 24, '', never);
+    await assert.rejects(driver.fetch('kme-1', 0n, 1, 24, never), reason('QKD_OUT_OF_STEP'));
+    assert.deepEqual(commands, ['OPEN_CONNECT', 'OPEN_CONNECT', 'OPEN_CONNECT', 'GET_KEY']);
+  });
+
+  it('does not send OPEN_CONNECT again after half an answer', async (t) => {
+    let opens = 0;
+    const { driver } = await oddServer(t, ({ socket }) => {
+      opens += 1;
+      socket.end('{"status":');
+    });
+    await assert.rejects(driver.open(qkdStreamName(), 24, '', never), reason('QKD_UNAVAILABLE'));
+    assert.equal(opens, 1);
+  });
+
+  it('counts a refusal after keys as lost keys, and a refusal alone as none', async (t) => {
+    let left = 2;
+    const { driver } = await oddServer(t, ({ socket }) => {
+      socket.write(left-- > 0 ? keyAnswer() : '{"status":6}');
+    });
+    await assert.rejects(driver.fetch('kme-1', 0n, 3, 24, never), reason('QKD_OUT_OF_STEP'));
+    await assert.rejects(driver.fetch('kme-1', 0n, 3, 24, never), reason('QKD_UNAVAILABLE'));
+  });
+
+  it('does not take a key that comes behind a dry answer', async (t) => {
+    let requests = 0;
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      const together = text.split('"command"').length - 1;
+      for (let i = 0; i < together; i++) socket.write(++requests === 4 ? '{"status":2}' : keyAnswer());
+    });
+    // One, one more, then two together of which only the second is answered with a key.
+    await assert.rejects(driver.fetch('kme-1', 0n, 40, 24, never), /QKD_OUT_OF_STEP.*skipped/);
+  });
+
+  const opens: [string, string, boolean][] = [
+    ['an adjusted QoS', '{"status":7,"key_stream_id":"k","qos":{"key_chunk_size":24,"max_bps":1}}', true],
+    ['no QoS', '{"status":0,"key_stream_id":"k","qos":null}', true],
+    ['keys of another size', '{"status":7,"key_stream_id":"k","qos":{"key_chunk_size":16}}', false],
+    ['a stream without a name', '{"status":0}', false],
+    ['an error', '{"status":"error","message":"no"}', false],
+  ];
+  for (const [what, text, taken] of opens) {
+    it(`${taken ? 'takes' : 'refuses'} an OPEN_CONNECT answered with ${what}`, async (t) => {
+      const { driver } = await oddServer(t, ({ socket }) => socket.end(text));
+      const opening = driver.open(qkdStreamName(), 24, '', never);
+      if (taken) assert.equal(await opening, 'k');
+      else await assert.rejects(opening, reason('QKD_UNAVAILABLE'));
+    });
+  }
+
+  it('drops a connection on which something comes that nobody asked for', async (t) => {
+    const { driver, sockets } = await oddServer(t, ({ socket }) => socket.write(OPENED), {
+      connection: 'reuse',
+    });
+    await driver.open(qkdStreamName(), 24, '', never);
+    const [first] = sockets;
+    assert.ok(first);
+    const closed = once(first, 'close');
+    first.write('{"status":0}');
+    await closed;
+    assert.equal(await driver.open(qkdStreamName(), 24, '', never), 'kme-1');
+  });
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
+import { eventually, keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+
+const alive = (pid: number) =>
+  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+function rssMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+describe('keyweave node', () => {
+  it('is ready within 3 s, and its five idle processes use less than 450 MB together', async (t) => {
+    const warm = await networkFor(t, { names: ['Alice'] });
+    await warm.stop();
+    const started = performance.now();
+    const network = await networkFor(t, { names: ['Alice'] });
+    const readyMs = performance.now() - started;
+    const pids = Object.values((network.nodes[0] as LocalNode).services).map((one) => one.pid);
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const total = pids.reduce((sum, pid) => sum + rssMb(pid), 0);
+    await network.stop();
+    assert.equal(pids.length, 5);
+    assert.ok(readyMs < 3000, `ready after ${readyMs} ms`);
+    assert.ok(total < 450, `${total} MB`);
+  });
+
+  it('stops cleanly on SIGTERM, with a stream open, and leaves no process', async (t) => {
+    const network = await networkFor(t, { names: ['Alice', 'Bob'] });
+    const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+    const pids = network.nodes.flatMap((node) => Object.values(node.services).map((one) => one.pid));
+    const pair = await openPair(network, openData(alice, bob));
+    keyOf(await pair.a.getKey(pair.ksid));
+    alice.process.kill('SIGTERM');
+    const [code] = await once(alice.process, 'exit');
+    assert.equal(code, 0);
+    const closed = await eventually('the other end learns of it', 3000, async () => {
+      const { status } = await pair.b.getKey(pair.ksid);
+      return status === 0 ? undefined : status;
+    });
+    assert.equal(closed, 3);
+    await network.stop();
+    assert.deepEqual(pids.filter(alive), []);
+  });
+
+  it('takes its services along when the supervisor is killed', async (t) => {
+    const network = await networkFor(t, { names: ['Alice'] });
+    const alice = network.nodes[0] as LocalNode;
+    const pids = Object.values(alice.services).map((one) => one.pid);
+    alice.process.kill('SIGKILL');
+    await eventually('all services end', 10_000, async () => (pids.some(alive) ? undefined : true));
+    await network.stop();
+  });
+
+  it('says which key of its files is wrong, and does not start', async () => {
+    const attempt = startLocalNetwork({ names: ['Alice'], config: () => ({ polcy: {} }) });
+    await assert.rejects(attempt, /config\.json: polcy: unknown key/);
+  });
+
+  it("needs nothing but the reference's fields", async (t) => {
+    const network = await networkFor(t, { names: ['Alice', 'Bob'] });
+    const config = JSON.parse(readFileSync(`${network.nodes[0]?.folder}/config.json`, 'utf8'));
+    assert.deepEqual(Object.keys(config).sort(), [
+      'certificate_config',
+      'hybridization_server_address',
+      'logging_config',
+      'peer_local_address',
+      'qkd_address',
+      'uuid',
+    ]);
+    await network.stop();
+  });
+});

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { LocalNode } from '../../services/cli/local-network.ts';
+import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+
+/** Every way in which bytes could have been printed. */
+function forms(key: Buffer): string[] {
+  const list = [...key];
+  return [
+    key.toString('hex'),
+    key.toString('hex').toUpperCase(),
+    key.toString('base64').replace(/=+$/, ''),
+    key.toString('base64url'),
+    list.join(','),
+    list.join(', '),
+    list.map((byte) => byte.toString(16).padStart(2, '0')).join(' '),
+  ];
+}
+
+describe('secrets (invariant 6)', () => {
+  it('appear in no log, console or error, with every log at debug', async (t) => {
+    const printed: string[] = [];
+    const network = await networkFor(t, {
+      names: ['Alice', 'Bob'],
+      config: () => ({
+        logging_config: {
+          console_log_type: 'debug',
+          colorless_console_log: true,
+          file_log_type: 'debug',
+          filename: '/dev/null',
+        },
+        policy: { missing_source: 'shared_seed' },
+        qkd: { timeout: '300ms' },
+      }),
+      onLog: (_node, line) => printed.push(line),
+    });
+    const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+    const keys: Buffer[] = [];
+    const messages: string[] = [];
+    for (const query of [
+      'hybridization=xoring&key_sources=ML-KEM-768,QKD',
+      'hybridization=hmac&key_sources=Kyber512,QKD',
+      'hybridization=hkdf-sha384&key_sources=ML-KEM-1024,QKD,HQC-128',
+    ]) {
+      const pair = await openPair(network, openData(alice, bob, query, { timeout: 3000 }));
+      for (const fault of [undefined, 'wrong-key', 'drop', 'hang', undefined] as const) {
+        network.kme.setFault(1, fault, 2);
+        for (let i = 0; i < 6; i++) {
+          const answers = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+          for (const answer of answers) {
+            if (answer.status === 0) keys.push(keyOf(answer));
+            else messages.push(answer.message);
+          }
+        }
+      }
+      await pair.close();
+    }
+    const files = network.nodes.flatMap((node) =>
+      readdirSync(join(node.folder, 'certs'))
+        .filter((name) => name.endsWith('.key'))
+        .map((name) =>
+          readFileSync(join(node.folder, 'certs', name), 'utf8').replaceAll(/-----[^-]+-----|\n/g, ''),
+        ),
+    );
+    await network.stop();
+    assert.ok(keys.length > 60, `only ${keys.length} keys were fetched`);
+    assert.ok(printed.length > 50, 'the debug logs are missing');
+    const everything = `${printed.join('\n')}\n${messages.join('\n')}`;
+    for (const key of keys)
+      for (const form of forms(key)) assert.ok(!everything.includes(form), 'a key was printed');
+    for (const file of files)
+      assert.ok(!everything.includes(file.slice(20, 60)), 'a private key was printed');
+    assert.ok(!everything.includes('123456789'), 'a shared_seed was printed');
+  });
+});
