@@ -58,7 +58,10 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   try {
     kme = await startKmeSimulator({
       ...options.kme,
-      ends: options.names.map(() => ({ host: '127.0.0.1', port: 0 })),
+      // A link has two ends, even where only one node is started.
+      ends: [...options.names, 'nobody']
+        .slice(0, Math.max(2, options.names.length))
+        .map(() => ({ host: '127.0.0.1', port: 0 })),
     });
     const plans = await plan(folder, options, kme);
     const outcomes = await Promise.allSettled(

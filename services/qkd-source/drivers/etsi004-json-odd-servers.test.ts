@@ -175,7 +175,7 @@ describe('ETSI 004 JSON driver and odd key managers', () => {
       const together = text.split('"command"').length - 1;
       for (let i = 0; i < together; i++) socket.write(++requests === 4 ? '{"status":2}' : keyAnswer());
     });
-    // One, one more, then two together of which only the second is answered with a key.
+    // One, one more, then several together: the second of those finds it dry, the third gets a key.
     await assert.rejects(driver.fetch('kme-1', 0n, 40, 24, never), /QKD_OUT_OF_STEP.*skipped/);
   });
 
