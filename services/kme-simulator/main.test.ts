@@ -110,10 +110,8 @@ describe('KME simulator', () => {
     const { client, kme } = await simulator(t);
     kme.setFault(0, 'refuse', 1);
     const refused = connect(kme.addresses[0] as Address);
-    await once(
-      refused.on('error', () => undefined),
-      'close',
-    );
+    refused.on('error', () => undefined);
+    await new Promise((closed) => refused.once('close', closed));
     const { call } = await client(0);
     assert.equal((await call('OPEN_CONNECT', URIS)).status, 0);
   });
