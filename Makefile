@@ -5,7 +5,7 @@ UNIT := "services/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ fuzz: install ## random and hostile input for every decoder
 
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
+
+bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
+	$(NODE) test/bench/main.ts $(ARGS)
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { createChannel, createClient, createServer } from 'nice-grpc';
+import type { Log } from '#common/log/log.ts';
+import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { loadTlsIdentity, type TlsIdentity } from './identity.ts';
+import { createCa, issueServiceCertificate, type PemPair } from './issue.ts';
+
+const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
+const root = mkdtempSync(join(tmpdir(), 'keyweave-identity-'));
+after(() => rmSync(root, { recursive: true }));
+
+/** A log that lets a test wait for a line. */
+function waitingLog() {
+  const waiters: { text: string; resolve: () => void }[] = [];
+  const note = (message: string) => {
+    for (const waiter of waiters) if (message.includes(waiter.text)) waiter.resolve();
+  };
+  const log: Log = { debug: note, info: note, warning: note, error: note };
+  const line = (text: string) => new Promise<void>((resolve) => waiters.push({ text, resolve }));
+  return { log, line };
+}
+
+async function files(name: string, ca: PemPair, service = name) {
+  const paths = {
+    caPath: join(root, `${name}-ca.crt`),
+    certPath: join(root, `${name}.crt`),
+    keyPath: join(root, `${name}.key`),
+  };
+  const write = async () => {
+    const issued = await issueServiceCertificate({
+      ca,
+      network: 'keyweave',
+      nodeUuid: UUID,
+      service,
+      names: [],
+      days: 1,
+    });
+    writeFileSync(paths.caPath, ca.certificate);
+    writeFileSync(paths.keyPath, issued.key);
+    writeFileSync(paths.certPath, issued.certificate);
+  };
+  await write();
+  return { paths, write };
+}
+
+async function check(client: TlsIdentity, port: number, expected: string): Promise<boolean> {
+  const channel = createChannel(`127.0.0.1:${port}`, client.channelCredentials(expected), {
+    'grpc.ssl_target_name_override': 'x',
+  });
+  try {
+    return (await createClient(HealthDefinition, channel).check({})).serving;
+  } finally {
+    channel.close();
+  }
+}
+
+describe('TLS identity', () => {
+  it('serves and dials by SPIFFE id, survives half-written files, and reloads without a restart', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 1 });
+    const server = await files('server', ca, 'hybridizer');
+    const client = await files('client', ca, 'gateway');
+    const { log, line } = waitingLog();
+    const serverIdentity = loadTlsIdentity({ ...server.paths, log, pollMs: 20 });
+    const clientIdentity = loadTlsIdentity({ ...client.paths, log });
+    const grpc = createServer();
+    grpc.add(HealthDefinition, { check: async () => ({ serving: true }) });
+    const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
+    const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
+    assert.equal(serverIdentity.spiffeId, expected);
+    assert.equal(await check(clientIdentity, port, expected), true);
+    await assert.rejects(
+      check(clientIdentity, port, `spiffe://keyweave/node/${UUID}/pqc-source`),
+      /UNAVAILABLE/,
+    );
+
+    const kept = line('the old one stays');
+    writeFileSync(server.paths.certPath, 'half a certificate');
+    await kept;
+    assert.equal(await check(clientIdentity, port, expected), true);
+
+    const before = serverIdentity.notAfterMs;
+    const reloaded = line('certificate reloaded');
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    await server.write();
+    await reloaded;
+    assert.ok(serverIdentity.notAfterMs > before);
+    assert.equal(await check(clientIdentity, port, expected), true);
+
+    const foreign = await files('foreign', await createCa({ network: 'keyweave', days: 1 }), 'gateway');
+    const foreignIdentity = loadTlsIdentity({ ...foreign.paths, log });
+    await assert.rejects(check(foreignIdentity, port, expected), /UNAVAILABLE/);
+    await grpc.forceShutdown();
+    for (const identity of [serverIdentity, clientIdentity, foreignIdentity]) identity.close();
+  });
+
+  it('refuses to start with a key of another certificate', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 1 });
+    const one = await files('one', ca, 'gateway');
+    const two = await files('two', ca, 'gateway');
+    assert.throws(
+      () => loadTlsIdentity({ ...one.paths, keyPath: two.paths.keyPath, log: waitingLog().log }),
+      /BAD_CONFIG: .*do not match/,
+    );
+  });
+
+  it('gives up a handshake that never ends', async (t) => {
+    const ca = await createCa({ network: 'keyweave', days: 1 });
+    const { paths } = await files('silent', ca, 'gateway');
+    const { createServer: createTcp } = await import('node:net');
+    const silent = createTcp().listen(0, '127.0.0.1');
+    t.after(() => silent.close());
+    await once(silent, 'listening');
+    const identity = loadTlsIdentity({ ...paths, log: waitingLog().log });
+    const started = Date.now();
+    await assert.rejects(check(identity, (silent.address() as AddressInfo).port, 'spiffe://x'));
+    assert.ok(Date.now() - started < 20_000);
+    identity.close();
+  });
+});
