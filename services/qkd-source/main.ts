@@ -3,6 +3,7 @@ import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
 import { createEtsi004JsonDriver } from './drivers/etsi004-json.ts';
+import { loggedDriver } from './drivers/logged-driver.ts';
 import { createQkdSourceService } from './service.ts';
 
 /** The drivers by their name in the configuration. */
@@ -10,8 +11,8 @@ const DRIVERS = { 'etsi004-json': createEtsi004JsonDriver } as const;
 
 /** Starts qkd-source: QKD keys, whatever the key manager speaks. */
 export async function startQkdSource(context: ServiceContext): Promise<RunningService> {
-  const { config } = context;
-  const driver = DRIVERS[config.qkd.driver](config.qkd_address, config.qkd);
+  const { config, log } = context;
+  const driver = loggedDriver(DRIVERS[config.qkd.driver](config.qkd_address, config.qkd), log);
   const server = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [

@@ -43,6 +43,7 @@ describe('kill -9 of a service, mid-stream', () => {
         const node = [alice, bob][side] as LocalNode;
         const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 2000 }));
         const keys = [new Map<number, string>(), new Map<number, string>()] as const;
+        let last = '';
         const ask = async () => {
           const started = Date.now();
           const answers = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
@@ -50,13 +51,14 @@ describe('kill -9 of a service, mid-stream', () => {
           for (const [end, answer] of answers.entries()) {
             if (answer.status === 0) keys[end]?.set(answer.index as number, keyOf(answer).toString('hex'));
           }
+          last = answers.map(({ status, message }) => `${status} ${message}`).join(' / ');
           return answers.every((answer) => answer.status === 0);
         };
-        for (let i = 0; i < 5; i++) assert.ok(await ask());
+        for (let i = 0; i < 5; i++) assert.ok(await ask(), last);
         process.kill(pidOf(node, service), 'SIGKILL');
         for (let i = 0; i < 3; i++) await ask();
         await eventually('both ends deliver again', 5000, async () => ((await ask()) ? true : undefined));
-        for (let i = 0; i < 20; i++) assert.ok(await ask());
+        for (let i = 0; i < 20; i++) assert.ok(await ask(), last);
         for (const [index, key] of keys[0]) if (keys[1].has(index)) assert.equal(keys[1].get(index), key);
         await pair.close();
       });

@@ -12,6 +12,10 @@ import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 const RETRY_DELAY_MS = 50;
 const MAX_PAUSE_MS = 1_000;
 
+/** Attempts before those who wait are told. A service that is being restarted is back within a second. */
+const ATTEMPTS = 2;
+const ATTEMPTS_WHILE_UNREACHABLE = 5;
+
 /** Key pairs and the QKD position of a batch that is being agreed. */
 interface Offer {
   readonly first: number;
@@ -97,7 +101,7 @@ export class InitiatorProducer implements ChunkSupply {
     }
   }
 
-  /** One retry; then those who wait are told, and a pause keeps trouble from becoming a busy loop. */
+  /** After a few attempts those who wait are told; pauses keep trouble from becoming a busy loop. */
   async #afterFailure(error: KeyweaveError, thrown: unknown): Promise<void> {
     this.#failures += 1;
     if (this.#stopped) return;
@@ -113,7 +117,8 @@ export class InitiatorProducer implements ChunkSupply {
       this.#stream.peerClosed('the other node no longer knows this stream; open a new one');
       return;
     }
-    if (this.#failures % 2 === 0) {
+    const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
+    if (this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS)) {
       this.#wanted = 0;
       this.#stream.failWaiters(error);
       this.#settleOutcomes(error);

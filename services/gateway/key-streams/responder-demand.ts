@@ -7,6 +7,9 @@ const DEMAND_TIMEOUT_MS = 150_000;
 const RETRY_DELAY_MS = 50;
 const MAX_PAUSE_MS = 1_000;
 
+/** Questions to an initiator that cannot be reached, before those who wait are told. */
+const ATTEMPTS_WHILE_UNREACHABLE = 5;
+
 /** The responder's supply: asks the initiator, one question at a time. */
 export class ResponderDemand implements ChunkSupply {
   readonly #services: NodeServices;
@@ -52,7 +55,7 @@ export class ResponderDemand implements ChunkSupply {
     }
   }
 
-  /** An unreachable peer is asked once more; what the initiator says about its own attempts is final. */
+  /** An unreachable initiator is asked again; what it says about its own attempts is final. */
   async #afterFailure(error: KeyweaveError): Promise<void> {
     const stream = this.#stream;
     this.#failures += 1;
@@ -63,7 +66,8 @@ export class ResponderDemand implements ChunkSupply {
       return;
     }
     const transport = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
-    if (transport && this.#failures % 2 === 1) this.#wanted = Math.max(1, stream.buffer.waiting);
+    if (transport && this.#failures < ATTEMPTS_WHILE_UNREACHABLE)
+      this.#wanted = Math.max(1, stream.buffer.waiting);
     else stream.failWaiters(error);
     const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
     await new Promise((resolve) => setTimeout(resolve, delay));
