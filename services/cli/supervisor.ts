@@ -9,7 +9,7 @@ import { CACHE_ENVIRONMENT } from './compile-cache.ts';
 
 const ENTRY = fileURLToPath(new URL('./service-entry.ts', import.meta.url));
 /** The small young generation keeps an idle node's five processes within 450 MB. */
-const SERVICE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2'] as const;
+const SERVICE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'] as const;
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHmac, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
 
@@ -38,4 +39,16 @@ describe('HMAC and HKDF', () => {
   it('refuses more than 255 blocks', () => {
     assert.throws(() => hkdfExpand('sha256', Buffer.alloc(32), [], Buffer.alloc(255 * 32 + 1)), RangeError);
   });
+});
+
+describe('HMAC against the one of the run time', () => {
+  for (const hash of ['sha256', 'sha384', 'sha3-256'] as const) {
+    it(`${hash}: every length of key around the block, and messages longer than the scratch`, () => {
+      for (const keyBytes of [0, 1, 32, 63, 64, 65, 127, 128, 129, 135, 136, 137, 300]) {
+        const [key, message] = [randomBytes(keyBytes), randomBytes(keyBytes * 40)];
+        const expected = createHmac(hash, key).update(message).digest();
+        assert.deepEqual(hmac(hash, key, message.subarray(0, 7), message.subarray(7)), expected);
+      }
+    });
+  }
 });

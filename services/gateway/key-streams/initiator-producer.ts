@@ -1,3 +1,4 @@
+import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
@@ -11,6 +12,16 @@ import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 const RETRY_DELAY_MS = 50;
 const MAX_PAUSE_MS = 1_000;
+
+/**
+ * Chunks of one exchange where a KEM of that cost is among the sources, so
+ * that those who wait for the first chunk need not wait for many.
+ */
+const BATCH_BY_COST: Readonly<Record<KemCost, number>> = {
+  light: Number.POSITIVE_INFINITY,
+  medium: 8,
+  heavy: 1,
+};
 
 /** Attempts before those who wait are told. A service that is being restarted is back within a second. */
 const ATTEMPTS = 2;
@@ -89,7 +100,8 @@ export class InitiatorProducer implements ChunkSupply {
         try {
           await this.#attempt(count);
           this.#failures = 0;
-          this.#wanted = Math.max(0, this.#wanted - count);
+          // What is still missing is counted anew: during the exchange the same lack was reported again and again.
+          this.#wanted = 0;
           this.#settleOutcomes(undefined);
           this.#stream.refill();
         } catch (thrown) {
@@ -349,7 +361,7 @@ export class InitiatorProducer implements ChunkSupply {
   }
 }
 
-/** Chunks of one exchange such that every message stays within its budget; at least one. */
+/** Chunks of one exchange such that every message stays within its budget and nobody waits long; at least one. */
 export function batchLimit(stream: KeyStream, maxChunks: number): number {
   const sum = (of: (slot: (typeof stream.terms.slots)[number]) => number) =>
     stream.terms.slots.reduce((total, slot) => total + of(slot), 0);
@@ -359,5 +371,8 @@ export function batchLimit(stream: KeyStream, maxChunks: number): number {
     stream.qos.keyChunkSize,
     1,
   );
-  return Math.max(1, Math.min(maxChunks, Math.floor(MAX_BATCH_BYTES / largest)));
+  const byCost = stream.terms.slots.map(
+    (slot) => BATCH_BY_COST[findKemAlgorithm(slot.algorithm)?.cost ?? 'light'],
+  );
+  return Math.max(1, Math.min(maxChunks, Math.floor(MAX_BATCH_BYTES / largest), ...byCost));
 }

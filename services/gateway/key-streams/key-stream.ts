@@ -90,7 +90,7 @@ export class KeyStream {
   async take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Promise<Chunk> {
     if (this.#ended) throw this.#ended;
     const ready = this.buffer.peek(index);
-    this.depth.noteGet(ready !== undefined, this.#now());
+    this.depth.noteGet(this.#now());
     if (ready !== undefined) {
       fits(ready);
       const chunk = this.buffer.take(ready.index) as Chunk;
@@ -114,7 +114,9 @@ export class KeyStream {
   refill(): void {
     if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
     const { buffer } = this;
-    let missing = this.depth.shortfall(buffer.size, buffer.waiting);
+    // The initiator sees the same chunks go and acts first; the responder asks only where it is read faster.
+    const lowWater = this.role === 'initiator' ? 0.5 : 0.25;
+    let missing = this.depth.shortfall(buffer.size, buffer.waiting, lowWater);
     if (buffer.highestWanted >= buffer.nextIndex) {
       missing = Math.max(missing, buffer.highestWanted - buffer.nextIndex + 1);
     }

@@ -2,26 +2,44 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PrefetchDepth } from './prefetch-depth.ts';
 
+function after(gets: number, gapMs: number, max = 64): PrefetchDepth {
+  const depth = new PrefetchDepth(max);
+  for (let i = 0; i < gets; i++) depth.noteGet(i * gapMs);
+  return depth;
+}
+
 describe('PrefetchDepth', () => {
   it('holds one chunk for a stream that asks now and then', () => {
-    const depth = new PrefetchDepth(64);
-    assert.equal(depth.shortfall(0, 0), 1);
-    for (let minute = 0; minute < 10; minute++) {
-      depth.noteGet(minute % 2 === 0, minute * 60_000);
-      assert.equal(depth.depth, 1);
-    }
+    assert.equal(new PrefetchDepth(64).shortfall(0, 0), 1);
+    const depth = after(10, 60_000);
+    assert.equal(depth.depth, 1);
     assert.equal(depth.shortfall(1, 0), 0);
   });
 
-  it('doubles with every wait up to its cap, and forgets when idle', () => {
-    const depth = new PrefetchDepth(16);
-    for (let i = 0; i < 10; i++) depth.noteGet(false, i);
-    assert.equal(depth.depth, 16);
+  it('holds what a stream asks for in four seconds', () => {
+    assert.equal(after(50, 250).depth, 16);
+    assert.equal(after(50, 1).depth, 64, 'the cap');
+  });
+
+  it('grows at most twofold with each GET_KEY', () => {
+    assert.deepEqual(
+      [1, 2, 3, 4].map((gets) => after(gets, 1).depth),
+      [1, 2, 4, 8],
+    );
+  });
+
+  it('forgets when the stream has been idle', () => {
+    const depth = after(50, 1);
+    depth.noteGet(100_000);
+    assert.equal(depth.depth, 1);
+  });
+
+  it('asks for the depth once enough of it is used up, and for those who wait at once', () => {
+    const depth = after(50, 250);
     assert.equal(depth.shortfall(9, 0), 0);
     assert.equal(depth.shortfall(8, 0), 8);
+    assert.equal(depth.shortfall(8, 0, 0.25), 0);
     assert.equal(depth.shortfall(0, 3), 19);
-    depth.noteGet(false, 60_000);
-    assert.equal(depth.depth, 1);
   });
 
   it('makes nothing ahead where that is switched off', () => {

@@ -317,8 +317,9 @@ export class Rendezvous {
     const qos = meetQos(request.qos, terms, this.#config.limits);
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
     stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
-    stream.supply = new ResponderDemand(this.#services, stream);
-    this.#registry.add(stream, new ResponderExchange(this.#services, stream));
+    const exchange = new ResponderExchange(this.#services, stream);
+    stream.supply = new ResponderDemand(this.#services, stream, () => exchange.active);
+    this.#registry.add(stream, exchange);
     return stream;
   }
 

@@ -14,17 +14,21 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 export class ResponderDemand implements ChunkSupply {
   readonly #services: NodeServices;
   readonly #stream: KeyStream;
+  readonly #onTheirWay: () => boolean;
   #wanted = 0;
   #running = false;
   #stopped = false;
   #failures = 0;
 
-  constructor(services: NodeServices, stream: KeyStream) {
+  /** @param onTheirWay whether the initiator is making chunks anyhow. */
+  constructor(services: NodeServices, stream: KeyStream, onTheirWay: () => boolean) {
     this.#services = services;
     this.#stream = stream;
+    this.#onTheirWay = onTheirWay;
   }
 
   want(count: number): void {
+    if (this.#onTheirWay()) return;
     this.#wanted = Math.max(this.#wanted, count);
     if (!this.#running && !this.#stopped) void this.#run();
   }

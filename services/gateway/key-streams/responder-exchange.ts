@@ -15,6 +15,9 @@ import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 /** A batch whose initiator never confirms is dropped after this. */
 const PENDING_LIMIT_MS = 120_000;
 
+/** An exchange that has not ended by then no longer counts as chunks on their way. */
+const ON_ITS_WAY_MS = 1_000;
+
 interface PendingBatch {
   readonly first: number;
   readonly count: number;
@@ -38,6 +41,7 @@ export class ResponderExchange {
   /** First index that no batch has used yet. */
   #highWater = 0;
   #busy: Promise<unknown> = Promise.resolve();
+  #startedMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
   constructor(services: NodeServices, stream: KeyStream) {
@@ -52,8 +56,14 @@ export class ResponderExchange {
     });
   }
 
+  /** Whether chunks are on their way, so that nobody need ask for them. */
+  get active(): boolean {
+    return this.#services.now() - this.#startedMs < ON_ITS_WAY_MS;
+  }
+
   /** Makes the batch and keeps it unreleased. One at a time: a repeat waits for what is under way. */
   produce(request: ProduceRequest): Promise<ProduceResponse> {
+    this.#startedMs = this.#services.now();
     const turn = this.#busy.then(() => this.#produce(request));
     this.#busy = turn.catch(() => undefined);
     return turn;
@@ -92,6 +102,7 @@ export class ResponderExchange {
     } catch (error) {
       wipe(...parts.map((part) => part?.secrets));
       this.#stream.buffer.burnBelow(this.#highWater);
+      this.#startedMs = Number.NEGATIVE_INFINITY;
       throw error;
     }
   }
@@ -247,6 +258,8 @@ export class ResponderExchange {
     if (released) this.#stream.release(pending.first, pending.keys, pending.degraded);
     else this.#stream.buffer.burnBelow(pending.first + pending.count);
     wipe(pending.keys);
+    this.#startedMs = Number.NEGATIVE_INFINITY;
+    this.#stream.refill();
   }
 
   #standIn(slot: number, first: number, count: number): Buffer {
