@@ -6,9 +6,9 @@ import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
 import { createPqcSourceService } from './service.ts';
 
-/** Starts pqc-source. The engines are tried before it serves; the order is the order of preference. */
+/** Starts pqc-source. The engines are tried before it serves. */
 export async function startPqcSource(context: ServiceContext): Promise<RunningService> {
-  const engines = new EngineSet(createEngines(), context.log);
+  const engines = new EngineSet(createEngines(context.config.pqc.engines), context.log);
   await engines.selfTest();
   const server = await startGrpcServer(context, {
     address: listenAddress(context),

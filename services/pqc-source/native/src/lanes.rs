@@ -1,0 +1,112 @@
+//! Threads of their own for KEM operations, so that slow ones neither hold up
+//! quick ones nor take Node's thread pool, which files and names need too.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs that may wait in one lane; each is a batch.
+const MAX_WAITING: usize = 4096;
+
+/// Classic McEliece keeps megabytes on the stack.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// What the threads of the heavy lane yield to the rest of the machine by: about a tenth of a full share.
+const HEAVY_NICENESS: i32 = 10;
+
+/// Where an operation runs. Each lane has as many threads as the machine has
+/// cores: the operating system shares these out between the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Microseconds.
+    Light,
+    /// Milliseconds.
+    Medium,
+    /// Tens of milliseconds and more, on threads that give way to all others.
+    Heavy,
+}
+
+impl Lane {
+    pub fn parse(name: &str) -> Option<Lane> {
+        match name {
+            "light" => Some(Lane::Light),
+            "medium" => Some(Lane::Medium),
+            "heavy" => Some(Lane::Heavy),
+            _ => None,
+        }
+    }
+}
+
+struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    ready: Condvar,
+}
+
+/// Too many jobs wait in that lane already.
+#[derive(Debug)]
+pub struct Full;
+
+/// Runs `job` on a thread of `lane`. The job must not panic.
+pub fn submit(lane: Lane, job: Job) -> Result<(), Full> {
+    let queue = queue_of(lane);
+    let mut jobs = lock(&queue.jobs);
+    if jobs.len() >= MAX_WAITING {
+        return Err(Full);
+    }
+    jobs.push_back(job);
+    drop(jobs);
+    queue.ready.notify_one();
+    Ok(())
+}
+
+/// The threads of a lane start with its first job and live as long as the process.
+fn queue_of(lane: Lane) -> &'static Queue {
+    static QUEUES: [OnceLock<&'static Queue>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+    QUEUES[lane as usize].get_or_init(|| {
+        let queue: &'static Queue =
+            Box::leak(Box::new(Queue { jobs: Mutex::new(VecDeque::new()), ready: Condvar::new() }));
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        for _ in 0..threads {
+            thread::Builder::new()
+                .name(format!("kem-{lane:?}").to_lowercase())
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(lane, queue))
+                .expect("a thread for KEM operations");
+        }
+        queue
+    })
+}
+
+fn work(lane: Lane, queue: &Queue) {
+    if lane == Lane::Heavy {
+        yield_to_others();
+    }
+    loop {
+        let mut jobs = lock(&queue.jobs);
+        let job = loop {
+            match jobs.pop_front() {
+                Some(job) => break job,
+                None => jobs = queue.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(jobs);
+        job();
+    }
+}
+
+fn lock(jobs: &Mutex<VecDeque<Job>>) -> MutexGuard<'_, VecDeque<Job>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// On Linux a niceness belongs to one thread; elsewhere it would be the whole process's, so it is left alone.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: changes the priority of the calling thread only; a refusal changes nothing.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, HEAVY_NICENESS);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = HEAVY_NICENESS;
+}
