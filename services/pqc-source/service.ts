@@ -2,10 +2,14 @@ import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
+import type { KeyPairPool } from './key-pair-pool.ts';
 import { assertCount, serveKeyPairs } from './key-pair-stream.ts';
 
 /** The gRPC face of pqc-source. */
-export function createPqcSourceService(engines: EngineSet): PqcSourceServiceImplementation {
+export function createPqcSourceService(
+  engines: EngineSet,
+  pool: KeyPairPool,
+): PqcSourceServiceImplementation {
   return {
     listAlgorithms: async () => ({
       algorithms: KEM_ALGORITHMS.map((row) => ({
@@ -23,7 +27,7 @@ export function createPqcSourceService(engines: EngineSet): PqcSourceServiceImpl
         family: row.family,
       })),
     }),
-    keyPairs: (requests, context) => serveKeyPairs(engines, requests, context.signal),
+    keyPairs: (requests, context) => serveKeyPairs(engines, pool, requests, context.signal),
     encapsulate: async ({ algorithm: name, publicKeys }) => {
       const { algorithm, engine } = engines.find(name);
       assertCount(algorithm, countPacked('public_keys', publicKeys, algorithm.publicKeyBytes));
