@@ -62,7 +62,7 @@ native-doctor:
 	@command -v cargo >/dev/null || { echo "missing: cargo 1.88 or newer; see https://rustup.rs" >&2; exit 1; }
 	@command -v cmake >/dev/null || { echo "missing: cmake; on Debian: apt-get install cmake" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "missing: a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
-	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1; then \
+	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | grep -q .; then \
 	  echo "missing: libclang; on Debian: apt-get install libclang-dev" >&2; exit 1; fi
 
 gen: install ## generate proto/gen from the contracts

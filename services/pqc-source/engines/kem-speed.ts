@@ -9,8 +9,12 @@ export interface KemSpeed {
   readonly decapsulate: number;
 }
 
-/** Batches of other sizes would exceed a message, or last for seconds. */
-const BATCH: Readonly<Record<KemAlgorithm['cost'], number>> = { light: 64, medium: 32, heavy: 4 };
+/** What one batch is: more of the slow ones would last for seconds. */
+export const SPEED_BATCH: Readonly<Record<KemAlgorithm['cost'], number>> = {
+  light: 64,
+  medium: 32,
+  heavy: 4,
+};
 
 /**
  * Repeats batches of each operation for about `budgetMs` milliseconds, at
@@ -21,32 +25,28 @@ export async function measureKem(
   engine: KemEngine,
   algorithm: KemAlgorithm,
   budgetMs: number,
-  count = BATCH[algorithm.cost],
+  count = SPEED_BATCH[algorithm.cost],
 ): Promise<KemSpeed> {
   const best = {
     generate: Number.POSITIVE_INFINITY,
     encapsulate: Number.POSITIVE_INFINITY,
     decapsulate: Number.POSITIVE_INFINITY,
   };
-  async function timed<T>(operation: keyof KemSpeed, items: number, work: Promise<T>): Promise<T> {
+  async function timed<T>(operation: keyof KemSpeed, work: () => Promise<T>): Promise<T> {
     const started = performance.now();
-    const result = await work;
-    best[operation] = Math.min(best[operation], ((performance.now() - started) * 1000) / items);
+    const result = await work();
+    best[operation] = Math.min(best[operation], ((performance.now() - started) * 1000) / count);
     return result;
   }
   // The first call may start threads, or compile WebAssembly.
   if (algorithm.cost !== 'heavy') (await engine.generateKeyPairs(algorithm, 1)).privateKeys.wipe();
   const end = performance.now() + budgetMs;
   do {
-    const { publicKeys, privateKeys } = await timed(
-      'generate',
-      count,
+    const { publicKeys, privateKeys } = await timed('generate', () =>
       engine.generateKeyPairs(algorithm, count),
     );
-    const made = await timed('encapsulate', count, engine.encapsulate(algorithm, publicKeys));
-    const opened = await timed(
-      'decapsulate',
-      count,
+    const made = await timed('encapsulate', () => engine.encapsulate(algorithm, publicKeys));
+    const opened = await timed('decapsulate', () =>
       engine.decapsulate(algorithm, privateKeys, made.ciphertexts),
     );
     privateKeys.wipe();

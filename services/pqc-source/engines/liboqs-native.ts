@@ -19,7 +19,7 @@ export interface KemSizes {
   readonly sharedSecretBytes: number;
 }
 
-/** Nanoseconds an operation takes liboqs itself. */
+/** Nanoseconds an operation takes liboqs itself, over a batch. */
 export interface RawSpeed {
   readonly generate: number;
   readonly encapsulate: number;
@@ -45,7 +45,7 @@ export interface LiboqsNode {
     ciphertexts: Uint8Array,
     lane: Lane,
   ): Promise<Buffer>;
-  measure(algorithm: string, milliseconds: number, lane: Lane): Promise<RawSpeed>;
+  measure(algorithm: string, count: number, lane: Lane): Promise<RawSpeed>;
   /** Only in a build for known answers: every later operation draws from a generator seeded with 48 bytes. */
   seedGenerator?(seed: Uint8Array): void;
 }

@@ -14,7 +14,6 @@ mod operations;
 mod secret_buffer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use napi::bindgen_prelude::{Buffer, Object, ToNapiValue};
 use napi::{Env, Error, Result, Status};
@@ -28,9 +27,6 @@ use secret_buffer::SecretBuffer;
 
 /// Largest result of one call; a caller that asks for more has made a mistake.
 const MAX_RESULT_BYTES: usize = 256 * 1024 * 1024;
-
-/// Longest measurement, milliseconds.
-const MAX_MEASURE_MS: f64 = 10_000.0;
 
 /// A KEM of this build with its sizes in bytes.
 #[napi(object, object_from_js = false)]
@@ -66,8 +62,7 @@ pub fn generate_key_pairs<'env>(
     lane: String,
 ) -> Result<Object<'env>> {
     let kem = find(&algorithm)?;
-    let item_bytes = kem.public_key_bytes + kem.private_key_bytes;
-    let count = whole("count", count, (MAX_RESULT_BYTES / item_bytes) as f64)?;
+    let count = whole("count", count, most_pairs(kem))?;
     run::<KeyPairs, _, _>(env, parse_lane(&lane)?, (), move |_| operations::generate(kem, count as usize))
 }
 
@@ -106,13 +101,12 @@ pub fn decapsulate<'env>(
     })
 }
 
-/// How fast liboqs is by itself: repeats each operation for so many
-/// milliseconds on a thread of the lane.
+/// How fast liboqs is by itself: each operation over `count` key pairs, on a thread of the lane.
 #[napi(ts_return_type = "Promise<RawSpeed>")]
-pub fn measure<'env>(env: &'env Env, algorithm: String, milliseconds: f64, lane: String) -> Result<Object<'env>> {
+pub fn measure<'env>(env: &'env Env, algorithm: String, count: f64, lane: String) -> Result<Object<'env>> {
     let kem = find(&algorithm)?;
-    let duration = Duration::from_millis(whole("milliseconds", milliseconds, MAX_MEASURE_MS)?);
-    run::<RawSpeed, _, _>(env, parse_lane(&lane)?, (), move |_| operations::measure(kem, duration))
+    let count = whole("count", count, most_pairs(kem))?;
+    run::<RawSpeed, _, _>(env, parse_lane(&lane)?, (), move |_| operations::measure(kem, count as usize))
 }
 
 /// Runs `work` over `input` on a thread of `lane`; the promise settles on the
@@ -138,6 +132,11 @@ where
     });
     lanes::submit(lane, job).map_err(|_| Error::new(Status::QueueFull, "too many operations are waiting"))?;
     Ok(promise)
+}
+
+/// Key pairs that one call may make.
+fn most_pairs(kem: &Kem) -> f64 {
+    (MAX_RESULT_BYTES / (kem.public_key_bytes + kem.private_key_bytes)) as f64
 }
 
 fn find(name: &str) -> Result<&'static Kem> {

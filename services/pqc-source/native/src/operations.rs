@@ -1,6 +1,6 @@
 //! Batches: items of equal size, end to end. These run on the lanes' threads.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use napi_derive::napi;
 use zeroize::Zeroizing;
@@ -26,7 +26,7 @@ pub struct Encapsulated {
     pub shared_secrets: SecretBuffer,
 }
 
-/// Nanoseconds that liboqs itself takes for one operation, called in a loop without JavaScript.
+/// Nanoseconds that liboqs itself takes for one operation, in a batch without JavaScript.
 #[napi(object, object_from_js = false)]
 pub struct RawSpeed {
     pub generate: f64,
@@ -75,28 +75,49 @@ pub fn decapsulate(kem: &Kem, private_keys: &[u8], ciphertexts: &[u8]) -> Result
     Ok(shared_secrets)
 }
 
-/// Repeats each operation for `duration`, at least once.
-pub fn measure(kem: &Kem, duration: Duration) -> Result<RawSpeed, Failed> {
-    let mut public_key = vec![0; kem.public_key_bytes];
-    let mut private_key = Zeroizing::new(vec![0; kem.private_key_bytes]);
-    let mut ciphertext = vec![0; kem.ciphertext_bytes];
-    let mut shared_secret = Zeroizing::new(vec![0; kem.shared_secret_bytes]);
+/// Times each operation over `count` key pairs, one after the other, in memory that is there already.
+pub fn measure(kem: &Kem, count: usize) -> Result<RawSpeed, Failed> {
+    let mut public_keys = vec![1; count * kem.public_key_bytes];
+    let mut private_keys = Zeroizing::new(vec![1; count * kem.private_key_bytes]);
+    let mut ciphertexts = vec![1; count * kem.ciphertext_bytes];
+    let mut shared_secrets = Zeroizing::new(vec![1; count * kem.shared_secret_bytes]);
     Ok(RawSpeed {
-        generate: mean(duration, || kem.generate(&mut public_key, &mut private_key))?,
-        encapsulate: mean(duration, || kem.encapsulate(&mut ciphertext, &mut shared_secret, &public_key))?,
-        decapsulate: mean(duration, || kem.decapsulate(&mut shared_secret, &ciphertext, &private_key))?,
+        generate: mean(count, |i| {
+            kem.generate(
+                item_mut(&mut public_keys, i, kem.public_key_bytes),
+                item_mut(&mut private_keys, i, kem.private_key_bytes),
+            )
+        })?,
+        encapsulate: mean(count, |i| {
+            kem.encapsulate(
+                item_mut(&mut ciphertexts, i, kem.ciphertext_bytes),
+                item_mut(&mut shared_secrets, i, kem.shared_secret_bytes),
+                item(&public_keys, i, kem.public_key_bytes),
+            )
+        })?,
+        decapsulate: mean(count, |i| {
+            kem.decapsulate(
+                item_mut(&mut shared_secrets, i, kem.shared_secret_bytes),
+                item(&ciphertexts, i, kem.ciphertext_bytes),
+                item(&private_keys, i, kem.private_key_bytes),
+            )
+        })?,
     })
 }
 
-fn mean(duration: Duration, mut operation: impl FnMut() -> Result<(), Failed>) -> Result<f64, Failed> {
+fn item(packed: &[u8], i: usize, bytes: usize) -> &[u8] {
+    &packed[i * bytes..(i + 1) * bytes]
+}
+
+fn item_mut(packed: &mut [u8], i: usize, bytes: usize) -> &mut [u8] {
+    &mut packed[i * bytes..(i + 1) * bytes]
+}
+
+/// Nanoseconds of one of `count` operations.
+fn mean(count: usize, mut operation: impl FnMut(usize) -> Result<(), Failed>) -> Result<f64, Failed> {
     let started = Instant::now();
-    let mut rounds = 0u32;
-    loop {
-        operation()?;
-        rounds += 1;
-        let elapsed = started.elapsed();
-        if elapsed >= duration {
-            return Ok(elapsed.as_nanos() as f64 / f64::from(rounds));
-        }
+    for i in 0..count {
+        operation(i)?;
     }
+    Ok(started.elapsed().as_nanos() as f64 / count as f64)
 }
