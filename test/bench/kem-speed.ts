@@ -29,7 +29,14 @@ const rounds = Number(options.rounds);
 const only = options.only?.split(',');
 const addon = nativeMissing ? undefined : loadLiboqsNode();
 
-const worst = (speed: KemSpeed, raw: KemSpeed) => Math.max(...OPERATIONS.map((one) => speed[one] / raw[one]));
+/** Key generation of these repeats until a matrix can be inverted: how long it takes is chance. The f variants do not. */
+const isChance = ({ name }: KemAlgorithm) => /^Classic-McEliece-\d+$/.test(name);
+
+function worst(row: KemAlgorithm, speed: KemSpeed, raw: KemSpeed): number {
+  const judged = OPERATIONS.filter((one) => one !== 'generate' || !isChance(row));
+  return Math.max(...judged.map((one) => speed[one] / raw[one]));
+}
+
 const least = (a: KemSpeed, b: KemSpeed): KemSpeed => ({
   generate: Math.min(a.generate, b.generate),
   encapsulate: Math.min(a.encapsulate, b.encapsulate),
@@ -62,7 +69,7 @@ async function rawSpeed(row: KemAlgorithm, count: number): Promise<KemSpeed> {
 /** Native batches of Classic McEliece are larger here, so that the cost of a call is what it is for the others. */
 function batchOf(row: KemAlgorithm, engine: KemEngineName): number {
   if (row.cost !== 'heavy') return SPEED_BATCH[row.cost];
-  return engine === 'liboqs-native' ? 16 : 1;
+  return engine === 'liboqs-native' ? 32 : 1;
 }
 
 const lines: string[][] = [];
@@ -82,7 +89,7 @@ for (const row of KEM_ALGORITHMS.filter(({ name }) => only?.includes(name) ?? tr
     }
   }
   const native = speeds.get('liboqs-native');
-  const ratio = native ? worst(native, raw) : undefined;
+  const ratio = native ? worst(row, native, raw) : undefined;
   if (ratio !== undefined && ratio > MOST) tooSlow.push(`${row.name}: ${ratio.toFixed(2)}`);
   lines.push([
     row.name,

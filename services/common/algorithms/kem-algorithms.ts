@@ -40,8 +40,8 @@ interface Family {
 const LIBOQS: readonly KemEngineName[] = Object.freeze(['liboqs-native', 'liboqs-wasm'] as const);
 
 /**
- * Native first: a batch takes it two thirds of OpenSSL's time, and on threads
- * of its own where OpenSSL's is the event loop's.
+ * Native first: a batch takes it a third of OpenSSL's time, and on threads of
+ * its own where OpenSSL's is the event loop's.
  */
 const ML_KEM_ENGINES: readonly KemEngineName[] = Object.freeze([
   'liboqs-native',
