@@ -7,7 +7,7 @@ NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: bench engines help native native-doctor doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: bench engines help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ $(ADDON): $(NATIVE)/Cargo.toml $(NATIVE)/Cargo.lock $(NATIVE)/build.rs $(wildcar
 	@$(MAKE) --no-print-directory native-doctor
 	cargo build --release --locked --manifest-path $(NATIVE)/Cargo.toml
 	@cp $(NATIVE)/target/release/libliboqs_node.$$(test "$$(uname -s)" = Darwin && echo dylib || echo so) $@.new && mv $@.new $@
+
+native-test: $(ADDON) ## liboqs against its own known answers
+	cargo test --release --locked --manifest-path $(NATIVE)/Cargo.toml --test known_answers
 
 native-doctor:
 	@command -v cargo >/dev/null || { echo "missing: cargo 1.88 or newer; see https://rustup.rs" >&2; exit 1; }

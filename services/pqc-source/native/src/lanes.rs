@@ -65,8 +65,10 @@ pub fn submit(lane: Lane, job: Job) -> Result<(), Full> {
 fn queue_of(lane: Lane) -> &'static Queue {
     static QUEUES: [OnceLock<&'static Queue>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
     QUEUES[lane as usize].get_or_init(|| {
-        let queue: &'static Queue =
-            Box::leak(Box::new(Queue { jobs: Mutex::new(VecDeque::new()), ready: Condvar::new() }));
+        let queue: &'static Queue = Box::leak(Box::new(Queue {
+            jobs: Mutex::new(VecDeque::new()),
+            ready: Condvar::new(),
+        }));
         let threads = thread::available_parallelism().map_or(1, |n| n.get());
         for _ in 0..threads {
             thread::Builder::new()

@@ -7,8 +7,6 @@
 //! done with, and returned Buffers when they are collected.
 
 mod kem;
-#[cfg(feature = "known-answers")]
-mod known_answers;
 mod lanes;
 mod operations;
 mod secret_buffer;
@@ -63,7 +61,9 @@ pub fn generate_key_pairs<'env>(
 ) -> Result<Object<'env>> {
     let kem = find(&algorithm)?;
     let count = whole("count", count, most_pairs(kem))?;
-    run::<KeyPairs, _, _>(env, parse_lane(&lane)?, (), move |_| operations::generate(kem, count as usize))
+    run::<KeyPairs, _, _>(env, parse_lane(&lane)?, (), move |_| {
+        operations::generate(kem, count as usize)
+    })
 }
 
 /// Encapsulates to each of `public_keys`. They are read where they lie: the
@@ -77,7 +77,9 @@ pub fn encapsulate<'env>(
 ) -> Result<Object<'env>> {
     let kem = find(&algorithm)?;
     packed("public keys", &public_keys, kem.public_key_bytes)?;
-    run::<Encapsulated, _, _>(env, parse_lane(&lane)?, public_keys, move |keys| operations::encapsulate(kem, keys))
+    run::<Encapsulated, _, _>(env, parse_lane(&lane)?, public_keys, move |keys| {
+        operations::encapsulate(kem, keys)
+    })
 }
 
 /// Decapsulates each of `ciphertexts` with the private key of the same place.
@@ -106,12 +108,19 @@ pub fn decapsulate<'env>(
 pub fn measure<'env>(env: &'env Env, algorithm: String, count: f64, lane: String) -> Result<Object<'env>> {
     let kem = find(&algorithm)?;
     let count = whole("count", count, most_pairs(kem))?;
-    run::<RawSpeed, _, _>(env, parse_lane(&lane)?, (), move |_| operations::measure(kem, count as usize))
+    run::<RawSpeed, _, _>(env, parse_lane(&lane)?, (), move |_| {
+        operations::measure(kem, count as usize)
+    })
 }
 
 /// Runs `work` over `input` on a thread of `lane`; the promise settles on the
 /// thread of JavaScript, which is also where `input` is let go of.
-fn run<'env, Output, Input, Work>(env: &'env Env, lane: Lane, mut input: Input, work: Work) -> Result<Object<'env>>
+fn run<'env, Output, Input, Work>(
+    env: &'env Env,
+    lane: Lane,
+    mut input: Input,
+    work: Work,
+) -> Result<Object<'env>>
 where
     Output: ToNapiValue + Send + 'static,
     Input: Send + 'static,
@@ -149,8 +158,10 @@ fn parse_lane(name: &str) -> Result<Lane> {
 
 /// How many items of `item_bytes` lie in `bytes`: at least one and no remainder.
 fn packed(what: &str, bytes: &[u8], item_bytes: usize) -> Result<usize> {
-    if bytes.is_empty() || bytes.len() % item_bytes != 0 || bytes.len() > MAX_RESULT_BYTES {
-        return Err(invalid(format!("{what} must be one or more items of {item_bytes} bytes")));
+    if bytes.is_empty() || !bytes.len().is_multiple_of(item_bytes) || bytes.len() > MAX_RESULT_BYTES {
+        return Err(invalid(format!(
+            "{what} must be one or more items of {item_bytes} bytes"
+        )));
     }
     Ok(bytes.len() / item_bytes)
 }

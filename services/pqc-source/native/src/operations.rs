@@ -40,11 +40,18 @@ pub fn generate(kem: &Kem, count: usize) -> Result<KeyPairs, Failed> {
     let pairs = public_keys
         .as_mut_slice()
         .chunks_exact_mut(kem.public_key_bytes)
-        .zip(private_keys.as_mut_slice().chunks_exact_mut(kem.private_key_bytes));
+        .zip(
+            private_keys
+                .as_mut_slice()
+                .chunks_exact_mut(kem.private_key_bytes),
+        );
     for (public_key, private_key) in pairs {
         kem.generate(public_key, private_key)?;
     }
-    Ok(KeyPairs { public_keys, private_keys })
+    Ok(KeyPairs {
+        public_keys,
+        private_keys,
+    })
 }
 
 pub fn encapsulate(kem: &Kem, public_keys: &[u8]) -> Result<Encapsulated, Failed> {
@@ -54,11 +61,18 @@ pub fn encapsulate(kem: &Kem, public_keys: &[u8]) -> Result<Encapsulated, Failed
     let items = public_keys
         .chunks_exact(kem.public_key_bytes)
         .zip(ciphertexts.as_mut_slice().chunks_exact_mut(kem.ciphertext_bytes))
-        .zip(shared_secrets.as_mut_slice().chunks_exact_mut(kem.shared_secret_bytes));
+        .zip(
+            shared_secrets
+                .as_mut_slice()
+                .chunks_exact_mut(kem.shared_secret_bytes),
+        );
     for ((public_key, ciphertext), shared_secret) in items {
         kem.encapsulate(ciphertext, shared_secret, public_key)?;
     }
-    Ok(Encapsulated { ciphertexts, shared_secrets })
+    Ok(Encapsulated {
+        ciphertexts,
+        shared_secrets,
+    })
 }
 
 /// One private key for each ciphertext; the number of both is checked by the caller.
@@ -68,7 +82,11 @@ pub fn decapsulate(kem: &Kem, private_keys: &[u8], ciphertexts: &[u8]) -> Result
     let items = ciphertexts
         .chunks_exact(kem.ciphertext_bytes)
         .zip(private_keys.chunks_exact(kem.private_key_bytes))
-        .zip(shared_secrets.as_mut_slice().chunks_exact_mut(kem.shared_secret_bytes));
+        .zip(
+            shared_secrets
+                .as_mut_slice()
+                .chunks_exact_mut(kem.shared_secret_bytes),
+        );
     for ((ciphertext, private_key), shared_secret) in items {
         kem.decapsulate(shared_secret, ciphertext, private_key)?;
     }

@@ -21,7 +21,8 @@ impl ToNapiValue for SecretBuffer {
         let env = Env::from_raw(raw_env);
         let (data, length) = (value.0.as_mut_ptr(), value.0.len());
         // SAFETY: the finalizer owns the bytes; moving a Vec leaves its heap memory where it is.
-        let buffer = unsafe { BufferSlice::from_external(&env, data, length, value, |_, value| drop(value)) }?;
+        let buffer =
+            unsafe { BufferSlice::from_external(&env, data, length, value, |_, value| drop(value)) }?;
         Ok(buffer.raw())
     }
 }
