@@ -13,18 +13,16 @@ const MAX_WAITING: usize = 4096;
 /// Classic McEliece keeps megabytes on the stack.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// What the threads of the heavy lane yield to the rest of the machine by: about a tenth of a full share.
-const HEAVY_NICENESS: i32 = 10;
-
 /// Where an operation runs. Each lane has as many threads as the machine has
-/// cores: the operating system shares these out between the lanes.
+/// cores: the operating system shares these out between the lanes, and gives
+/// the event loop and quicker lanes the first turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Microseconds.
     Light,
     /// Milliseconds.
     Medium,
-    /// Tens of milliseconds and more, on threads that give way to all others.
+    /// Tens of milliseconds and more.
     Heavy,
 }
 
@@ -35,6 +33,15 @@ impl Lane {
             "medium" => Some(Lane::Medium),
             "heavy" => Some(Lane::Heavy),
             _ => None,
+        }
+    }
+
+    /// How much nicer than the process its threads are. The last is about a tenth of a full share.
+    fn niceness(self) -> i32 {
+        match self {
+            Lane::Light => 3,
+            Lane::Medium => 6,
+            Lane::Heavy => 10,
         }
     }
 }
@@ -82,9 +89,7 @@ fn queue_of(lane: Lane) -> &'static Queue {
 }
 
 fn work(lane: Lane, queue: &Queue) {
-    if lane == Lane::Heavy {
-        yield_to_others();
-    }
+    yield_by(lane.niceness());
     loop {
         let mut jobs = lock(&queue.jobs);
         let job = loop {
@@ -103,12 +108,14 @@ fn lock(jobs: &Mutex<VecDeque<Job>>) -> MutexGuard<'_, VecDeque<Job>> {
 }
 
 /// On Linux a niceness belongs to one thread; elsewhere it would be the whole process's, so it is left alone.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: changes the priority of the calling thread only; a refusal changes nothing.
+#[cfg(target_os = "linux")]
+fn yield_by(niceness: i32) {
+    // SAFETY: reads and changes the priority of the calling thread only; a refusal changes nothing.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, HEAVY_NICENESS);
+        let own = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, own + niceness);
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = HEAVY_NICENESS;
 }
+
+#[cfg(not(target_os = "linux"))]
+fn yield_by(_niceness: i32) {}
