@@ -9,6 +9,7 @@ import {
 } from '#common/algorithms/kem-algorithms.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { silentLog } from '#common/log/silent-log.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
 import { nativeMissing } from './engines/engines-for-tests.ts';
@@ -19,9 +20,7 @@ const row = (name: string) => findKemAlgorithm(name) as KemAlgorithm;
 function recordingLog() {
   const errors: string[] = [];
   const log: Log = {
-    debug: () => undefined,
-    info: () => undefined,
-    warning: () => undefined,
+    ...silentLog,
     error: (_message, fields) => errors.push(String(fields?.engine)),
   };
   return { log, errors };
@@ -41,10 +40,7 @@ function fake(name: KemEngineName, selfTest: () => Promise<void> = async () => u
 }
 
 const setOf = (...engines: KemEngine[]) =>
-  new EngineSet(
-    { engines, missing: new Map([['liboqs-native', 'not built: make native']]) },
-    recordingLog().log,
-  );
+  new EngineSet({ engines, missing: new Map([['liboqs-native', 'not built: make native']]) }, silentLog);
 
 describe('which engine does what', () => {
   it('is what the table prefers, whatever the order of the engines', () => {
@@ -93,12 +89,12 @@ describe('which engine does what', () => {
       engines.map((engine) => engine.name),
       ['openssl'],
     );
-    const set = new EngineSet({ engines, missing }, recordingLog().log);
+    const set = new EngineSet({ engines, missing }, silentLog);
     assert.match(set.unavailable(row('BIKE-L1')), /pqc\.engines/);
   });
 
   it(`covers ${nativeMissing ? 'all but BIKE' : 'all 29'} on this machine`, () => {
-    const set = new EngineSet(createEngines(KEM_ENGINE_NAMES), recordingLog().log);
+    const set = new EngineSet(createEngines(KEM_ENGINE_NAMES), silentLog);
     const lacking = KEM_ALGORITHMS.filter((algorithm) => !set.engineOf(algorithm)).map((one) => one.name);
     assert.deepEqual(lacking, nativeMissing ? ['BIKE-L1', 'BIKE-L3', 'BIKE-L5'] : []);
     for (const name of lacking) assert.match(set.unavailable(row(name)), /make native/);

@@ -29,7 +29,6 @@ export interface KeyPairPoolOptions {
 
 /** What a pool has done for one algorithm since the start. */
 export interface PoolCounters {
-  readonly algorithm: string;
   /** Key pairs that lie ready, and their size. */
   readonly ready: number;
   readonly readyBytes: number;
@@ -88,26 +87,32 @@ export class KeyPairPool {
     return joinKeyPairs(pairs);
   }
 
-  /** Counters of every algorithm that was asked for, for metrics and tests. */
-  counters(): PoolCounters[] {
-    return [...this.#shelves.values()].map((shelf) => ({
-      algorithm: shelf.algorithm.name,
-      ready: shelf.ready,
-      readyBytes: shelf.ready * shelf.pairBytes,
-      hits: shelf.hits,
-      misses: shelf.misses,
-    }));
+  /** Counters of one algorithm; undefined when nobody has asked for it. */
+  counters(name: string): PoolCounters | undefined {
+    const shelf = this.#shelves.get(name);
+    return (
+      shelf && {
+        ready: shelf.ready,
+        readyBytes: shelf.ready * shelf.pairBytes,
+        hits: shelf.hits,
+        misses: shelf.misses,
+      }
+    );
   }
 
   /** Wipes what lies ready; those who wait are refused, and what is still being made is wiped when it comes. */
   close(): void {
     this.#closed = true;
     clearInterval(this.#trimmer);
-    for (const { algorithm, ready, hits, misses } of this.counters()) {
-      if (hits + misses > 0)
-        this.#options.log.debug('key pairs made ahead', { algorithm, ready, hits, misses });
-    }
     for (const shelf of this.#shelves.values()) {
+      const { hits, misses, ready } = shelf;
+      if (hits + misses > 0)
+        this.#options.log.debug('key pairs made ahead', {
+          algorithm: shelf.algorithm.name,
+          hits,
+          misses,
+          ready,
+        });
       shelf.trimTo(0);
       shelf.refuseAll(stopping());
     }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { PushQueue } from '#common/lifecycle/push-queue.ts';
-import type { Log } from '#common/log/log.ts';
+import { silentLog } from '#common/log/silent-log.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
@@ -10,13 +10,6 @@ import { nativeMissing } from './engines/engines-for-tests.ts';
 import type { KemEngine, PrivateKeyBatch } from './engines/kem-engine.ts';
 import { KeyPairPool } from './key-pair-pool.ts';
 import { serveKeyPairs } from './key-pair-stream.ts';
-
-const QUIET: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warning: () => undefined,
-  error: () => undefined,
-};
 
 const KEM = 'ML-KEM-768';
 const row = findKemAlgorithm(KEM) as KemAlgorithm;
@@ -47,7 +40,7 @@ function watched(real: KemEngine): KemEngine {
 before(() => {
   const { engines } = createEngines(nativeMissing ? ['openssl'] : ['liboqs-native']);
   engine = watched(engines[0] as KemEngine);
-  pool = new KeyPairPool({ maxPairs: 2, maxBytes: 1 << 24, now: () => performance.now(), log: QUIET });
+  pool = new KeyPairPool({ maxPairs: 2, maxBytes: 1 << 24, now: () => performance.now(), log: silentLog });
 });
 after(() => pool.close());
 beforeEach(() => {
@@ -55,7 +48,7 @@ beforeEach(() => {
 });
 
 function openStream() {
-  const set = new EngineSet({ engines: [engine], missing: new Map() }, QUIET);
+  const set = new EngineSet({ engines: [engine], missing: new Map() }, silentLog);
   const requests = new PushQueue<KeyPairsRequest>();
   const abort = new AbortController();
   const answers = serveKeyPairs(set, pool, requests, abort.signal);

@@ -1,4 +1,4 @@
-import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
@@ -13,6 +13,7 @@ export function createPqcSourceService(
   return {
     listAlgorithms: async () => ({
       algorithms: KEM_ALGORITHMS.map((row) => ({
+        ...poolFields(pool, row),
         slot: {
           algorithm: row.name,
           revision: row.revision,
@@ -33,5 +34,14 @@ export function createPqcSourceService(
       assertCount(algorithm, countPacked('public_keys', publicKeys, algorithm.publicKeyBytes));
       return engine.encapsulate(algorithm, publicKeys);
     },
+  };
+}
+
+function poolFields(pool: KeyPairPool, { name }: KemAlgorithm) {
+  const counters = pool.counters(name);
+  return {
+    readyKeyPairs: counters?.ready ?? 0,
+    poolHits: BigInt(counters?.hits ?? 0),
+    poolMisses: BigInt(counters?.misses ?? 0),
   };
 }

@@ -8,6 +8,7 @@ import { peerBrokerCallers } from '#common/grpc/callers.ts';
 import { connect, type GrpcConnection } from '#common/grpc/client.ts';
 import { type GrpcServer, startGrpcServer } from '#common/grpc/server.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { silentLog } from '#common/log/silent-log.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import {
   KeyAgreementDefinition,
@@ -23,8 +24,6 @@ import {
   stopProcess,
 } from '../../services/cli/local-network.ts';
 import { keyOf, openData, openPair } from '../helpers/network.ts';
-
-const quiet = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
 
 /** What the stand-in does to an offer on its way from Alice to Bob. */
 let alter: (offer: OpenRequest) => OpenRequest = (offer) => offer;
@@ -47,10 +46,10 @@ function brokerOf(node: LocalNode): ServiceContext {
     caPath: config.certificate_config.cert_authority_path,
     certPath: config.certificate_config.cert_path,
     keyPath: config.certificate_config.key_path,
-    log: quiet,
+    log: silentLog,
   });
   identities.push(identity);
-  return { service: 'peer-broker', config, peers, identity, log: quiet, addresses: {} as never };
+  return { service: 'peer-broker', config, peers, identity, log: silentLog, addresses: {} as never };
 }
 
 /** Stands between the peer-brokers, with the certificate of each towards the other. */

@@ -1,6 +1,6 @@
 import { KEM_ALGORITHMS, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { HYBRIDIZATION_METHODS } from '#common/hybridization/method-table.ts';
-import type { Log } from '#common/log/log.ts';
+import { silentLog } from '#common/log/silent-log.ts';
 import { EngineSet } from '../../pqc-source/engine-set.ts';
 import { createEngines } from '../../pqc-source/engines/built-in-engines.ts';
 import { type KemSpeed, measureKem } from '../../pqc-source/engines/kem-speed.ts';
@@ -15,17 +15,10 @@ export interface AlgorithmsOptions {
   bench?: boolean | string;
 }
 
-const QUIET: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warning: () => undefined,
-  error: () => undefined,
-};
-
 /** Prints the KEMs with their engine on this machine, and the methods. */
 export async function runAlgorithms(options: AlgorithmsOptions): Promise<void> {
   const available = createEngines(KEM_ENGINE_NAMES);
-  const engines = new EngineSet(available, QUIET);
+  const engines = new EngineSet(available, silentLog);
   await engines.selfTest();
   const kems = [];
   for (const row of KEM_ALGORITHMS) {

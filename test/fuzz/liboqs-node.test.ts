@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
-import { nativeMissing } from './engines-for-tests.ts';
-import { loadLiboqsNode } from './liboqs-native.ts';
+import { nativeMissing } from '../../services/pqc-source/engines/engines-for-tests.ts';
+import { loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
 
 /** Longer with KEYWEAVE_FUZZ_ROUNDS, e.g. for a night. */
 const ROUNDS = Number(process.env.KEYWEAVE_FUZZ_ROUNDS ?? 20_000);
