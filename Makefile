@@ -44,8 +44,8 @@ fuzz: install ## random and hostile input for every decoder
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
 
-engines: install ## what depends on the KEM engines: unit tests of pqc-source, every KEM through whole nodes
-	$(NODE) --test "services/pqc-source/**/*.test.ts"
+engines: install ## what depends on which KEM engines there are: pqc-source, every KEM through whole nodes
+	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts
 	$(NODE) --test test/e2e/all-kems.test.ts
 
 bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
