@@ -106,7 +106,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
           `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
         );
       }
-      await stream.supply.demand(Math.min(Math.max(1, request.count), room));
+      await stream.supply.demand(Math.min(Math.max(1, request.count), room), request.waitedFor);
       return { buffered: stream.buffer.size };
     },
     close: async (request, context) => {

@@ -8,6 +8,7 @@ import { spiffeId } from '#common/tls/spiffe.ts';
 import { CLIENT_CHANNEL_OPTIONS } from './channel-options.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from './deadline.ts';
 import { errorMappingClientMiddleware } from './error-mapping.ts';
+import { leanDefinition } from './lean-definition.ts';
 
 export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
 
@@ -49,7 +50,7 @@ export function connect(options: ConnectOptions): GrpcConnection {
     .use(errorMappingClientMiddleware(options.unreachable, target))
     .use(deadlineClientMiddleware());
   return {
-    client: (definition) => factory.create(definition, channel) as never,
+    client: (definition) => factory.create(leanDefinition(definition), channel) as never,
     close: () => channel.close(),
   };
 }

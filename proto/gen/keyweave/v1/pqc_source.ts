@@ -409,7 +409,7 @@ export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -701,7 +701,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -709,7 +709,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
           case 4: {
@@ -788,7 +788,7 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -847,7 +847,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -855,7 +855,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
         }
