@@ -3,6 +3,7 @@ import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { openHealthPort } from '#common/lifecycle/health-port.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
@@ -62,6 +63,8 @@ async function serve(
 ): Promise<void> {
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
+  // Under a supervisor the node as a whole has the one health port that is configured.
+  const health = config.health && !process.send ? await openHealthPort(config.health) : undefined;
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
@@ -73,17 +76,19 @@ async function serve(
     addresses: addressesOf(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
+  health?.started(() => (identity.notAfterMs > Date.now() ? undefined : 'the certificate has expired'));
+  const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',
-    Object.fromEntries(
-      Object.entries(running.listening).map(([name, { host, port }]) => [name, `${host}:${port}`]),
-    ),
+    Object.fromEntries(Object.entries(listening).map(([name, { host, port }]) => [name, `${host}:${port}`])),
   );
 
   const stop = async (why: string) => {
     log.info('stopping', { why });
+    health?.stopping();
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
     await running.stop();
+    await health?.close();
     identity.close();
     log.flush();
     process.exit(0);
@@ -94,11 +99,8 @@ async function serve(
     log.flush();
     process.exit(1);
   });
-  if (process.send) tell({ type: 'ready', listening: running.listening });
-  else
-    process.stdout.write(
-      `${JSON.stringify({ ready: true, service, uuid: config.uuid, listening: running.listening })}\n`,
-    );
+  if (process.send) tell({ type: 'ready', listening });
+  else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
 
 function stopOnce(stop: (why: string) => Promise<void>): void {
