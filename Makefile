@@ -1,11 +1,11 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "services/**/*.test.ts"
+UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: images up down logs driver test-containers bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 test: check unit fuzz e2e ## every test that this machine can run, the quick ones first
 
 check: lint typecheck gen-check ## static checks and shipped configuration
-	bin/keyweave check-config deploy/config/*
+	bin/keyweave check-config deploy/config/* deploy/containers/*
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -41,6 +41,24 @@ fuzz: install ## random and hostile input for every decoder
 
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
+
+images: ## build the container image (NATIVE=build|prebuilt|skip)
+	deploy/network images
+
+up: ## three nodes in containers, with simulated key managers
+	deploy/network up
+
+down: ## stop them and remove all that they made
+	@deploy/network down
+
+logs: ## follow the containers' logs
+	@deploy/network logs
+
+driver: ## one key at both of two nodes in containers: A=Alice B=Bob
+	@deploy/network driver $(A) $(B)
+
+test-containers: install ## the image and the three nodes in an engine, with faults
+	$(NODE) test/containers/main.ts
 
 bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
 	$(NODE) test/bench/main.ts $(ARGS)

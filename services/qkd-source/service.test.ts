@@ -57,13 +57,26 @@ describe('qkd-source service', () => {
     assert.deepEqual(closed, ['kme-1']);
   });
 
-  it('refuses a position that is not the next', async () => {
+  it('refuses a position that has been read', async () => {
     const { service: qkd } = service();
     await qkd.openQkd(OPEN, CONTEXT);
-    await assert.rejects(async () => qkd.fetchKeys({ ...FETCH, position: 1n }, CONTEXT), outOfStep);
     await qkd.fetchKeys(FETCH, CONTEXT);
-    await assert.rejects(async () => qkd.fetchKeys(FETCH, CONTEXT), outOfStep);
+    for (const position of [0n, 1n]) {
+      await assert.rejects(async () => qkd.fetchKeys({ ...FETCH, position }, CONTEXT), outOfStep);
+    }
     await qkd.fetchKeys({ ...FETCH, position: 2n }, CONTEXT);
+  });
+
+  it('goes on where another replica has read to', async () => {
+    const [one, other] = [service().service, service().service];
+    await one.openQkd(OPEN, CONTEXT);
+    const positions = [0n, 2n, 4n, 6n, 8n];
+    for (const [i, position] of positions.entries()) {
+      const replica = i % 2 === 0 ? one : other;
+      const { keys } = await replica.fetchKeys({ ...FETCH, position }, CONTEXT);
+      assert.equal(keys?.[0], Number(position) + 1);
+    }
+    await assert.rejects(async () => other.fetchKeys({ ...FETCH, position: 4n }, CONTEXT), outOfStep);
   });
 
   it('moves on by the keys that were there', async () => {

@@ -1,10 +1,10 @@
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
-import { openHealthPort } from '#common/lifecycle/health-port.ts';
 import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { warmCompileCache } from '../compile-cache.ts';
+import { configuredHealthPort } from '../configured-health-port.ts';
 import { freePorts } from '../free-ports.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
@@ -15,7 +15,7 @@ const STOP_MARGIN_MS = 4_000;
 export async function runNode(options: { config: string; peers: string }): Promise<void> {
   const { config } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service: 'node', config: config.logging_config });
-  const health = config.health && (await openHealthPort(config.health));
+  const health = await configuredHealthPort(config);
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
   await warmCompileCache();
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);

@@ -3,12 +3,12 @@ import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { openHealthPort } from '#common/lifecycle/health-port.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
+import { configuredHealthPort } from '../configured-health-port.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
@@ -64,7 +64,7 @@ async function serve(
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
-  const health = config.health && !process.send ? await openHealthPort(config.health) : undefined;
+  const health = process.send ? undefined : await configuredHealthPort(config);
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
