@@ -1,17 +1,30 @@
 import type { CallContext } from 'nice-grpc';
 import { uuidText } from '#common/crypto/uuid.ts';
+import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
+import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
-import type { KeyAgreementServiceImplementation, OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { InitiatorProducer } from './key-streams/initiator-producer.ts';
+import type {
+  BatchConfirmation,
+  BatchDecision,
+  KeyAgreementServiceImplementation,
+  OpenRequest,
+} from '#gen/keyweave/v1/key_agreement.ts';
+import { InitiatorSupply } from './key-streams/initiator-supply.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
 import type { Rendezvous } from './key-streams/rendezvous.ts';
+import { answerRound, type ReceivedOffer } from './key-streams/responder-round.ts';
 import type { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
+import type { NodeServices } from './sources/node-services.ts';
+
+/** Batches, or confirmations, of one message. */
+const MAX_BATCHES = 1024;
 
 export interface AgreementServiceOptions {
   nodeUuid: string;
+  services: NodeServices;
   registry: StreamRegistry;
   rendezvous: Rendezvous;
   assertUsable(terms: StreamTerms): Promise<void>;
@@ -40,6 +53,23 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     return exchange;
   }
 
+  async function decide(
+    confirmations: readonly BatchConfirmation[],
+    context: CallContext,
+  ): Promise<BatchDecision[]> {
+    if (confirmations.length > MAX_BATCHES) throw tooMany('confirmations');
+    await failpoint('responder.confirm');
+    const decisions = confirmations.map((confirmation): BatchDecision => {
+      try {
+        return exchangeOf(confirmation.keyStreamId, context).confirm(confirmation);
+      } catch (thrown) {
+        return { released: false, buffered: 0, failure: failureOf(thrown) };
+      }
+    });
+    await failpoint('responder.decided');
+    return decisions;
+  }
+
   return {
     open: async (request, context) => {
       const peer = peerOf(context);
@@ -51,11 +81,22 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const stream = streamOf(request.keyStreamId, context);
       return { accepted: rendezvous.joinedByPeer(stream) };
     },
-    produce: async (request, context) => exchangeOf(request.keyStreamId, context).produce(request),
-    confirm: async (request, context) => exchangeOf(request.keyStreamId, context).confirm(request),
+    produce: async ({ offers, confirmations }, context) => {
+      if (offers.length > MAX_BATCHES) throw tooMany('offers');
+      const decisions = await decide(confirmations, context);
+      const received = offers.map((offer): ReceivedOffer => {
+        try {
+          return { offer, exchange: exchangeOf(offer.keyStreamId, context) };
+        } catch (thrown) {
+          return { offer, exchange: KeyweaveError.from(thrown) };
+        }
+      });
+      return { answers: await answerRound(options.services, received), decisions };
+    },
+    confirm: async ({ confirmations }, context) => ({ decisions: await decide(confirmations, context) }),
     demand: async (request, context) => {
       const stream = streamOf(request.keyStreamId, context);
-      if (!(stream.supply instanceof InitiatorProducer)) {
+      if (!(stream.supply instanceof InitiatorSupply)) {
         throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
       }
       const room = stream.maxBufferedChunks - stream.buffer.size;
@@ -73,6 +114,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       if (!stream || stream.peerNode !== peerOf(context)) return {};
       rendezvous.forget(stream);
       stream.peerClosed('the other end has closed this stream');
+      registry.exchangeOf(stream)?.abandon();
       if (stream.local !== 'joined') {
         registry.remove(stream);
         stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
@@ -80,6 +122,10 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       return {};
     },
   };
+}
+
+function tooMany(what: string): KeyweaveError {
+  return new KeyweaveError('BAD_REQUEST', `one message carries at most ${MAX_BATCHES} ${what}`);
 }
 
 function peerOf(context: CallContext): string {

@@ -54,7 +54,13 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     services: [
       {
         definition: KeyAgreementDefinition,
-        implementation: createAgreementService({ nodeUuid: config.uuid, registry, rendezvous, assertUsable }),
+        implementation: createAgreementService({
+          nodeUuid: config.uuid,
+          services,
+          registry,
+          rendezvous,
+          assertUsable,
+        }),
         callers: ownCallers(config, 'gateway'),
       },
     ],

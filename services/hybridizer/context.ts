@@ -1,4 +1,4 @@
-import type { DeriveRequest, StreamContext } from '#gen/keyweave/v1/hybridizer.ts';
+import type { DeriveBatch, StreamContext } from '#gen/keyweave/v1/hybridizer.ts';
 
 const DIGEST_BYTES = 32;
 
@@ -14,9 +14,9 @@ export class ChunkContext {
   readonly #indexAt: number;
   readonly #positionAt: number;
   readonly #slots: { at: number; digests: Buffer }[] = [];
-  readonly #request: DeriveRequest;
+  readonly #request: DeriveBatch;
 
-  constructor(request: DeriveRequest, context: StreamContext) {
+  constructor(request: DeriveBatch, context: StreamContext) {
     this.#request = request;
     const fields = new FieldWriter();
     fields.u32(context.protocolVersion);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { HYBRIDIZATION_METHODS } from '#common/hybridization/method-table.ts';
-import { DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
+import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { deriveBatch } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 
@@ -25,8 +25,8 @@ function request(
   chunkBytes: number,
   secrets: readonly Buffer[],
   change: object = {},
-): DeriveRequest {
-  return DeriveRequest.fromPartial({
+): DeriveBatch {
+  return DeriveBatch.fromPartial({
     method,
     chunkBytes,
     firstIndex: 7,
@@ -41,7 +41,7 @@ function request(
   });
 }
 
-const derive = (r: DeriveRequest) => deriveBatch(BUILT_IN_METHODS, r);
+const derive = (r: DeriveBatch) => deriveBatch(BUILT_IN_METHODS, r);
 
 describe('the compatible methods', () => {
   for (const { method, keys, key } of compat.vectors) {

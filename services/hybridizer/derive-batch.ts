@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { packedItem, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
-import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
+import type { DeriveBatch, DerivedBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { confirmationTags, TAG_BYTES } from './confirmation.ts';
 import { ChunkContext } from './context.ts';
 import type { HybridizationMethod } from './methods/method.ts';
@@ -15,6 +15,31 @@ const DIGEST_BYTES = 32;
 /** Work between two turns of the event loop, chunks: well below 5 ms. */
 const CHUNKS_PER_TURN = 64;
 
+/** Batches in one call. */
+const MAX_BATCHES = 1024;
+
+/**
+ * Derives several batches, in order. Wipes the secrets of all of them whatever
+ * happens; the caller owns the keys of the answer.
+ *
+ * @throws KeyweaveError as deriveBatch does, for the first batch that cannot be derived.
+ */
+export async function deriveBatches(
+  methods: ReadonlyMap<string, HybridizationMethod>,
+  requests: readonly DeriveBatch[],
+): Promise<DerivedBatch[]> {
+  const derived: DerivedBatch[] = [];
+  try {
+    if (requests.length > MAX_BATCHES) bad(`at most ${MAX_BATCHES} batches in one call`);
+    for (const request of requests) derived.push(await deriveBatch(methods, request));
+    return derived;
+  } catch (error) {
+    wipe(...derived.map((batch) => batch.keys));
+    for (const request of requests) wipe(...request.slots.map((slot) => slot.secrets));
+    throw error;
+  }
+}
+
 /**
  * Derives a batch. Wipes the request's secrets whatever happens; the caller
  * owns the keys of the answer.
@@ -24,8 +49,8 @@ const CHUNKS_PER_TURN = 64;
  */
 export async function deriveBatch(
   methods: ReadonlyMap<string, HybridizationMethod>,
-  request: DeriveRequest,
-): Promise<DeriveResponse> {
+  request: DeriveBatch,
+): Promise<DerivedBatch> {
   try {
     const method = methodOf(methods, request);
     if (!request.context) throw new KeyweaveError('BAD_REQUEST', 'the batch has no context');
@@ -52,7 +77,7 @@ export async function deriveBatch(
 
 function methodOf(
   methods: ReadonlyMap<string, HybridizationMethod>,
-  request: DeriveRequest,
+  request: DeriveBatch,
 ): HybridizationMethod {
   const row = findMethod(request.method);
   const method = row && methods.get(row.name);
@@ -64,7 +89,7 @@ function methodOf(
   return method;
 }
 
-function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveRequest): void {
+function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveBatch): void {
   if (count < 1 || count > MAX_COUNT) bad(`count must be 1 to ${MAX_COUNT}, not ${count}`);
   if (firstIndex + count > 0xffffffff) bad('the index runs past its range');
   if (slots.length < 1 || slots.length > MAX_SLOTS)
@@ -84,7 +109,7 @@ function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveRequest): vo
   });
 }
 
-function checkChunkSize(row: HybridizationMethodRow, { slots, chunkBytes }: DeriveRequest): void {
+function checkChunkSize(row: HybridizationMethodRow, { slots, chunkBytes }: DeriveBatch): void {
   const largest = row.maxChunkBytes(slots.map((slot) => slot.secretBytes));
   if (chunkBytes > largest) {
     throw new KeyweaveError(

@@ -1,6 +1,6 @@
 import { findMethod } from '#common/hybridization/method-table.ts';
 import type { HybridizerServiceImplementation } from '#gen/keyweave/v1/hybridizer.ts';
-import { deriveBatch } from './derive-batch.ts';
+import { deriveBatches } from './derive-batch.ts';
 import type { HybridizationMethod } from './methods/method.ts';
 
 /** The gRPC face of the hybridizer. */
@@ -11,6 +11,6 @@ export function createHybridizerService(
     listMethods: async () => ({
       methods: [...methods.keys()].flatMap((name) => findMethod(name) ?? []),
     }),
-    derive: (request) => deriveBatch(methods, request),
+    derive: async ({ batches }) => ({ batches: await deriveBatches(methods, batches) }),
   };
 }

@@ -1,17 +1,35 @@
 import { uuidField } from '#common/config/fields.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
+import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
+import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
 import type { QkdDriver } from './drivers/qkd-driver.ts';
 import { StreamPositions } from './stream-positions.ts';
 
 const MAX_COUNT = 16_384;
 const MAX_KEY_BYTES = 65_536;
 const MAX_TOTAL_BYTES = 2 * 1024 * 1024;
+const MAX_FETCHES = 1024;
+const NO_KEYS = Buffer.alloc(0);
 
 /** The gRPC face of qkd-source: checks the requests and keeps every stream in strict sequence. */
 export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImplementation {
   const positions = new StreamPositions();
+
+  async function fetchOne(fetch: QkdFetch, signal: AbortSignal): Promise<Buffer> {
+    const { epoch, position, count, keyBytes, qkdKeyStreamId } = fetch;
+    const keyStreamId = uuidText('key_stream_id', fetch.keyStreamId);
+    assertKeyBytes(keyBytes);
+    if (qkdKeyStreamId === '') throw new KeyweaveError('BAD_REQUEST', 'qkd_key_stream_id must not be empty');
+    if (count < 1 || count > MAX_COUNT) {
+      throw new KeyweaveError('BAD_REQUEST', `count must be 1 to ${MAX_COUNT}, not ${count}`);
+    }
+    const { keys } = await positions.reading({ keyStreamId, epoch, qkdKeyStreamId }, position, async () => {
+      const read = await driver.fetch(qkdKeyStreamId, position, count, keyBytes, signal);
+      return { keys: read, read: BigInt(read.length / keyBytes) };
+    });
+    return keys;
+  }
 
   return {
     openQkd: async (request, context) => {
@@ -26,19 +44,16 @@ export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImple
       return { qkdKeyStreamId };
     },
 
-    fetchKeys: async (request, context) => {
-      const { epoch, position, count, keyBytes, qkdKeyStreamId } = request;
-      const keyStreamId = uuidText('key_stream_id', request.keyStreamId);
-      assertKeyBytes(keyBytes);
-      if (qkdKeyStreamId === '')
-        throw new KeyweaveError('BAD_REQUEST', 'qkd_key_stream_id must not be empty');
-      if (count < 1 || count > MAX_COUNT || count * keyBytes > MAX_TOTAL_BYTES) {
-        throw new KeyweaveError('BAD_REQUEST', `${count} keys of ${keyBytes} bytes do not make a batch`);
-      }
-      return positions.reading({ keyStreamId, epoch, qkdKeyStreamId }, position, async () => {
-        const keys = await driver.fetch(qkdKeyStreamId, position, count, keyBytes, context.signal);
-        return { keys, read: BigInt(keys.length / keyBytes) };
-      });
+    fetchKeys: async ({ fetches }, context) => {
+      assertFetches(fetches);
+      const settled = await Promise.allSettled(fetches.map((one) => fetchOne(one, context.signal)));
+      return {
+        results: settled.map((result) =>
+          result.status === 'fulfilled'
+            ? { keys: result.value, failure: undefined }
+            : { keys: NO_KEYS, failure: failureOf(result.reason) },
+        ),
+      };
     },
 
     closeQkd: async (request, context) => {
@@ -49,6 +64,16 @@ export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImple
       return {};
     },
   };
+}
+
+function assertFetches(fetches: readonly QkdFetch[]): void {
+  const bytes = fetches.reduce((sum, { count, keyBytes }) => sum + count * keyBytes, 0);
+  if (fetches.length > MAX_FETCHES || bytes > MAX_TOTAL_BYTES) {
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `one call reads at most ${MAX_FETCHES} streams and ${MAX_TOTAL_BYTES} bytes`,
+    );
+  }
 }
 
 function assertKeyBytes(keyBytes: number): void {

@@ -76,6 +76,8 @@ const qkdSection = z.strictObject({
   /** Fixed application names towards the key manager, as the reference's Application1 and Application4. */
   source_application: z.string().min(1).optional(),
   destination_application: z.string().min(1).optional(),
+  /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
+  block_keys: z.int().min(1).max(64).default(16),
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),
 });

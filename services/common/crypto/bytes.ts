@@ -24,9 +24,9 @@ export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer
   return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
 }
 
-/** SHA-256 of each item of `itemBytes` in `packed`, end to end. */
+/** SHA-256 of each item of `itemBytes` in `packed`, end to end; nothing of nothing. */
 export function digestPacked(packed: Buffer, itemBytes: number): Buffer {
-  const count = packed.length / itemBytes;
+  const count = packed.length === 0 ? 0 : packed.length / itemBytes;
   const digests = Buffer.allocUnsafeSlow(count * 32);
   for (let i = 0; i < count; i++) {
     hash('sha256', packedItem(packed, i, itemBytes), 'buffer').copy(digests, i * 32);

@@ -1,11 +1,16 @@
 import { hkdfSync } from 'node:crypto';
 import { digestPacked, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
-import type { DeriveResponse, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
+import type { DeriveBatch, DerivedBatch, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import type { KeyStream } from './key-stream.ts';
+
+/** Bytes of one tag. */
+const TAG_BYTES = 32;
+const NOTHING = Buffer.alloc(0);
 
 /** What one slot contributes to a batch; `secrets` are wiped once derived. */
 export interface SlotContribution {
@@ -16,65 +21,77 @@ export interface SlotContribution {
 }
 
 export interface BatchInputs {
+  readonly stream: KeyStream;
   readonly first: number;
   readonly count: number;
-  /** In the agreed order of slots; entries may hold more than `count` items, the rest is ignored. */
+  /** In the agreed order of slots, `count` items each. */
   readonly slots: readonly SlotContribution[];
   readonly qkd: QkdReference | undefined;
   /** Slot that a shared_seed stands in for, plus one; 0 = none. */
   readonly degradedSlot: number;
 }
 
-/** Has the hybridizer join a batch; wipes every secret that went in, whatever happens. */
-export async function deriveBatch(
+/**
+ * Has the hybridizer join several batches in one call. An entry that has
+ * failed already passes through. Wipes every secret that went in, whatever
+ * happens; the caller owns the keys that come out.
+ */
+export async function deriveTogether(
   services: NodeServices,
-  stream: KeyStream,
-  inputs: BatchInputs,
-): Promise<DeriveResponse> {
-  const { first, count } = inputs;
-  const slots = stream.terms.slots.map((slot, i): SlotSecrets => {
-    const { secrets, publicKeys, ciphertexts } = inputs.slots[i] as SlotContribution;
-    const own = (packed: Buffer | undefined, bytes: number) =>
-      packed === undefined || i === inputs.degradedSlot - 1
-        ? Buffer.alloc(0)
-        : digestPacked(packed.subarray(0, count * bytes), bytes);
-    return {
-      slot,
-      secrets: secrets.subarray(0, count * slot.sharedSecretBytes),
-      secretBytes: slot.sharedSecretBytes,
-      publicKeyDigests: own(publicKeys, slot.publicKeyBytes),
-      ciphertextDigests: own(ciphertexts, slot.ciphertextBytes),
-    };
-  });
-  const initiator = stream.terms.sourceNode;
+  inputs: readonly (BatchInputs | KeyweaveError)[],
+): Promise<(DerivedBatch | KeyweaveError)[]> {
+  const whole = inputs.filter((input): input is BatchInputs => !(input instanceof KeyweaveError));
+  let batches: readonly DerivedBatch[] = [];
+  let failure: KeyweaveError | undefined;
   try {
-    const derived = await services.hybridizer.derive(
-      {
-        method: stream.terms.method.name,
-        chunkBytes: stream.qos.keyChunkSize,
-        firstIndex: first,
-        count,
-        context: {
-          protocolVersion: PROTOCOL_VERSION,
-          keyStreamId: stream.idBytes,
-          initiatorNode: initiator,
-          responderNode: stream.terms.destinationNode,
-          source: stream.terms.source,
-          destination: stream.terms.destination,
-          qkdKeyStreamId: inputs.qkd?.qkdKeyStreamId ?? '',
-          qkdEpoch: inputs.qkd?.epoch ?? 0,
-          qkdPosition: inputs.qkd?.position ?? 0n,
-          degradedSlot: inputs.degradedSlot,
-        },
-        slots,
-      },
-      { timeoutMs: STEP_TIMEOUT_MS.derive },
-    );
-    assertDerived(derived, count, stream.qos.keyChunkSize);
-    return derived;
+    if (whole.length > 0) {
+      await failpoint('gateway.derive');
+      const request = { batches: whole.map(deriveRequest) };
+      ({ batches } = await services.hybridizer.derive(request, { timeoutMs: STEP_TIMEOUT_MS.derive }));
+    }
+  } catch (thrown) {
+    failure = KeyweaveError.from(thrown);
   } finally {
-    wipe(...inputs.slots.map((slot) => slot.secrets));
+    for (const { slots } of whole) wipe(...slots.map((slot) => slot.secrets));
   }
+  let next = 0;
+  return inputs.map((input) => {
+    if (input instanceof KeyweaveError) return input;
+    return failure ?? checked(batches[next++], input);
+  });
+}
+
+function deriveRequest(inputs: BatchInputs): DeriveBatch {
+  const { stream, first, count } = inputs;
+  const { terms } = stream;
+  return {
+    method: terms.method.name,
+    chunkBytes: stream.qos.keyChunkSize,
+    firstIndex: first,
+    count,
+    context: {
+      protocolVersion: PROTOCOL_VERSION,
+      keyStreamId: stream.idBytes,
+      initiatorNode: terms.sourceNode,
+      responderNode: terms.destinationNode,
+      source: terms.source,
+      destination: terms.destination,
+      qkdKeyStreamId: inputs.qkd?.qkdKeyStreamId ?? '',
+      qkdEpoch: inputs.qkd?.epoch ?? 0,
+      qkdPosition: inputs.qkd?.position ?? 0n,
+      degradedSlot: inputs.degradedSlot,
+    },
+    slots: terms.slots.map((slot, i): SlotSecrets => {
+      const { secrets, publicKeys = NOTHING, ciphertexts = NOTHING } = inputs.slots[i] as SlotContribution;
+      return {
+        slot,
+        secrets,
+        secretBytes: slot.sharedSecretBytes,
+        publicKeyDigests: digestPacked(publicKeys, slot.publicKeyBytes),
+        ciphertextDigests: digestPacked(ciphertexts, slot.ciphertextBytes),
+      };
+    }),
+  };
 }
 
 /**
@@ -83,12 +100,13 @@ export async function deriveBatch(
  * stream, slot and index.
  */
 export function standInSecrets(
-  seed: string,
+  services: NodeServices,
   stream: KeyStream,
   slot: number,
   first: number,
   count: number,
 ): Buffer {
+  const seed = services.sharedSeed(stream.peerNode) ?? '';
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
   const secrets = Buffer.allocUnsafeSlow(count * bytes);
   const info = Buffer.alloc(24);
@@ -103,14 +121,17 @@ export function standInSecrets(
   return secrets;
 }
 
-function assertDerived(derived: DeriveResponse, count: number, chunkBytes: number): void {
-  const { keys, initiatorTags, responderTags } = derived;
+function checked(
+  derived: DerivedBatch | undefined,
+  { count, stream }: BatchInputs,
+): DerivedBatch | KeyweaveError {
   if (
-    keys.length !== count * chunkBytes ||
-    initiatorTags.length !== count * 32 ||
-    responderTags.length !== count * 32
+    derived?.keys.length === count * stream.qos.keyChunkSize &&
+    derived.initiatorTags.length === count * TAG_BYTES &&
+    derived.responderTags.length === count * TAG_BYTES
   ) {
-    wipe(keys);
-    throw new KeyweaveError('INTERNAL', 'the hybridizer answered with keys of the wrong size');
+    return derived;
   }
+  wipe(derived?.keys);
+  return new KeyweaveError('INTERNAL', 'the hybridizer answered with keys of the wrong size');
 }

@@ -12,7 +12,9 @@ export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
 
 /** Makes chunks come: the initiator's producer, or the responder's way to ask for them. */
 export interface ChunkSupply {
-  /** Asks for `count` more chunks; never throws, failures reach the waiting GET_KEYs. */
+  /** Chunks on their way, not yet in the buffer. */
+  readonly coming: number;
+  /** Says that `count` more chunks are lacking; never throws, failures reach the waiting GET_KEYs. */
   want(count: number): void;
   /** Stops and wipes whatever is under way; safe to repeat. */
   stop(): void;
@@ -113,16 +115,17 @@ export class KeyStream {
   /** Asks for what demand and prefetch lack. */
   refill(): void {
     if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
-    const { buffer } = this;
+    const { buffer, supply } = this;
+    const there = buffer.size + supply.coming;
     // The initiator sees the same chunks go and acts first; the responder asks only where it is read faster.
     const lowWater = this.role === 'initiator' ? 0.5 : 0.25;
-    let missing = this.depth.shortfall(buffer.size, buffer.waiting, lowWater);
-    if (buffer.highestWanted >= buffer.nextIndex) {
-      missing = Math.max(missing, buffer.highestWanted - buffer.nextIndex + 1);
+    let missing = this.depth.shortfall(there, buffer.waiting, this.#now(), lowWater);
+    const highest = buffer.highestWanted;
+    if (highest >= buffer.nextIndex) {
+      missing = Math.max(missing, highest - buffer.nextIndex + 1 - supply.coming);
     }
-    const room = this.maxBufferedChunks + buffer.waiting - buffer.size;
-    missing = Math.min(missing, room);
-    if (missing > 0) this.supply.want(missing);
+    const room = this.maxBufferedChunks + buffer.waiting - there;
+    supply.want(Math.max(0, Math.min(missing, room)));
   }
 
   /** Confirmed chunks, end to end; copied, the caller wipes `keys`. */

@@ -10,10 +10,10 @@ function after(gets: number, gapMs: number, max = 64): PrefetchDepth {
 
 describe('PrefetchDepth', () => {
   it('holds one chunk for a stream that asks now and then', () => {
-    assert.equal(new PrefetchDepth(64).shortfall(0, 0), 1);
+    assert.equal(new PrefetchDepth(64).shortfall(0, 0, 0), 1);
     const depth = after(10, 60_000);
     assert.equal(depth.depth, 1);
-    assert.equal(depth.shortfall(1, 0), 0);
+    assert.equal(depth.shortfall(1, 0, 0), 0);
   });
 
   it('holds what a stream asks for in four seconds', () => {
@@ -36,15 +36,25 @@ describe('PrefetchDepth', () => {
 
   it('asks for the depth once enough of it is used up, and for those who wait at once', () => {
     const depth = after(50, 250);
-    assert.equal(depth.shortfall(9, 0), 0);
-    assert.equal(depth.shortfall(8, 0), 8);
-    assert.equal(depth.shortfall(8, 0, 0.25), 0);
-    assert.equal(depth.shortfall(0, 3), 19);
+    assert.equal(depth.shortfall(9, 0, 0), 0);
+    assert.equal(depth.shortfall(8, 0, 0), 8);
+    assert.equal(depth.shortfall(8, 0, 0, 0.25), 0);
+    assert.equal(depth.shortfall(0, 3, 0), 19);
+  });
+
+  it('counts what is on its way, and makes nothing ahead for a while after a source ran low', () => {
+    const depth = after(50, 250);
+    assert.equal(depth.shortfall(20, 3, 0), 0);
+    assert.equal(depth.shortfall(9, 3, 0), 10);
+    depth.noteScarcity(1_000);
+    assert.equal(depth.shortfall(0, 0, 2_000), 0);
+    assert.equal(depth.shortfall(1, 3, 2_000), 2);
+    assert.equal(depth.shortfall(0, 0, 3_000), 16);
   });
 
   it('makes nothing ahead where that is switched off', () => {
     const depth = new PrefetchDepth(0);
-    assert.equal(depth.shortfall(0, 0), 0);
-    assert.equal(depth.shortfall(0, 2), 2);
+    assert.equal(depth.shortfall(0, 0, 0), 0);
+    assert.equal(depth.shortfall(0, 2, 0), 2);
   });
 });

@@ -4,6 +4,9 @@ const HORIZON_MS = 4_000;
 /** Weight of the newest gap in the average. */
 const NEWEST = 0.2;
 
+/** For so long after a source has run low nothing is made ahead. */
+const SCARCITY_MS = 2_000;
+
 /** After such a gap the stream's past says nothing any more. */
 const IDLE_MS = 10_000;
 
@@ -18,6 +21,7 @@ export class PrefetchDepth {
   #depth: number;
   #averageGapMs: number | undefined;
   #lastGetMs: number | undefined;
+  #scarceUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(maxChunks: number) {
     this.#max = maxChunks;
@@ -40,12 +44,18 @@ export class PrefetchDepth {
     this.#depth = Math.min(this.#max, Math.max(1, Math.min(wanted, Math.max(1, this.#depth) * 2)));
   }
 
+  /** Notes that a source, or the room at the other end, has run out: what there is belongs to those who ask. */
+  noteScarcity(nowMs: number): void {
+    this.#scarceUntilMs = nowMs + SCARCITY_MS;
+  }
+
   /**
-   * Chunks to make now: what is waited for, and the depth once no more than
-   * `lowWater` of it is left.
+   * Chunks to make now: what is waited for beyond what is `there` (buffered or
+   * on its way), and the depth once no more than `lowWater` of it is left.
    */
-  shortfall(buffered: number, waiting: number, lowWater = 0.5): number {
-    if (waiting > 0) return waiting + this.#depth;
-    return buffered <= this.#depth * lowWater ? this.#depth - buffered : 0;
+  shortfall(there: number, waiting: number, nowMs: number, lowWater = 0.5): number {
+    const free = there - waiting;
+    const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
+    return free <= depth * lowWater ? Math.max(0, depth - free) : 0;
   }
 }

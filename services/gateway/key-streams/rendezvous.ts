@@ -4,8 +4,9 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
 import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
-import { InitiatorProducer } from './initiator-producer.ts';
+import { InitiatorSupply } from './initiator-supply.ts';
 import { KeyStream } from './key-stream.ts';
+import { ProductionScheduler } from './production-scheduler.ts';
 import { meetQos } from './qos.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
@@ -61,6 +62,8 @@ export class Rendezvous {
   readonly #offers = new Map<KeyStream, number>();
   /** The initiator's applications that wait for the responder's. */
   readonly #joined = new Map<KeyStream, () => void>();
+  /** By peer node. */
+  readonly #schedulers = new Map<string, ProductionScheduler>();
 
   constructor(options: RendezvousOptions) {
     this.#config = options.config;
@@ -74,7 +77,7 @@ export class Rendezvous {
     if (known) throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${wish.ksid} is in use at this end`);
     const stream = this.#createStream(wish.ksid, wish.terms, 'initiator', wish.qos, wish.predefined);
     stream.local = 'waiting';
-    stream.supply = new InitiatorProducer(this.#services, stream);
+    stream.supply = new InitiatorSupply(this.#services, stream, this.#schedulerOf(stream.peerNode));
     this.#registry.add(stream);
     try {
       await this.#offerUntilJoined(stream, wish);
@@ -318,7 +321,7 @@ export class Rendezvous {
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
     stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
     const exchange = new ResponderExchange(this.#services, stream);
-    stream.supply = new ResponderDemand(this.#services, stream, () => exchange.active);
+    stream.supply = new ResponderDemand(this.#services, exchange);
     this.#registry.add(stream, exchange);
     return stream;
   }
@@ -353,6 +356,15 @@ export class Rendezvous {
       maxBufferedChunks: limits.max_buffered_chunks,
       now: this.#services.now,
     });
+  }
+
+  #schedulerOf(peerNode: string): ProductionScheduler {
+    let scheduler = this.#schedulers.get(peerNode);
+    if (!scheduler) {
+      scheduler = new ProductionScheduler(this.#services, peerNode);
+      this.#schedulers.set(peerNode, scheduler);
+    }
+    return scheduler;
   }
 
   #mayDegrade(peerNode: string): boolean {

@@ -1,11 +1,19 @@
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
+import type { ResponderExchange } from './responder-exchange.ts';
 
 /** The initiator answers once the chunks are made or could not be; a slow KEM takes its time. */
 const DEMAND_TIMEOUT_MS = 150_000;
 const RETRY_DELAY_MS = 50;
 const MAX_PAUSE_MS = 1_000;
+
+/**
+ * The initiator sees the same GET_KEYs and makes chunks by itself, so it is
+ * given a moment before it is asked: the shorter one where somebody waits.
+ */
+const WAITED_FOR_MS = 25;
+const AHEAD_MS = 100;
 
 /** Questions to an initiator that cannot be reached, before those who wait are told. */
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
@@ -14,27 +22,43 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 export class ResponderDemand implements ChunkSupply {
   readonly #services: NodeServices;
   readonly #stream: KeyStream;
-  readonly #onTheirWay: () => boolean;
+  readonly #exchange: ResponderExchange;
   #wanted = 0;
   #running = false;
   #stopped = false;
   #failures = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #dueMs = Number.POSITIVE_INFINITY;
 
-  /** @param onTheirWay whether the initiator is making chunks anyhow. */
-  constructor(services: NodeServices, stream: KeyStream, onTheirWay: () => boolean) {
+  constructor(services: NodeServices, exchange: ResponderExchange) {
     this.#services = services;
-    this.#stream = stream;
-    this.#onTheirWay = onTheirWay;
+    this.#stream = exchange.stream;
+    this.#exchange = exchange;
+  }
+
+  get coming(): number {
+    return this.#exchange.coming;
   }
 
   want(count: number): void {
-    if (this.#onTheirWay()) return;
-    this.#wanted = Math.max(this.#wanted, count);
-    if (!this.#running && !this.#stopped) void this.#run();
+    this.#wanted = count;
+    if (count === 0 || this.#running || this.#stopped) return;
+    const due = this.#services.now() + (this.#stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS);
+    if (due >= this.#dueMs) return;
+    this.#dueMs = due;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#due(), due - this.#services.now());
   }
 
   stop(): void {
     this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #due(): void {
+    this.#dueMs = Number.POSITIVE_INFINITY;
+    // What is coming brings another look at what is lacking.
+    if (this.#wanted > 0 && this.coming === 0 && !this.#running && !this.#stopped) void this.#run();
   }
 
   async #run(): Promise<void> {

@@ -55,7 +55,7 @@ export interface SlotSecrets {
   ciphertextDigests: Buffer;
 }
 
-export interface DeriveRequest {
+export interface DeriveBatch {
   method: string;
   chunkBytes: number;
   firstIndex: number;
@@ -67,7 +67,7 @@ export interface DeriveRequest {
   slots: SlotSecrets[];
 }
 
-export interface DeriveResponse {
+export interface DerivedBatch {
   /** count keys of chunk_bytes end to end. */
   keys: Buffer;
   /**
@@ -76,6 +76,15 @@ export interface DeriveResponse {
    */
   initiatorTags: Buffer;
   responderTags: Buffer;
+}
+
+export interface DeriveRequest {
+  batches: DeriveBatch[];
+}
+
+export interface DeriveResponse {
+  /** One for each batch, in order. */
+  batches: DerivedBatch[];
 }
 
 function createBaseListMethodsRequest(): ListMethodsRequest {
@@ -545,12 +554,12 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
   },
 };
 
-function createBaseDeriveRequest(): DeriveRequest {
+function createBaseDeriveBatch(): DeriveBatch {
   return { method: "", chunkBytes: 0, firstIndex: 0, count: 0, context: undefined, slots: [] };
 }
 
-export const DeriveRequest: MessageFns<DeriveRequest> = {
-  encode(message: DeriveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const DeriveBatch: MessageFns<DeriveBatch> = {
+  encode(message: DeriveBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.method !== "") {
       writer.uint32(10).string(message.method);
     }
@@ -572,7 +581,7 @@ export const DeriveRequest: MessageFns<DeriveRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): DeriveRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): DeriveBatch {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -581,7 +590,7 @@ export const DeriveRequest: MessageFns<DeriveRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDeriveRequest();
+      const message = createBaseDeriveBatch();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -645,11 +654,11 @@ export const DeriveRequest: MessageFns<DeriveRequest> = {
     }
   },
 
-  create(base?: DeepPartial<DeriveRequest>): DeriveRequest {
-    return DeriveRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<DeriveBatch>): DeriveBatch {
+    return DeriveBatch.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<DeriveRequest>): DeriveRequest {
-    const message = createBaseDeriveRequest();
+  fromPartial(object: DeepPartial<DeriveBatch>): DeriveBatch {
+    const message = createBaseDeriveBatch();
     message.method = object.method ?? "";
     message.chunkBytes = object.chunkBytes ?? 0;
     message.firstIndex = object.firstIndex ?? 0;
@@ -662,12 +671,12 @@ export const DeriveRequest: MessageFns<DeriveRequest> = {
   },
 };
 
-function createBaseDeriveResponse(): DeriveResponse {
+function createBaseDerivedBatch(): DerivedBatch {
   return { keys: Buffer.alloc(0), initiatorTags: Buffer.alloc(0), responderTags: Buffer.alloc(0) };
 }
 
-export const DeriveResponse: MessageFns<DeriveResponse> = {
-  encode(message: DeriveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const DerivedBatch: MessageFns<DerivedBatch> = {
+  encode(message: DerivedBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keys.length !== 0) {
       writer.uint32(10).bytes(message.keys);
     }
@@ -680,7 +689,7 @@ export const DeriveResponse: MessageFns<DeriveResponse> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): DeriveResponse {
+  decode(input: BinaryReader | Uint8Array, length?: number): DerivedBatch {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -689,7 +698,7 @@ export const DeriveResponse: MessageFns<DeriveResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDeriveResponse();
+      const message = createBaseDerivedBatch();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -729,14 +738,124 @@ export const DeriveResponse: MessageFns<DeriveResponse> = {
     }
   },
 
+  create(base?: DeepPartial<DerivedBatch>): DerivedBatch {
+    return DerivedBatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DerivedBatch>): DerivedBatch {
+    const message = createBaseDerivedBatch();
+    message.keys = object.keys ?? Buffer.alloc(0);
+    message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
+    message.responderTags = object.responderTags ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseDeriveRequest(): DeriveRequest {
+  return { batches: [] };
+}
+
+export const DeriveRequest: MessageFns<DeriveRequest> = {
+  encode(message: DeriveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.batches) {
+      DeriveBatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeriveRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeriveRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.batches.push(DeriveBatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeriveRequest>): DeriveRequest {
+    return DeriveRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeriveRequest>): DeriveRequest {
+    const message = createBaseDeriveRequest();
+    message.batches = object.batches?.map((e) => DeriveBatch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeriveResponse(): DeriveResponse {
+  return { batches: [] };
+}
+
+export const DeriveResponse: MessageFns<DeriveResponse> = {
+  encode(message: DeriveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.batches) {
+      DerivedBatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeriveResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeriveResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.batches.push(DerivedBatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
   create(base?: DeepPartial<DeriveResponse>): DeriveResponse {
     return DeriveResponse.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<DeriveResponse>): DeriveResponse {
     const message = createBaseDeriveResponse();
-    message.keys = object.keys ?? Buffer.alloc(0);
-    message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
-    message.responderTags = object.responderTags ?? Buffer.alloc(0);
+    message.batches = object.batches?.map((e) => DerivedBatch.fromPartial(e)) || [];
     return message;
   },
 };
@@ -754,7 +873,7 @@ export const HybridizerDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Derives a batch of chunks. */
+    /** Derives batches of chunks, each of a stream of its own. */
     derive: {
       name: "Derive",
       requestType: DeriveRequest as typeof DeriveRequest,
@@ -771,7 +890,7 @@ export interface HybridizerServiceImplementation<CallContextExt = {}> {
     request: ListMethodsRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<ListMethodsResponse>>;
-  /** Derives a batch of chunks. */
+  /** Derives batches of chunks, each of a stream of its own. */
   derive(request: DeriveRequest, context: CallContext & CallContextExt): Promise<DeepPartial<DeriveResponse>>;
 }
 
@@ -780,7 +899,7 @@ export interface HybridizerClient<CallOptionsExt = {}> {
     request: DeepPartial<ListMethodsRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<ListMethodsResponse>;
-  /** Derives a batch of chunks. */
+  /** Derives batches of chunks, each of a stream of its own. */
   derive(request: DeepPartial<DeriveRequest>, options?: CallOptions & CallOptionsExt): Promise<DeriveResponse>;
 }
 

@@ -86,8 +86,13 @@ export interface QkdReference {
   epoch: number;
   /** The key manager's own stream id, empty when it pairs by URIs. */
   qkdKeyStreamId: string;
-  /** Ordinal of the batch's first QKD key within the epoch. */
+  /** Ordinal of the batch's first block of QKD keys within the epoch. */
   position: bigint;
+  /**
+   * QKD keys in one block, which is what the key manager gives as one key:
+   * more than one where streams are fast, so that it is asked less often.
+   */
+  blockKeys: number;
 }
 
 export interface KemPublicKeys {
@@ -103,7 +108,18 @@ export interface KemCiphertexts {
   ciphertexts: Buffer;
 }
 
-export interface ProduceRequest {
+/** Why one entry of a message failed while the others went on. */
+export interface Failure {
+  /** Name of an error reason. */
+  reason: string;
+  detail: string;
+}
+
+/**
+ * Chunks [first_index, first_index + count) of one stream, as the initiator
+ * offers them.
+ */
+export interface BatchOffer {
   keyStreamId: Buffer;
   firstIndex: number;
   count: number;
@@ -112,10 +128,6 @@ export interface ProduceRequest {
   qkd:
     | QkdReference
     | undefined;
-  /** The decision that the previous batch still waits for. */
-  confirm:
-    | ConfirmRequest
-    | undefined;
   /**
    * Slot whose secret a shared_seed stands in for at both ends, plus one;
    * 0 = none.
@@ -123,21 +135,22 @@ export interface ProduceRequest {
   degradedSlot: number;
 }
 
-export interface ProduceResponse {
-  /** Chunks made, from first_index on; fewer than asked when QKD runs low. */
+export interface BatchAnswer {
+  /**
+   * Chunks made, from first_index on; fewer than asked when QKD runs low or
+   * the responder has little room.
+   */
   count: number;
   ciphertexts: KemCiphertexts[];
   /** count tags of 32 bytes end to end. */
   responderTags: Buffer;
-  /** Answer to the confirmation that came along. */
-  confirm:
-    | ConfirmResponse
-    | undefined;
   /** Unread confirmed chunks at the responder. */
   buffered: number;
+  /** Set when nothing was made; then all else is empty. */
+  failure: Failure | undefined;
 }
 
-export interface ConfirmRequest {
+export interface BatchConfirmation {
   keyStreamId: Buffer;
   firstIndex: number;
   count: number;
@@ -145,11 +158,38 @@ export interface ConfirmRequest {
   initiatorTags: Buffer;
 }
 
-export interface ConfirmResponse {
+export interface BatchDecision {
   /** True: the batch is released at the responder. False: it is wiped there. */
   released: boolean;
   /** Unread confirmed chunks at the responder. */
   buffered: number;
+  /**
+   * Set when the responder could not be asked, e.g. since it does not know the
+   * stream; then released is false.
+   */
+  failure: Failure | undefined;
+}
+
+/** One round: batches of any number of streams between the two nodes. */
+export interface ProduceRequest {
+  offers: BatchOffer[];
+  /** Decisions that earlier batches still wait for; taken before the offers. */
+  confirmations: BatchConfirmation[];
+}
+
+export interface ProduceResponse {
+  /** One for each offer, in order. */
+  answers: BatchAnswer[];
+  /** One for each confirmation, in order. */
+  decisions: BatchDecision[];
+}
+
+export interface ConfirmRequest {
+  confirmations: BatchConfirmation[];
+}
+
+export interface ConfirmResponse {
+  decisions: BatchDecision[];
 }
 
 export interface DemandRequest {
@@ -802,7 +842,7 @@ export const JoinResponse: MessageFns<JoinResponse> = {
 };
 
 function createBaseQkdReference(): QkdReference {
-  return { epoch: 0, qkdKeyStreamId: "", position: 0n };
+  return { epoch: 0, qkdKeyStreamId: "", position: 0n, blockKeys: 0 };
 }
 
 export const QkdReference: MessageFns<QkdReference> = {
@@ -818,6 +858,9 @@ export const QkdReference: MessageFns<QkdReference> = {
         throw new globalThis.Error("value provided for field message.position of type uint64 too large");
       }
       writer.uint32(24).uint64(message.position);
+    }
+    if (message.blockKeys !== 0) {
+      writer.uint32(32).uint32(message.blockKeys);
     }
     return writer;
   },
@@ -859,6 +902,14 @@ export const QkdReference: MessageFns<QkdReference> = {
             message.position = reader.uint64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.blockKeys = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -879,6 +930,7 @@ export const QkdReference: MessageFns<QkdReference> = {
     message.epoch = object.epoch ?? 0;
     message.qkdKeyStreamId = object.qkdKeyStreamId ?? "";
     message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    message.blockKeys = object.blockKeys ?? 0;
     return message;
   },
 };
@@ -1017,20 +1069,79 @@ export const KemCiphertexts: MessageFns<KemCiphertexts> = {
   },
 };
 
-function createBaseProduceRequest(): ProduceRequest {
-  return {
-    keyStreamId: Buffer.alloc(0),
-    firstIndex: 0,
-    count: 0,
-    publicKeys: [],
-    qkd: undefined,
-    confirm: undefined,
-    degradedSlot: 0,
-  };
+function createBaseFailure(): Failure {
+  return { reason: "", detail: "" };
 }
 
-export const ProduceRequest: MessageFns<ProduceRequest> = {
-  encode(message: ProduceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const Failure: MessageFns<Failure> = {
+  encode(message: Failure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reason !== "") {
+      writer.uint32(10).string(message.reason);
+    }
+    if (message.detail !== "") {
+      writer.uint32(18).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Failure {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFailure();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Failure>): Failure {
+    return Failure.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Failure>): Failure {
+    const message = createBaseFailure();
+    message.reason = object.reason ?? "";
+    message.detail = object.detail ?? "";
+    return message;
+  },
+};
+
+function createBaseBatchOffer(): BatchOffer {
+  return { keyStreamId: Buffer.alloc(0), firstIndex: 0, count: 0, publicKeys: [], qkd: undefined, degradedSlot: 0 };
+}
+
+export const BatchOffer: MessageFns<BatchOffer> = {
+  encode(message: BatchOffer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
     }
@@ -1046,16 +1157,13 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     if (message.qkd !== undefined) {
       QkdReference.encode(message.qkd, writer.uint32(42).fork()).join();
     }
-    if (message.confirm !== undefined) {
-      ConfirmRequest.encode(message.confirm, writer.uint32(50).fork()).join();
-    }
     if (message.degradedSlot !== 0) {
-      writer.uint32(56).uint32(message.degradedSlot);
+      writer.uint32(48).uint32(message.degradedSlot);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ProduceRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchOffer {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1064,7 +1172,7 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseProduceRequest();
+      const message = createBaseBatchOffer();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1109,15 +1217,7 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
             continue;
           }
           case 6: {
-            if (tag !== 50) {
-              break;
-            }
-
-            message.confirm = ConfirmRequest.decode(reader, reader.uint32());
-            continue;
-          }
-          case 7: {
-            if (tag !== 56) {
+            if (tag !== 48) {
               break;
             }
 
@@ -1136,30 +1236,27 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     }
   },
 
-  create(base?: DeepPartial<ProduceRequest>): ProduceRequest {
-    return ProduceRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<BatchOffer>): BatchOffer {
+    return BatchOffer.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<ProduceRequest>): ProduceRequest {
-    const message = createBaseProduceRequest();
+  fromPartial(object: DeepPartial<BatchOffer>): BatchOffer {
+    const message = createBaseBatchOffer();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.firstIndex = object.firstIndex ?? 0;
     message.count = object.count ?? 0;
     message.publicKeys = object.publicKeys?.map((e) => KemPublicKeys.fromPartial(e)) || [];
     message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReference.fromPartial(object.qkd) : undefined;
-    message.confirm = (object.confirm !== undefined && object.confirm !== null)
-      ? ConfirmRequest.fromPartial(object.confirm)
-      : undefined;
     message.degradedSlot = object.degradedSlot ?? 0;
     return message;
   },
 };
 
-function createBaseProduceResponse(): ProduceResponse {
-  return { count: 0, ciphertexts: [], responderTags: Buffer.alloc(0), confirm: undefined, buffered: 0 };
+function createBaseBatchAnswer(): BatchAnswer {
+  return { count: 0, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined };
 }
 
-export const ProduceResponse: MessageFns<ProduceResponse> = {
-  encode(message: ProduceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const BatchAnswer: MessageFns<BatchAnswer> = {
+  encode(message: BatchAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.count !== 0) {
       writer.uint32(8).uint32(message.count);
     }
@@ -1169,16 +1266,16 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     if (message.responderTags.length !== 0) {
       writer.uint32(26).bytes(message.responderTags);
     }
-    if (message.confirm !== undefined) {
-      ConfirmResponse.encode(message.confirm, writer.uint32(34).fork()).join();
-    }
     if (message.buffered !== 0) {
-      writer.uint32(40).uint32(message.buffered);
+      writer.uint32(32).uint32(message.buffered);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(42).fork()).join();
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ProduceResponse {
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchAnswer {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1187,7 +1284,7 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseProduceResponse();
+      const message = createBaseBatchAnswer();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1216,19 +1313,19 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
             continue;
           }
           case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.confirm = ConfirmResponse.decode(reader, reader.uint32());
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
+            if (tag !== 32) {
               break;
             }
 
             message.buffered = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -1243,28 +1340,28 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     }
   },
 
-  create(base?: DeepPartial<ProduceResponse>): ProduceResponse {
-    return ProduceResponse.fromPartial(base ?? {});
+  create(base?: DeepPartial<BatchAnswer>): BatchAnswer {
+    return BatchAnswer.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<ProduceResponse>): ProduceResponse {
-    const message = createBaseProduceResponse();
+  fromPartial(object: DeepPartial<BatchAnswer>): BatchAnswer {
+    const message = createBaseBatchAnswer();
     message.count = object.count ?? 0;
     message.ciphertexts = object.ciphertexts?.map((e) => KemCiphertexts.fromPartial(e)) || [];
     message.responderTags = object.responderTags ?? Buffer.alloc(0);
-    message.confirm = (object.confirm !== undefined && object.confirm !== null)
-      ? ConfirmResponse.fromPartial(object.confirm)
-      : undefined;
     message.buffered = object.buffered ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
     return message;
   },
 };
 
-function createBaseConfirmRequest(): ConfirmRequest {
+function createBaseBatchConfirmation(): BatchConfirmation {
   return { keyStreamId: Buffer.alloc(0), firstIndex: 0, count: 0, initiatorTags: Buffer.alloc(0) };
 }
 
-export const ConfirmRequest: MessageFns<ConfirmRequest> = {
-  encode(message: ConfirmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const BatchConfirmation: MessageFns<BatchConfirmation> = {
+  encode(message: BatchConfirmation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
     }
@@ -1280,7 +1377,7 @@ export const ConfirmRequest: MessageFns<ConfirmRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchConfirmation {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1289,7 +1386,7 @@ export const ConfirmRequest: MessageFns<ConfirmRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseConfirmRequest();
+      const message = createBaseBatchConfirmation();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1337,11 +1434,11 @@ export const ConfirmRequest: MessageFns<ConfirmRequest> = {
     }
   },
 
-  create(base?: DeepPartial<ConfirmRequest>): ConfirmRequest {
-    return ConfirmRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<BatchConfirmation>): BatchConfirmation {
+    return BatchConfirmation.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<ConfirmRequest>): ConfirmRequest {
-    const message = createBaseConfirmRequest();
+  fromPartial(object: DeepPartial<BatchConfirmation>): BatchConfirmation {
+    const message = createBaseBatchConfirmation();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.firstIndex = object.firstIndex ?? 0;
     message.count = object.count ?? 0;
@@ -1350,22 +1447,25 @@ export const ConfirmRequest: MessageFns<ConfirmRequest> = {
   },
 };
 
-function createBaseConfirmResponse(): ConfirmResponse {
-  return { released: false, buffered: 0 };
+function createBaseBatchDecision(): BatchDecision {
+  return { released: false, buffered: 0, failure: undefined };
 }
 
-export const ConfirmResponse: MessageFns<ConfirmResponse> = {
-  encode(message: ConfirmResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const BatchDecision: MessageFns<BatchDecision> = {
+  encode(message: BatchDecision, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.released !== false) {
       writer.uint32(8).bool(message.released);
     }
     if (message.buffered !== 0) {
       writer.uint32(16).uint32(message.buffered);
     }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(26).fork()).join();
+    }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmResponse {
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchDecision {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1374,7 +1474,7 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseConfirmResponse();
+      const message = createBaseBatchDecision();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1394,6 +1494,262 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
             message.buffered = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BatchDecision>): BatchDecision {
+    return BatchDecision.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BatchDecision>): BatchDecision {
+    const message = createBaseBatchDecision();
+    message.released = object.released ?? false;
+    message.buffered = object.buffered ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseProduceRequest(): ProduceRequest {
+  return { offers: [], confirmations: [] };
+}
+
+export const ProduceRequest: MessageFns<ProduceRequest> = {
+  encode(message: ProduceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.offers) {
+      BatchOffer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.confirmations) {
+      BatchConfirmation.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProduceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProduceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.offers.push(BatchOffer.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.confirmations.push(BatchConfirmation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProduceRequest>): ProduceRequest {
+    return ProduceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProduceRequest>): ProduceRequest {
+    const message = createBaseProduceRequest();
+    message.offers = object.offers?.map((e) => BatchOffer.fromPartial(e)) || [];
+    message.confirmations = object.confirmations?.map((e) => BatchConfirmation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseProduceResponse(): ProduceResponse {
+  return { answers: [], decisions: [] };
+}
+
+export const ProduceResponse: MessageFns<ProduceResponse> = {
+  encode(message: ProduceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      BatchAnswer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.decisions) {
+      BatchDecision.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProduceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProduceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(BatchAnswer.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.decisions.push(BatchDecision.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProduceResponse>): ProduceResponse {
+    return ProduceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProduceResponse>): ProduceResponse {
+    const message = createBaseProduceResponse();
+    message.answers = object.answers?.map((e) => BatchAnswer.fromPartial(e)) || [];
+    message.decisions = object.decisions?.map((e) => BatchDecision.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseConfirmRequest(): ConfirmRequest {
+  return { confirmations: [] };
+}
+
+export const ConfirmRequest: MessageFns<ConfirmRequest> = {
+  encode(message: ConfirmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.confirmations) {
+      BatchConfirmation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.confirmations.push(BatchConfirmation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ConfirmRequest>): ConfirmRequest {
+    return ConfirmRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmRequest>): ConfirmRequest {
+    const message = createBaseConfirmRequest();
+    message.confirmations = object.confirmations?.map((e) => BatchConfirmation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseConfirmResponse(): ConfirmResponse {
+  return { decisions: [] };
+}
+
+export const ConfirmResponse: MessageFns<ConfirmResponse> = {
+  encode(message: ConfirmResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.decisions) {
+      BatchDecision.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.decisions.push(BatchDecision.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1411,8 +1767,7 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
   },
   fromPartial(object: DeepPartial<ConfirmResponse>): ConfirmResponse {
     const message = createBaseConfirmResponse();
-    message.released = object.released ?? false;
-    message.buffered = object.buffered ?? 0;
+    message.decisions = object.decisions?.map((e) => BatchDecision.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1675,7 +2030,10 @@ export const KeyAgreementDefinition = {
       responseStream: false,
       options: {},
     },
-    /** A batch of chunks: public keys one way, ciphertexts and tags the other. */
+    /**
+     * Batches of chunks of several streams: public keys one way, ciphertexts and
+     * tags the other. A batch that fails leaves the others alone.
+     */
     produce: {
       name: "Produce",
       requestType: ProduceRequest as typeof ProduceRequest,
@@ -1685,8 +2043,8 @@ export const KeyAgreementDefinition = {
       options: {},
     },
     /**
-     * The initiator's tags of the batch; the responder decides, once and for
-     * ever, whether the batch is released. Idempotent.
+     * The initiator's tags of batches; the responder decides, once and for ever,
+     * whether each is released. Idempotent. They ride on Produce where they can.
      */
     confirm: {
       name: "Confirm",
@@ -1725,11 +2083,14 @@ export interface KeyAgreementServiceImplementation<CallContextExt = {}> {
   open(request: OpenRequest, context: CallContext & CallContextExt): Promise<DeepPartial<OpenResponse>>;
   /** The responder's application has taken the offer. */
   join(request: JoinRequest, context: CallContext & CallContextExt): Promise<DeepPartial<JoinResponse>>;
-  /** A batch of chunks: public keys one way, ciphertexts and tags the other. */
+  /**
+   * Batches of chunks of several streams: public keys one way, ciphertexts and
+   * tags the other. A batch that fails leaves the others alone.
+   */
   produce(request: ProduceRequest, context: CallContext & CallContextExt): Promise<DeepPartial<ProduceResponse>>;
   /**
-   * The initiator's tags of the batch; the responder decides, once and for
-   * ever, whether the batch is released. Idempotent.
+   * The initiator's tags of batches; the responder decides, once and for ever,
+   * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: ConfirmRequest, context: CallContext & CallContextExt): Promise<DeepPartial<ConfirmResponse>>;
   /** The responder asks the initiator to produce. Idempotent. */
@@ -1746,11 +2107,14 @@ export interface KeyAgreementClient<CallOptionsExt = {}> {
   open(request: DeepPartial<OpenRequest>, options?: CallOptions & CallOptionsExt): Promise<OpenResponse>;
   /** The responder's application has taken the offer. */
   join(request: DeepPartial<JoinRequest>, options?: CallOptions & CallOptionsExt): Promise<JoinResponse>;
-  /** A batch of chunks: public keys one way, ciphertexts and tags the other. */
+  /**
+   * Batches of chunks of several streams: public keys one way, ciphertexts and
+   * tags the other. A batch that fails leaves the others alone.
+   */
   produce(request: DeepPartial<ProduceRequest>, options?: CallOptions & CallOptionsExt): Promise<ProduceResponse>;
   /**
-   * The initiator's tags of the batch; the responder decides, once and for
-   * ever, whether the batch is released. Idempotent.
+   * The initiator's tags of batches; the responder decides, once and for ever,
+   * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: DeepPartial<ConfirmRequest>, options?: CallOptions & CallOptionsExt): Promise<ConfirmResponse>;
   /** The responder asks the initiator to produce. Idempotent. */

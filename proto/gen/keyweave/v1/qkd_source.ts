@@ -7,6 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
+import { Failure } from "./key_agreement.ts";
 
 export const protobufPackage = "keyweave.v1";
 
@@ -30,7 +31,8 @@ export interface OpenQkdResponse {
   qkdKeyStreamId: string;
 }
 
-export interface FetchKeysRequest {
+/** The next keys of one stream. */
+export interface QkdFetch {
   keyStreamId: Buffer;
   epoch: number;
   /**
@@ -43,9 +45,20 @@ export interface FetchKeysRequest {
   qkdKeyStreamId: string;
 }
 
-export interface FetchKeysResponse {
+export interface QkdFetched {
   /** Keys of key_bytes each, end to end. */
   keys: Buffer;
+  /** Set when the fetch failed; then there are no keys. */
+  failure: Failure | undefined;
+}
+
+export interface FetchKeysRequest {
+  fetches: QkdFetch[];
+}
+
+export interface FetchKeysResponse {
+  /** One for each fetch, in order. */
+  results: QkdFetched[];
 }
 
 export interface CloseQkdRequest {
@@ -234,12 +247,12 @@ export const OpenQkdResponse: MessageFns<OpenQkdResponse> = {
   },
 };
 
-function createBaseFetchKeysRequest(): FetchKeysRequest {
+function createBaseQkdFetch(): QkdFetch {
   return { keyStreamId: Buffer.alloc(0), epoch: 0, position: 0n, count: 0, keyBytes: 0, qkdKeyStreamId: "" };
 }
 
-export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
-  encode(message: FetchKeysRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const QkdFetch: MessageFns<QkdFetch> = {
+  encode(message: QkdFetch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
     }
@@ -264,7 +277,7 @@ export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): FetchKeysRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): QkdFetch {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -273,7 +286,7 @@ export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFetchKeysRequest();
+      const message = createBaseQkdFetch();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -337,11 +350,11 @@ export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
     }
   },
 
-  create(base?: DeepPartial<FetchKeysRequest>): FetchKeysRequest {
-    return FetchKeysRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<QkdFetch>): QkdFetch {
+    return QkdFetch.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<FetchKeysRequest>): FetchKeysRequest {
-    const message = createBaseFetchKeysRequest();
+  fromPartial(object: DeepPartial<QkdFetch>): QkdFetch {
+    const message = createBaseQkdFetch();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.epoch = object.epoch ?? 0;
     message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
@@ -352,14 +365,138 @@ export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
   },
 };
 
+function createBaseQkdFetched(): QkdFetched {
+  return { keys: Buffer.alloc(0), failure: undefined };
+}
+
+export const QkdFetched: MessageFns<QkdFetched> = {
+  encode(message: QkdFetched, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keys.length !== 0) {
+      writer.uint32(10).bytes(message.keys);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QkdFetched {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQkdFetched();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<QkdFetched>): QkdFetched {
+    return QkdFetched.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<QkdFetched>): QkdFetched {
+    const message = createBaseQkdFetched();
+    message.keys = object.keys ?? Buffer.alloc(0);
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFetchKeysRequest(): FetchKeysRequest {
+  return { fetches: [] };
+}
+
+export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
+  encode(message: FetchKeysRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.fetches) {
+      QkdFetch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FetchKeysRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFetchKeysRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.fetches.push(QkdFetch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FetchKeysRequest>): FetchKeysRequest {
+    return FetchKeysRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FetchKeysRequest>): FetchKeysRequest {
+    const message = createBaseFetchKeysRequest();
+    message.fetches = object.fetches?.map((e) => QkdFetch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseFetchKeysResponse(): FetchKeysResponse {
-  return { keys: Buffer.alloc(0) };
+  return { results: [] };
 }
 
 export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
   encode(message: FetchKeysResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.keys.length !== 0) {
-      writer.uint32(10).bytes(message.keys);
+    for (const v of message.results) {
+      QkdFetched.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
@@ -382,7 +519,7 @@ export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
               break;
             }
 
-            message.keys = Buffer.from(reader.bytes());
+            message.results.push(QkdFetched.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -402,7 +539,7 @@ export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
   },
   fromPartial(object: DeepPartial<FetchKeysResponse>): FetchKeysResponse {
     const message = createBaseFetchKeysResponse();
-    message.keys = object.keys ?? Buffer.alloc(0);
+    message.results = object.results?.map((e) => QkdFetched.fromPartial(e)) || [];
     return message;
   },
 };
@@ -547,9 +684,9 @@ export const QkdSourceDefinition = {
       options: {},
     },
     /**
-     * Reads the next keys in strict sequence. Fewer than asked means that the
-     * key manager ran dry after them; any other trouble is an error, after
-     * which the position is unknown.
+     * Reads the next keys of several streams, each in strict sequence. Fewer
+     * than asked means that the key manager ran dry after them; any other
+     * trouble of a stream is its own failure, after which its position is unknown.
      */
     fetchKeys: {
       name: "FetchKeys",
@@ -577,9 +714,9 @@ export interface QkdSourceServiceImplementation<CallContextExt = {}> {
    */
   openQkd(request: OpenQkdRequest, context: CallContext & CallContextExt): Promise<DeepPartial<OpenQkdResponse>>;
   /**
-   * Reads the next keys in strict sequence. Fewer than asked means that the
-   * key manager ran dry after them; any other trouble is an error, after
-   * which the position is unknown.
+   * Reads the next keys of several streams, each in strict sequence. Fewer
+   * than asked means that the key manager ran dry after them; any other
+   * trouble of a stream is its own failure, after which its position is unknown.
    */
   fetchKeys(request: FetchKeysRequest, context: CallContext & CallContextExt): Promise<DeepPartial<FetchKeysResponse>>;
   closeQkd(request: CloseQkdRequest, context: CallContext & CallContextExt): Promise<DeepPartial<CloseQkdResponse>>;
@@ -592,9 +729,9 @@ export interface QkdSourceClient<CallOptionsExt = {}> {
    */
   openQkd(request: DeepPartial<OpenQkdRequest>, options?: CallOptions & CallOptionsExt): Promise<OpenQkdResponse>;
   /**
-   * Reads the next keys in strict sequence. Fewer than asked means that the
-   * key manager ran dry after them; any other trouble is an error, after
-   * which the position is unknown.
+   * Reads the next keys of several streams, each in strict sequence. Fewer
+   * than asked means that the key manager ran dry after them; any other
+   * trouble of a stream is its own failure, after which its position is unknown.
    */
   fetchKeys(request: DeepPartial<FetchKeysRequest>, options?: CallOptions & CallOptionsExt): Promise<FetchKeysResponse>;
   closeQkd(request: DeepPartial<CloseQkdRequest>, options?: CallOptions & CallOptionsExt): Promise<CloseQkdResponse>;

@@ -1,0 +1,370 @@
+import { equalBytes, wipe } from '#common/crypto/bytes.ts';
+import { errorOf } from '#common/errors/failure.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failpoint } from '#common/lifecycle/failpoint.ts';
+import type { BatchAnswer, ProduceResponse } from '#gen/keyweave/v1/key_agreement.ts';
+import type { PeerAgreement } from '../agreement-client.ts';
+import type { KeyPairBatch } from '../sources/key-pair-session.ts';
+import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
+import { fetchTogether } from '../sources/qkd-link.ts';
+import type { ConfirmationOutbox } from './confirmation-outbox.ts';
+import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from './derivation.ts';
+import type { Batch } from './initiator-supply.ts';
+import { type KemGroup, KemGroups, type KemShare, shareOf } from './kem-groups.ts';
+import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+
+/** One batch on its way through the round. */
+interface Entry {
+  readonly batch: Batch;
+  /** By slot; undefined for QKD and for a slot that something stands in for. */
+  readonly shares: readonly (KemShare | undefined)[];
+  /** The responder's answer, once it is known to fit the offer. */
+  answer?: BatchAnswer;
+  failure?: KeyweaveError;
+}
+
+/**
+ * The initiator's half of one round: batches of one or more streams to one
+ * peer, each step one call for all of them (KEM first and QKD last, so that a
+ * failed KEM burns no QKD key). A batch that fails is wiped at both ends and
+ * leaves the others alone.
+ */
+export class InitiatorRound {
+  readonly #services: NodeServices;
+  readonly #peer: PeerAgreement;
+  readonly #outbox: ConfirmationOutbox;
+  readonly #entries: readonly Entry[];
+  readonly #groups = new KemGroups();
+  /** Key pairs that have not been used up. */
+  readonly #keyPairs = new Map<KemGroup, KeyPairBatch>();
+  /** Public halves of those that have. */
+  readonly #publicKeys = new Map<KemGroup, Buffer>();
+
+  constructor(options: {
+    services: NodeServices;
+    peer: PeerAgreement;
+    outbox: ConfirmationOutbox;
+    batches: readonly Batch[];
+  }) {
+    this.#services = options.services;
+    this.#peer = options.peer;
+    this.#outbox = options.outbox;
+    this.#entries = options.batches.map((batch) => ({
+      batch,
+      shares: batch.stream.terms.slots.map((slot, i) =>
+        isQkd(slot) || i === batch.degradedSlot - 1 ? undefined : this.#groups.add(slot, batch.count),
+      ),
+    }));
+  }
+
+  /** Key pairs, and the responder's answers; never rejects. Afterwards the streams may offer their next batches. */
+  async offer(): Promise<void> {
+    try {
+      await failpoint('initiator.offer');
+      await this.#generate();
+      await failpoint('initiator.produce');
+      const response = await this.#produce();
+      await failpoint('initiator.answered');
+      this.#accept(response);
+    } catch (thrown) {
+      for (const entry of this.#entries) entry.failure ??= KeyweaveError.from(thrown);
+    }
+    for (const { batch, answer, failure } of this.#entries) {
+      if (answer && !failure) batch.supply.answered(batch, answer.count);
+      else batch.supply.end(batch, 0, this.#abandoned(batch, failure));
+    }
+  }
+
+  /** Decapsulation, QKD keys, derivation and confirmation; never rejects. */
+  async finish(): Promise<void> {
+    const entries = this.#entries.filter(({ answer, failure }) => answer && !failure);
+    const turns = entries.map(({ batch }) => batch.supply.turn());
+    await Promise.all(turns.map(({ come }) => come));
+    const outcomes = await this.#derive(entries);
+    entries.forEach(({ batch, answer }, i) => {
+      batch.supply.end(batch, (answer as BatchAnswer).count, outcomes[i] as Promise<Buffer>);
+    });
+    this.#discardUnused();
+    for (const { over } of turns) over();
+  }
+
+  async #generate(): Promise<void> {
+    const made = await Promise.allSettled(
+      this.#groups.groups.map(async (group) => {
+        const { slot, count } = group;
+        const batch = await this.#services.keyPairs.generate(slot.algorithm, count, STEP_TIMEOUT_MS.generate);
+        this.#keyPairs.set(group, batch);
+        if (batch.publicKeys.length !== count * slot.publicKeyBytes) {
+          throw new KeyweaveError('INTERNAL', 'pqc-source answered with a wrong size');
+        }
+      }),
+    );
+    const failed = made.find((result) => result.status === 'rejected');
+    if (failed) {
+      this.#discardUnused();
+      throw failed.reason;
+    }
+  }
+
+  async #produce(): Promise<ProduceResponse> {
+    const ride = this.#outbox.ride();
+    try {
+      const response = await this.#peer.produce(
+        {
+          offers: this.#entries.map(({ batch, shares }) => ({
+            keyStreamId: batch.stream.idBytes,
+            firstIndex: batch.first,
+            count: batch.count,
+            publicKeys: shares.flatMap((share, slot) =>
+              share ? [{ slot, publicKeys: this.#publicKeysOf(share) }] : [],
+            ),
+            qkd: batch.qkd,
+            degradedSlot: batch.degradedSlot,
+          })),
+          confirmations: ride.confirmations,
+        },
+        STEP_TIMEOUT_MS.produce,
+      );
+      ride.arrived(response.decisions);
+      return response;
+    } catch (error) {
+      ride.lost(error);
+      this.#discardUnused();
+      throw error;
+    }
+  }
+
+  #accept({ answers }: ProduceResponse): void {
+    this.#entries.forEach((entry, i) => {
+      const answer = answers[i];
+      if (!answer) entry.failure = new KeyweaveError('AGREEMENT_FAILED', 'the other end did not answer');
+      else if (answer.failure) entry.failure = errorOf(answer.failure);
+      else {
+        const fault = faultOf(entry, answer);
+        if (fault) entry.failure = fault;
+        else entry.answer = answer;
+      }
+    });
+  }
+
+  /** The batch that failed before both ends agreed on it; the other end may hold it none the less. */
+  #abandoned(batch: Batch, failure: KeyweaveError | undefined): Promise<Buffer> {
+    this.#drop(batch);
+    return Promise.reject(failure ?? new KeyweaveError('INTERNAL', 'the batch had no outcome'));
+  }
+
+  #drop(batch: Batch): void {
+    this.#outbox.drop(batch.stream.idBytes, batch.first, batch.count, {
+      stopped: () => batch.supply.stopped,
+      onLost: () => undefined,
+    });
+  }
+
+  /** For each entry its keys, released at the other end, or why not. */
+  async #derive(entries: readonly Entry[]): Promise<Promise<Buffer>[]> {
+    const secrets = await this.#decapsulate(entries);
+    try {
+      const inputs = await this.#contributions(entries, secrets);
+      const derived = await deriveTogether(this.#services, inputs);
+      return entries.map((entry, i) => this.#confirm(entry, derived[i] as DerivedOrError));
+    } catch (thrown) {
+      return entries.map(({ batch }) => this.#abandoned(batch, KeyweaveError.from(thrown)));
+    } finally {
+      for (const made of secrets.values()) if (Buffer.isBuffer(made)) made.fill(0);
+    }
+  }
+
+  async #confirm({ batch, answer }: Entry, derived: DerivedOrError): Promise<Buffer> {
+    const { stream, supply, first } = batch;
+    const { count, responderTags } = answer as BatchAnswer;
+    if (derived instanceof KeyweaveError) {
+      this.#drop(batch);
+      throw derived;
+    }
+    try {
+      if (!equalBytes(derived.responderTags, responderTags)) {
+        this.#drop(batch);
+        throw new KeyweaveError('AGREEMENT_FAILED', 'the two ends did not derive the same keys');
+      }
+      await failpoint('initiator.confirm');
+      const confirmation = {
+        keyStreamId: stream.idBytes,
+        firstIndex: first,
+        count,
+        initiatorTags: derived.initiatorTags,
+      };
+      const asker = {
+        stopped: () => supply.stopped,
+        onLost: (error: KeyweaveError) => {
+          stream.lastFailure = error;
+        },
+      };
+      await this.#outbox.confirm(confirmation, asker, supply.urgent);
+      await failpoint('initiator.confirmed');
+      return derived.keys;
+    } catch (error) {
+      wipe(derived.keys);
+      throw error;
+    }
+  }
+
+  /**
+   * Shared secrets by group. Keys whose batch failed are given zeros as
+   * ciphertexts: a private key is used up by group, and what comes of zeros is
+   * never looked at.
+   */
+  async #decapsulate(entries: readonly Entry[]): Promise<Map<KemGroup, Buffer | KeyweaveError>> {
+    const groups = [...this.#keyPairs.keys()];
+    const results = await Promise.all(
+      groups.map(async (group): Promise<Buffer | KeyweaveError> => {
+        const ciphertexts = ciphertextsOf(group, entries);
+        if (ciphertexts.length === 0) return Buffer.alloc(0);
+        const batch = this.#keyPairs.get(group) as KeyPairBatch;
+        this.#keyPairs.delete(group);
+        try {
+          await failpoint('initiator.decapsulate');
+          const { sharedSecretBytes, ciphertextBytes } = group.slot;
+          const secrets = await this.#services.keyPairs.decapsulate(
+            batch,
+            ciphertexts,
+            STEP_TIMEOUT_MS.decapsulate,
+          );
+          if (secrets.length * ciphertextBytes !== ciphertexts.length * sharedSecretBytes) {
+            throw new KeyweaveError('INTERNAL', 'pqc-source answered with a wrong size');
+          }
+          this.#publicKeys.set(group, batch.publicKeys);
+          return secrets;
+        } catch (thrown) {
+          return KeyweaveError.from(thrown);
+        }
+      }),
+    );
+    return new Map(groups.map((group, i) => [group, results[i] as Buffer | KeyweaveError]));
+  }
+
+  /** Everything that goes into each entry's keys, or why there are none. */
+  async #contributions(
+    entries: readonly Entry[],
+    secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>,
+  ): Promise<(BatchInputs | KeyweaveError)[]> {
+    const needs = entries.map((entry) => this.#qkdNeed(entry, secrets));
+    const wanted = needs.flatMap((need) => (need instanceof KeyweaveError || !need ? [] : [need]));
+    await failpoint('initiator.fetch');
+    const fetched = await fetchTogether(this.#services, wanted);
+    let next = 0;
+    return entries.map((entry, i) => {
+      const need = needs[i];
+      const qkdKeys =
+        need instanceof KeyweaveError ? need : need ? (fetched[next++] as Buffer | KeyweaveError) : undefined;
+      return this.#inputs(entry, secrets, qkdKeys);
+    });
+  }
+
+  #qkdNeed({ batch, answer, shares }: Entry, secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>) {
+    for (const share of shares) {
+      const made = share && secrets.get(share.group);
+      if (made instanceof KeyweaveError) return made;
+    }
+    if (!batch.qkd) return undefined;
+    if (!batch.supply.qkd.isNext(batch.qkd)) {
+      return new KeyweaveError('QKD_OUT_OF_STEP', 'an earlier batch has lost the QKD stream');
+    }
+    return { link: batch.supply.qkd, count: (answer as BatchAnswer).count * qkdSlotsOf(batch) };
+  }
+
+  #inputs(
+    { batch, answer, shares }: Entry,
+    secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>,
+    qkdKeys: Buffer | KeyweaveError | undefined,
+  ): BatchInputs | KeyweaveError {
+    const { stream, first, degradedSlot } = batch;
+    const { count, ciphertexts } = answer as BatchAnswer;
+    const need = batch.qkd ? count * qkdSlotsOf(batch) * QKD_SECRET_BYTES : 0;
+    let error = qkdKeys instanceof KeyweaveError ? qkdKeys : undefined;
+    if (Buffer.isBuffer(qkdKeys) && qkdKeys.length < need) {
+      error = new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of this node has run dry');
+    }
+    const received = new Map(ciphertexts.map((entry) => [entry.slot, entry.ciphertexts] as const));
+    let nextQkd = 0;
+    const slots = stream.terms.slots.map((slot, i): SlotContribution => {
+      const share = shares[i];
+      if (share) {
+        const made = secrets.get(share.group);
+        const all = this.#publicKeys.get(share.group) ?? Buffer.alloc(0);
+        return {
+          secrets: Buffer.isBuffer(made)
+            ? shareOf(made, { ...share, count }, slot.sharedSecretBytes)
+            : Buffer.alloc(0),
+          publicKeys: shareOf(all, { ...share, count }, slot.publicKeyBytes),
+          ciphertexts: received.get(i) as Buffer,
+        };
+      }
+      if (i === degradedSlot - 1) {
+        return { secrets: standInSecrets(this.#services, stream, i, first, count) };
+      }
+      const start = nextQkd++ * count * QKD_SECRET_BYTES;
+      const keys = Buffer.isBuffer(qkdKeys) ? qkdKeys : Buffer.alloc(0);
+      return { secrets: keys.subarray(start, start + count * QKD_SECRET_BYTES) };
+    });
+    if (Buffer.isBuffer(qkdKeys)) qkdKeys.fill(0, need);
+    if (error) {
+      wipe(...slots.map((slot) => slot.secrets));
+      return error;
+    }
+    return { stream, first, count, slots, qkd: batch.qkd, degradedSlot };
+  }
+
+  #publicKeysOf(share: KemShare): Buffer {
+    const { publicKeys } = this.#keyPairs.get(share.group) as KeyPairBatch;
+    return shareOf(publicKeys, share, share.group.slot.publicKeyBytes);
+  }
+
+  #discardUnused(): void {
+    for (const batch of this.#keyPairs.values()) this.#services.keyPairs.discard(batch);
+    this.#keyPairs.clear();
+  }
+}
+
+type DerivedOrError = Awaited<ReturnType<typeof deriveTogether>>[number];
+
+function qkdSlotsOf({ stream, degradedSlot }: Batch): number {
+  return stream.terms.slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
+}
+
+/** What is wrong with an answer, if anything. */
+function faultOf({ batch, shares }: Entry, answer: BatchAnswer): KeyweaveError | undefined {
+  const { count } = answer;
+  if (count < 1 || count > batch.count) {
+    return new KeyweaveError('AGREEMENT_FAILED', 'the other end answered for a wrong number of chunks');
+  }
+  const { slots } = batch.stream.terms;
+  const expected = shares.flatMap((share, slot) => (share ? [slot] : []));
+  const fits =
+    answer.ciphertexts.length === expected.length &&
+    answer.ciphertexts.every(
+      (entry, i) =>
+        entry.slot === expected[i] &&
+        entry.ciphertexts.length === count * (slots[entry.slot]?.ciphertextBytes ?? -1),
+    );
+  return fits
+    ? undefined
+    : new KeyweaveError('AGREEMENT_FAILED', 'the other end answered with ciphertexts of a wrong size');
+}
+
+/** The group's ciphertexts up to the last that came; without a copy where one batch is the whole group. */
+function ciphertextsOf(group: KemGroup, entries: readonly Entry[]): Buffer {
+  const itemBytes = group.slot.ciphertextBytes;
+  const parts: { at: number; bytes: Buffer }[] = [];
+  for (const { shares, answer } of entries) {
+    for (const entry of answer?.ciphertexts ?? []) {
+      const share = shares[entry.slot];
+      if (share?.group === group) parts.push({ at: share.offset * itemBytes, bytes: entry.ciphertexts });
+    }
+  }
+  const [only] = parts;
+  if (only && parts.length === 1 && only.at === 0) return only.bytes;
+  const end = Math.max(0, ...parts.map(({ at, bytes }) => at + bytes.length));
+  const packed = Buffer.alloc(end);
+  for (const { at, bytes } of parts) bytes.copy(packed, at);
+  return packed;
+}

@@ -1,0 +1,378 @@
+import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
+import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
+import type { NodeServices } from '../sources/node-services.ts';
+import { QkdLink } from '../sources/qkd-link.ts';
+import type { ChunkSupply, KeyStream } from './key-stream.ts';
+import type { ProductionScheduler } from './production-scheduler.ts';
+import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+
+const RETRY_DELAY_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+
+/** Attempts before those who wait are told. A service that is being restarted is back within a second. */
+const ATTEMPTS = 2;
+const ATTEMPTS_WHILE_UNREACHABLE = 5;
+
+/** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
+const MAX_UNCONFIRMED = 2;
+
+/**
+ * Chunks of one exchange where a KEM of that cost is among the sources, so
+ * that those who wait for the first chunk need not wait for many.
+ */
+const BATCH_BY_COST: Readonly<Record<KemCost, number>> = {
+  light: Number.POSITIVE_INFINITY,
+  medium: 8,
+  heavy: 1,
+};
+
+/** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
+const BLOCKS_FROM_DEPTH = 64;
+const BLOCKS_UNTIL_DEPTH = 16;
+
+/** Chunks of one stream that take part in a round. */
+export interface Batch {
+  readonly supply: InitiatorSupply;
+  readonly stream: KeyStream;
+  readonly first: number;
+  readonly count: number;
+  /** Undefined where no slot takes QKD keys. */
+  readonly qkd: QkdReference | undefined;
+  /** Slot that a shared_seed stands in for, plus one; 0 = none. */
+  readonly degradedSlot: number;
+}
+
+/**
+ * The initiator's supply of one stream: how many chunks are wanted, which
+ * indexes a batch takes, and what becomes of a batch that fails. The rounds
+ * that make the batches are the scheduler's. One batch is offered at a time;
+ * the ones before it may still be on their way to confirmation.
+ */
+export class InitiatorSupply implements ChunkSupply {
+  readonly stream: KeyStream;
+  readonly qkd: QkdLink;
+  readonly batchLimit: number;
+  /** Whether the stream's batches may share rounds with other streams': no KEM of it is slow. */
+  readonly isLight: boolean;
+  readonly #services: NodeServices;
+  readonly #scheduler: ProductionScheduler;
+  readonly #qkdSlots: number;
+  /** Chunks that this end lacks, and that the other end has asked for. */
+  #wanted = 0;
+  #demanded = 0;
+  /** First index that no batch has taken yet. */
+  #nextIndex = 0;
+  #offering = false;
+  #unconfirmed = 0;
+  #coming = 0;
+  #preparing = false;
+  /** The other end may open, though the key manager here still waits for it. */
+  #preparedByUris = false;
+  #troubled = false;
+  #degradeSlot = 0;
+  #blocksRefused = false;
+  #failures = 0;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  #stopped = false;
+  #pause: NodeJS.Timeout | undefined;
+  #outcomes: PromiseWithResolvers<void>[] = [];
+  /** Releases go in the order of the indexes. */
+  #settling: Promise<void> = Promise.resolve();
+  #lastTurn: Promise<void> = Promise.resolve();
+
+  constructor(services: NodeServices, stream: KeyStream, scheduler: ProductionScheduler) {
+    this.#services = services;
+    this.#scheduler = scheduler;
+    this.stream = stream;
+    this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
+    this.batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
+    this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
+    this.qkd = new QkdLink({
+      services,
+      keyStreamId: stream.idBytes,
+      initiatorNode: stream.terms.sourceNode,
+      responderNode: stream.terms.destinationNode,
+      keyBytes: QKD_SECRET_BYTES,
+    });
+  }
+
+  get coming(): number {
+    return this.#coming;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Somebody waits for the chunks, at this end or the other. */
+  get urgent(): boolean {
+    return this.stream.buffer.waiting > 0 || this.#demanded > 0;
+  }
+
+  /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
+  get alone(): boolean {
+    return !this.isLight || this.#troubled || (this.#qkdSlots > 0 && !this.qkd.inUse);
+  }
+
+  /** Chunks that may be offered now. */
+  get hungry(): number {
+    if (this.#stopped || this.#offering || this.#unconfirmed >= MAX_UNCONFIRMED) return 0;
+    if (this.#services.now() < this.#pausedUntilMs || !this.#isPrepared) return 0;
+    // Blocks change size between epochs, and an epoch ends with its last batch.
+    if (this.#unconfirmed > 0 && this.#wantedBlockKeys !== this.qkd.blockKeys) return 0;
+    return Math.min(Math.max(this.#wanted, this.#demanded), this.batchLimit);
+  }
+
+  want(count: number): void {
+    this.#wanted = count;
+    this.#offer();
+  }
+
+  /**
+   * The other end asks: resolves when chunks have been made, rejects with the
+   * failure when they could not be.
+   */
+  demand(count: number): Promise<void> {
+    const outcome = Promise.withResolvers<void>();
+    this.#outcomes.push(outcome);
+    this.#demanded = Math.max(this.#demanded, count - this.#coming, this.#coming > 0 ? 0 : 1);
+    this.#offer();
+    return outcome.promise;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#pause);
+    this.#settleOutcomes(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+    this.qkd.close();
+  }
+
+  /** Takes the next indexes for a batch of `count` chunks; the caller sees it through to `end`. */
+  begin(count: number): Batch {
+    const { stream } = this;
+    const degradedSlot = this.#degradeSlot;
+    const usesQkd = this.#qkdSlots > (degradedSlot === 0 ? 0 : 1);
+    this.#nextIndex = Math.max(this.#nextIndex, stream.buffer.nextIndex);
+    const first = this.#nextIndex;
+    this.#offering = true;
+    this.#coming += count;
+    this.#nextIndex += count;
+    this.#wanted = Math.max(0, this.#wanted - count);
+    this.#demanded = Math.max(0, this.#demanded - count);
+    return {
+      supply: this,
+      stream,
+      first,
+      count,
+      qkd: usesQkd ? this.qkd.reference() : undefined,
+      degradedSlot,
+    };
+  }
+
+  /** The responder has made `made` chunks of the batch: the next one may be offered. */
+  answered(batch: Batch, made: number): void {
+    this.#offering = false;
+    this.#unconfirmed += 1;
+    this.#nextIndex = batch.first + made;
+    this.#coming -= batch.count - made;
+    if (batch.qkd) this.qkd.reserve(made * this.#qkdSlots);
+    if (made < batch.count) this.stream.depth.noteScarcity(this.#services.now());
+    this.stream.refill();
+  }
+
+  /** A turn at this end's QKD keys, which batches read one after the other; resolves when it has come. */
+  turn(): { come: Promise<void>; over: () => void } {
+    const come = this.#lastTurn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#lastTurn = promise;
+    return { come, over: resolve };
+  }
+
+  /**
+   * Ends a batch: releases `keys` once the responder is known to have released
+   * them, or notes the failure. Batches end in the order of their indexes.
+   *
+   * @param made chunks of the batch that both ends had agreed on; 0 when it failed before that.
+   * @param outcome resolves to the keys end to end, which are wiped here.
+   */
+  end(batch: Batch, made: number, outcome: Promise<Buffer>): void {
+    const before = this.#settling;
+    this.#settling = Promise.allSettled([outcome, before]).then(([result]) => {
+      const count = made === 0 ? batch.count : made;
+      if (made === 0) this.#offering = false;
+      else this.#unconfirmed -= 1;
+      this.#coming -= count;
+      if (result.status === 'fulfilled') {
+        this.#released(batch, result.value);
+        result.value.fill(0);
+      } else {
+        if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
+        this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
+      }
+    });
+  }
+
+  #released(batch: Batch, keys: Buffer): void {
+    if (this.#stopped) return;
+    this.#failures = 0;
+    this.#troubled = false;
+    this.#degradeSlot = 0;
+    this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
+    this.#settleOutcomes(undefined);
+    const blockKeys = this.#wantedBlockKeys;
+    if (blockKeys !== this.qkd.blockKeys && !this.#offering && this.#unconfirmed === 0)
+      this.#renew(blockKeys);
+    this.stream.refill();
+  }
+
+  /** After a few attempts those who wait are told; pauses keep trouble from becoming a busy loop. */
+  #failed(batch: Batch, error: KeyweaveError, thrown: unknown): void {
+    const { stream } = this;
+    const { log, now } = this.#services;
+    const isAftermath = batch.qkd !== undefined && batch.qkd.epoch !== this.qkd.epoch;
+    if (batch.qkd && !isAftermath) this.#renew();
+    if (this.#stopped) return;
+    const fields = { ksid: stream.id, first: batch.first, reason: error.reason, detail: error.detail };
+    log.warning('a batch was dropped', fields, thrown);
+    stream.lastFailure = error;
+    if (isReason(error, 'UNKNOWN_STREAM')) {
+      stream.peerClosed('the other node no longer knows this stream; open a new one');
+      return;
+    }
+    if (isAftermath || this.#gaveUpBlocks(batch, error)) {
+      this.#again(batch.count);
+      return;
+    }
+    if (batch.degradedSlot === 0 && this.#replaceable(error)) {
+      log.warning('a shared_seed stands in for a source', { ksid: stream.id });
+      this.#degradeSlot = stream.terms.slots.findIndex(isQkd) + 1;
+      this.#again(batch.count);
+      return;
+    }
+    this.#degradeSlot = 0;
+    // What fails during a pause is the same trouble.
+    if (now() >= this.#pausedUntilMs) this.#failures += 1;
+    const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
+    this.#troubled ||= !unreachable;
+    if (isReason(error, 'INSUFFICIENT_KEY')) stream.depth.noteScarcity(now());
+    const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
+    this.#pausedUntilMs = now() + delay;
+    if (this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS)) {
+      this.#wanted = 0;
+      this.#demanded = 0;
+      stream.failWaiters(error);
+      this.#settleOutcomes(error);
+    } else this.#wanted = Math.max(this.#wanted, batch.count);
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(() => this.#offer(), delay + 1);
+  }
+
+  /**
+   * The seed's rule: of exactly two kinds of sources one slot is missing, and
+   * the policy of both ends lets the shared_seed stand in for it.
+   */
+  #replaceable(error: KeyweaveError): boolean {
+    const { terms, allowDegraded } = this.stream;
+    return (
+      allowDegraded &&
+      terms.slots.length === 2 &&
+      this.#qkdSlots === 1 &&
+      isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
+    );
+  }
+
+  /** A key manager at either end that does not give blocks is asked for single keys, for good. */
+  #gaveUpBlocks(batch: Batch, error: KeyweaveError): boolean {
+    if (batch.qkd === undefined || batch.qkd.blockKeys === 1) return false;
+    if (!isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')) return false;
+    this.#blocksRefused ||= !isReason(error, 'INSUFFICIENT_KEY');
+    this.#renew(1);
+    return true;
+  }
+
+  #again(count: number): void {
+    this.#wanted = Math.max(this.#wanted, count);
+    this.#offer();
+  }
+
+  get #isPrepared(): boolean {
+    return this.#qkdSlots === 0 || this.#degradeSlot !== 0 || this.qkd.isOpen || this.#preparedByUris;
+  }
+
+  #offer(): void {
+    if (this.#stopped || (this.#wanted === 0 && this.#demanded === 0)) return;
+    if (!this.#isPrepared) void this.#prepare();
+    else if (this.hungry > 0) this.#scheduler.enqueue(this);
+  }
+
+  /** Opens the QKD stream outside of any round, since a key manager may take its time. */
+  async #prepare(): Promise<void> {
+    if (this.#preparing || this.#services.now() < this.#pausedUntilMs) return;
+    this.#preparing = true;
+    const blocks = this.qkd.blockKeys;
+    try {
+      await this.qkd.prepare();
+      this.#preparedByUris = true;
+      this.#preparing = false;
+      this.#offer();
+    } catch (thrown) {
+      this.#preparing = false;
+      if (blocks > 1) {
+        this.#blocksRefused = true;
+        this.qkd.renew(1);
+        this.#again(1);
+        return;
+      }
+      const { stream } = this;
+      this.#failed(
+        { supply: this, stream, first: this.#nextIndex, count: 1, qkd: undefined, degradedSlot: 0 },
+        KeyweaveError.from(thrown),
+        thrown,
+      );
+    }
+  }
+
+  #renew(blockKeys?: number): void {
+    this.#preparedByUris = false;
+    this.qkd.renew(blockKeys);
+  }
+
+  /** Fast streams read their QKD keys in blocks; a slow one must not hold a block of which it needs little. */
+  get #wantedBlockKeys(): number {
+    const { block_keys: blockKeys } = this.#services.qkd;
+    const current = this.qkd.blockKeys;
+    if (this.#qkdSlots === 0 || this.#blocksRefused) return current;
+    const { depth } = this.stream.depth;
+    if (depth >= BLOCKS_FROM_DEPTH) return blockKeys;
+    return depth < BLOCKS_UNTIL_DEPTH ? 1 : current;
+  }
+
+  #settleOutcomes(error: KeyweaveError | undefined): void {
+    const outcomes = this.#outcomes;
+    this.#outcomes = [];
+    for (const outcome of outcomes) {
+      outcome.promise.catch(() => undefined);
+      if (error) outcome.reject(error);
+      else outcome.resolve();
+    }
+  }
+}
+
+/** Chunks of one exchange such that every message stays within its budget and nobody waits long; at least one. */
+export function batchLimit(stream: KeyStream, maxChunks: number): number {
+  const { slots } = stream.terms;
+  const largest = Math.max(
+    slots.reduce((sum, slot) => sum + slot.publicKeyBytes, 0),
+    slots.reduce((sum, slot) => sum + slot.ciphertextBytes, 0),
+    stream.qos.keyChunkSize,
+    1,
+  );
+  const byCost = slots.map((slot) => BATCH_BY_COST[costOf(slot.algorithm)]);
+  return Math.max(1, Math.min(maxChunks, Math.floor(MAX_BATCH_BYTES / largest), ...byCost));
+}
+
+function costOf(algorithm: string): KemCost {
+  return findKemAlgorithm(algorithm)?.cost ?? 'light';
+}

@@ -1,0 +1,236 @@
+import { wipe } from '#common/crypto/bytes.ts';
+import { failureOf } from '#common/errors/failure.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
+import { failpoint } from '#common/lifecycle/failpoint.ts';
+import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { EncapsulateResponse } from '#gen/keyweave/v1/pqc_source.ts';
+import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
+import { fetchTogether, type QkdNeed } from '../sources/qkd-link.ts';
+import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from './derivation.ts';
+import { type KemGroup, KemGroups, type KemShare, shareOf } from './kem-groups.ts';
+import type { ResponderExchange } from './responder-exchange.ts';
+import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+
+/** An offer and the exchange of its stream, or why there is none. */
+export interface ReceivedOffer {
+  readonly offer: BatchOffer;
+  readonly exchange: ResponderExchange | KeyweaveError;
+}
+
+interface Entry {
+  readonly offer: BatchOffer;
+  readonly exchange: ResponderExchange;
+  /** Chunks that there is room for. */
+  readonly count: number;
+  readonly shares: readonly (KemShare | undefined)[];
+}
+
+type Encapsulated = ReadonlyMap<KemGroup, EncapsulateResponse | KeyweaveError>;
+
+/**
+ * The responder's half of a round: each step is one call for all batches. The
+ * keys are held back, unreleased, until the initiator confirms them. A batch
+ * that fails leaves the others alone.
+ */
+export async function answerRound(
+  services: NodeServices,
+  offers: readonly ReceivedOffer[],
+): Promise<BatchAnswer[]> {
+  const groups = new KemGroups((slot) => Math.floor(MAX_MESSAGE_BYTES / 2 / slot.publicKeyBytes));
+  const admitted = offers.map(({ offer, exchange }) => admit(offer, exchange, groups));
+  const entries = admitted.filter((entry): entry is Entry => !(entry instanceof KeyweaveError));
+  let answers: (BatchAnswer | KeyweaveError)[];
+  try {
+    await failpoint('responder.admitted');
+    answers = await produce(services, entries, groups.groups);
+  } catch (thrown) {
+    answers = entries.map(() => KeyweaveError.from(thrown));
+  }
+  entries.forEach(({ exchange }, i) => {
+    if (answers[i] instanceof KeyweaveError) exchange.fail();
+  });
+  let next = 0;
+  return admitted.map((entry) => {
+    const answer = entry instanceof KeyweaveError ? entry : (answers[next++] as BatchAnswer | KeyweaveError);
+    return answer instanceof KeyweaveError ? failedAnswer(answer) : answer;
+  });
+}
+
+function admit(
+  offer: BatchOffer,
+  exchange: ResponderExchange | KeyweaveError,
+  groups: KemGroups,
+): Entry | KeyweaveError {
+  if (exchange instanceof KeyweaveError) return exchange;
+  try {
+    const count = exchange.admit(offer);
+    const shares = exchange.stream.terms.slots.map((slot, i) =>
+      isQkd(slot) || i === offer.degradedSlot - 1 ? undefined : groups.add(slot, count),
+    );
+    return { offer, exchange, count, shares };
+  } catch (thrown) {
+    return KeyweaveError.from(thrown);
+  }
+}
+
+async function produce(
+  services: NodeServices,
+  entries: readonly Entry[],
+  groups: readonly KemGroup[],
+): Promise<(BatchAnswer | KeyweaveError)[]> {
+  const made = await encapsulate(services, entries, groups);
+  try {
+    await failpoint('responder.fetch');
+    const needs = await Promise.all(entries.map((entry) => qkdNeed(entry, made)));
+    const fetched = await fetchTogether(
+      services,
+      needs.flatMap((need) => (need && !(need instanceof KeyweaveError) ? [need] : [])),
+    );
+    let next = 0;
+    const inputs = entries.map((entry, i) => {
+      const need = needs[i];
+      const keys = need && !(need instanceof KeyweaveError) ? fetched[next++] : need;
+      return inputsOf(services, entry, made, keys);
+    });
+    const derived = await deriveTogether(services, inputs);
+    await failpoint('responder.derived');
+    return entries.map((entry, i) => hold(entry, inputs[i], derived[i]));
+  } finally {
+    for (const result of made.values()) if (!(result instanceof KeyweaveError)) wipe(result.sharedSecrets);
+  }
+}
+
+async function encapsulate(
+  services: NodeServices,
+  entries: readonly Entry[],
+  groups: readonly KemGroup[],
+): Promise<Encapsulated> {
+  const results = await Promise.all(
+    groups.map(async (group): Promise<EncapsulateResponse | KeyweaveError> => {
+      const { slot, count } = group;
+      try {
+        const made = await services.pqcSource.encapsulate(
+          { algorithm: slot.algorithm, publicKeys: publicKeysOf(group, entries) },
+          { timeoutMs: STEP_TIMEOUT_MS.encapsulate },
+        );
+        if (
+          made.ciphertexts.length === count * slot.ciphertextBytes &&
+          made.sharedSecrets.length === count * slot.sharedSecretBytes
+        ) {
+          return made;
+        }
+        wipe(made.sharedSecrets);
+        return new KeyweaveError('INTERNAL', 'pqc-source answered with a wrong size');
+      } catch (thrown) {
+        return KeyweaveError.from(thrown);
+      }
+    }),
+  );
+  return new Map(groups.map((group, i) => [group, results[i] as EncapsulateResponse | KeyweaveError]));
+}
+
+function publicKeysOf(group: KemGroup, entries: readonly Entry[]): Buffer {
+  const parts = entries.flatMap(({ offer, shares, count }) =>
+    offer.publicKeys
+      .filter(({ slot }) => shares[slot]?.group === group)
+      .map(({ publicKeys }) => publicKeys.subarray(0, count * group.slot.publicKeyBytes)),
+  );
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+}
+
+/** What the batch needs of its QKD link, which moves to the initiator's epoch; undefined for none. */
+async function qkdNeed(
+  { offer, exchange, count, shares }: Entry,
+  made: Encapsulated,
+): Promise<QkdNeed | KeyweaveError | undefined> {
+  for (const share of shares) {
+    const result = share && made.get(share.group);
+    if (result instanceof KeyweaveError) return result;
+  }
+  if (!offer.qkd) return undefined;
+  try {
+    await exchange.qkd.follow(offer.qkd);
+  } catch (thrown) {
+    return KeyweaveError.from(thrown);
+  }
+  return { link: exchange.qkd, count: count * qkdSlotsOf(offer, exchange) };
+}
+
+/** Everything that goes into the batch; where its only QKD slot runs low, it gets shorter rather than failing. */
+function inputsOf(
+  services: NodeServices,
+  { offer, exchange, count, shares }: Entry,
+  made: Encapsulated,
+  qkdKeys: Buffer | KeyweaveError | undefined,
+): BatchInputs | KeyweaveError {
+  if (qkdKeys instanceof KeyweaveError) return qkdKeys;
+  const { stream } = exchange;
+  const qkdSlots = offer.qkd ? qkdSlotsOf(offer, exchange) : 0;
+  const got = Math.floor((qkdKeys?.length ?? 0) / QKD_SECRET_BYTES);
+  const possible =
+    qkdSlots === 0 ? count : qkdSlots === 1 ? Math.min(count, got) : got >= count * qkdSlots ? count : 0;
+  if (possible === 0) {
+    wipe(qkdKeys);
+    return new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of the other node has run dry');
+  }
+  qkdKeys?.fill(0, possible * qkdSlots * QKD_SECRET_BYTES);
+  let nextQkd = 0;
+  const slots = stream.terms.slots.map((slot, i): SlotContribution => {
+    const share = shares[i];
+    if (share) {
+      const part = { ...share, count: possible };
+      const { ciphertexts, sharedSecrets } = made.get(share.group) as EncapsulateResponse;
+      const offered = offer.publicKeys.find((entry) => entry.slot === i)?.publicKeys as Buffer;
+      return {
+        secrets: shareOf(sharedSecrets, part, slot.sharedSecretBytes),
+        publicKeys: offered.subarray(0, possible * slot.publicKeyBytes),
+        ciphertexts: shareOf(ciphertexts, part, slot.ciphertextBytes),
+      };
+    }
+    if (i === offer.degradedSlot - 1) {
+      return { secrets: standInSecrets(services, stream, i, offer.firstIndex, possible) };
+    }
+    const start = nextQkd++ * possible * QKD_SECRET_BYTES;
+    return { secrets: (qkdKeys as Buffer).subarray(start, start + possible * QKD_SECRET_BYTES) };
+  });
+  const { firstIndex: first, qkd, degradedSlot } = offer;
+  return { stream, first, count: possible, slots, qkd, degradedSlot };
+}
+
+function hold(
+  { offer, exchange }: Entry,
+  inputs: BatchInputs | KeyweaveError | undefined,
+  derived: Awaited<ReturnType<typeof deriveTogether>>[number] | undefined,
+): BatchAnswer | KeyweaveError {
+  if (inputs === undefined || inputs instanceof KeyweaveError) return inputs ?? missing();
+  if (derived === undefined || derived instanceof KeyweaveError) return derived ?? missing();
+  const { keys, initiatorTags, responderTags } = derived;
+  try {
+    exchange.hold(offer, { count: inputs.count, keys, initiatorTags });
+  } catch (thrown) {
+    return KeyweaveError.from(thrown);
+  }
+  return {
+    count: inputs.count,
+    ciphertexts: inputs.slots.flatMap(({ ciphertexts }, slot) =>
+      ciphertexts ? [{ slot, ciphertexts }] : [],
+    ),
+    responderTags,
+    buffered: exchange.stream.buffer.size,
+    failure: undefined,
+  };
+}
+
+function qkdSlotsOf({ degradedSlot }: BatchOffer, { stream }: ResponderExchange): number {
+  return stream.terms.slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
+}
+
+function failedAnswer(error: KeyweaveError): BatchAnswer {
+  const nothing = Buffer.alloc(0);
+  return { count: 0, ciphertexts: [], responderTags: nothing, buffered: 0, failure: failureOf(error) };
+}
+
+function missing(): KeyweaveError {
+  return new KeyweaveError('INTERNAL', 'the batch had no outcome');
+}
