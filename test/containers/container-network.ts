@@ -142,6 +142,13 @@ function required(name: string): string {
   return value;
 }
 
+/** What a service's health port says, as its container sees it: the code and the text. */
+export async function probe(service: string, path: string): Promise<string> {
+  const script = `fetch('http://127.0.0.1:9465${path}').then(async (answer) => console.log(answer.status, (await answer.text()).trim()))`;
+  const { stdout } = await compose('exec', '-T', service, 'node', '-e', script);
+  return stdout.trim();
+}
+
 /** Runs a program of this machine in the network of a container. */
 export async function inNetworkOf(service: string, program: string, ...args: string[]): Promise<string> {
   const { State } = await inspect(await containerOf(service));

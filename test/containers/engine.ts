@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attempt, type CommandOptions, type CommandResult, run, succeeds } from './command.ts';
@@ -8,6 +8,8 @@ import { forgetEngineRules } from './engine-rules.ts';
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 30_000;
 const INSTALL_ATTEMPTS = 3;
+/** The engine lets this machine forward packets. */
+const FORWARD = '/proc/sys/net/ipv4/ip_forward';
 const PACKAGES = ['docker.io', 'docker-compose', 'debootstrap', 'iptables', 'faketime', 'make'] as const;
 
 /** Why no engine can be had; printed when the tests are skipped. */
@@ -74,6 +76,7 @@ async function startOwnEngine(): Promise<Engine> {
   const socket = `unix://${join(folder, 'docker.sock')}`;
   const log = openSync(join(folder, 'log'), 'a');
   const hadBridge = existsSync('/sys/class/net/docker0');
+  const forwarded = readFileSync(FORWARD, 'utf8');
   const daemon = spawn(
     '/usr/sbin/dockerd',
     [
@@ -92,6 +95,7 @@ async function startOwnEngine(): Promise<Engine> {
     rmSync(folder, { recursive: true, force: true });
     await forgetEngineRules();
     if (!hadBridge) await attempt('ip', ['link', 'delete', 'docker0']);
+    writeFileSync(FORWARD, forwarded);
   };
   // Debian's client belongs to Debian's engine; another one first on the PATH may lack the builder.
   const env = { DOCKER_HOST: socket, DOCKER_BUILDKIT: '1', PATH: `/usr/bin:${process.env.PATH ?? ''}` };

@@ -1,5 +1,16 @@
-import { existsSync } from 'node:fs';
-import { addressIn, containerOf, docker, inNetworkOf, inspect, networkName } from './container-network.ts';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  addressIn,
+  composeOrThrow,
+  containerOf,
+  docker,
+  HOME,
+  inNetworkOf,
+  inspect,
+  networkName,
+  probe,
+} from './container-network.ts';
 
 /** A way to make trouble, and to end it. */
 export interface Fault {
@@ -10,6 +21,9 @@ export interface Fault {
   readonly losesStreamsOf?: string;
   /** Lasts longer than what has been made ahead, so that applications must see it. */
   readonly mustBeFelt?: boolean;
+  /** What it needs beforehand, and takes away afterwards; not part of the trouble. */
+  prepare?(): Promise<void>;
+  cleanUp?(): Promise<void>;
   begin(): Promise<void>;
   end(): Promise<void>;
 }
@@ -132,10 +146,56 @@ export function starve(service: string): Fault {
   };
 }
 
-/** Debian's library that shifts a process's clock. */
-export const FAKE_CLOCK_LIBRARY = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
+/**
+ * The clock of one service runs `days` ahead, so that every certificate seems
+ * to have expired. The container is made anew with Debian's library that shifts
+ * clocks, and reads the shift from a file.
+ */
+export function shiftClock(service: string, days: number): Fault {
+  const folder = join(HOME, '.cache', 'containers', 'clock');
+  const setShift = (shift: string) => writeFileSync(join(folder, 'shift'), `${shift}\n`);
+  const override = join(folder, 'compose.yaml');
+  const readiness = () => probe(service, '/readyz');
+  return {
+    name: `the clock of ${service} is ${days} days ahead`,
+    holdMs: LONG_MS,
+    mustBeFelt: true,
+    prepare: async () => {
+      mkdirSync(folder, { recursive: true });
+      setShift('+0');
+      writeFileSync(override, JSON.stringify({ services: { [service]: withClock(folder) } }));
+      await composeOrThrow('-f', override, 'up', '-d', '--no-build', '--no-deps', service);
+      await until(`${service} is ready`, async () => (await readiness()) === '200 ok');
+    },
+    begin: async () => {
+      setShift(`+${days}d`);
+      await until(
+        `${service} notices`,
+        async () => (await readiness()) === '503 the certificate has expired',
+      );
+      const alive = await probe(service, '/livez');
+      if (alive !== '200 ok')
+        throw new Error(`an expired certificate is no reason to be restarted: ${alive}`);
+    },
+    end: async () => setShift('+0'),
+    cleanUp: async () => void (await composeOrThrow('up', '-d', '--no-build', '--no-deps', service)),
+  };
+}
 
-export const canShiftClocks = (): boolean => existsSync(FAKE_CLOCK_LIBRARY);
+/** What Compose lays over a service whose clock reads its shift from a file in `folder`. */
+function withClock(folder: string) {
+  const library = '/usr/lib/x86_64-linux-gnu/faketime';
+  return {
+    environment: {
+      LD_PRELOAD: `${library}/libfaketimeMT.so.1`,
+      FAKETIME_TIMESTAMP_FILE: '/etc/clock/shift',
+      FAKETIME_CACHE_DURATION: '1',
+      FAKETIME_DONT_FAKE_MONOTONIC: '1',
+      DONT_FAKE_MONOTONIC: '1',
+    },
+    volumes: [`${library}:${library}:ro`, `${folder}:/etc/clock:ro`],
+  };
+}
 
 export async function until(
   what: string,

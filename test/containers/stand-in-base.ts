@@ -1,7 +1,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { run, succeeds } from './command.ts';
+import { run } from './command.ts';
 import type { Engine } from './engine.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
@@ -75,7 +75,9 @@ async function useHostsRegistry(root: string): Promise<void> {
   writeFileSync(npmrc, `${lines.join('\n')}\n`);
 }
 
-/** Whether debootstrap can be had here. */
-export function canMakeStandIn(): Promise<boolean> {
-  return succeeds('debootstrap', ['--version']);
+/** Takes a stand-in away again, so that nobody takes it for the image whose name it bears. */
+export async function removeStandIn(engine: Engine): Promise<void> {
+  const name = baseImage();
+  const { stdout } = await engine.attempt(['image', 'inspect', '--format', '{{json .Config.Labels}}', name]);
+  if (stdout.includes(STAND_IN_LABEL)) await engine.attempt(['image', 'rm', '--force', name]);
 }
