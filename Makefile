@@ -5,7 +5,7 @@ UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: images up down logs driver test-containers bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: sizing images up down logs driver test-containers bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ test-containers: install ## the image and the three nodes in an engine, with fau
 
 bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
 	$(NODE) test/bench/main.ts $(ARGS)
+
+sizing: install ## replicas for a key rate, from what bench measured (ARGS="--rates 100,1000")
+	$(NODE) test/bench/sizing.ts $(ARGS)
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
