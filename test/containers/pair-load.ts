@@ -1,7 +1,7 @@
-import { hash, randomUUID } from 'node:crypto';
-import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { randomUUID } from 'node:crypto';
+import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
-import type { HistoryEntry } from '../helpers/delivery-history.ts';
+import { type HistoryEntry, keyIn } from '../helpers/delivery-history.ts';
 import { QOS } from '../helpers/network.ts';
 import { NODES, type NodeName } from './container-network.ts';
 
@@ -127,7 +127,7 @@ export class PairLoad {
       const client = this.#clients[end] ?? (await withPatience(this.#connect(end)));
       const answer = await withPatience(request(client));
       const { status, message = '' } = answer;
-      outcome = { status, message, ...(op === 'GET_KEY' && status === 0 && keyIn(answer)) };
+      outcome = { status, message, ...(op === 'GET_KEY' && status === 0 && keyIn(answer, KEY_BYTES)) };
     } catch (error) {
       this.#clients[end]?.disconnect();
       this.#clients[end] = undefined;
@@ -143,18 +143,6 @@ export class PairLoad {
     const client = await Etsi004Client.connect(NODES[this.between[end]].json);
     this.#clients[end] = client;
     return client;
-  }
-}
-
-/** What the history keeps of a key; nothing of one that is not of the agreed size, which the checker then misses. */
-function keyIn({ key_buffer, index }: JsonAnswer): Partial<HistoryEntry> {
-  try {
-    const key = decodeKeyBuffer(key_buffer, KEY_BYTES);
-    const digest = hash('sha256', key, 'hex');
-    key.fill(0);
-    return { index, digest, keyBytes: KEY_BYTES };
-  } catch {
-    return { index };
   }
 }
 

@@ -1,3 +1,6 @@
+import { hash } from 'node:crypto';
+import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+
 /** One request of one application, and what came of it. Holds a digest, never a key. */
 export interface HistoryEntry {
   readonly op: 'GET_KEY' | 'OPEN_CONNECT';
@@ -16,6 +19,21 @@ export interface HistoryEntry {
   /** SHA-256 of the key. */
   readonly digest?: string | undefined;
   readonly keyBytes?: number | undefined;
+}
+
+/** What a history keeps of an answer with a key; no digest of one that is not of the agreed size, which `breaches` then misses. */
+export function keyIn(
+  { key_buffer, index }: JsonAnswer,
+  keyBytes: number,
+): Pick<HistoryEntry, 'index' | 'digest' | 'keyBytes'> {
+  try {
+    const key = decodeKeyBuffer(key_buffer, keyBytes);
+    const digest = hash('sha256', key, 'hex');
+    key.fill(0);
+    return { index, digest, keyBytes };
+  } catch {
+    return { index };
+  }
 }
 
 /**
