@@ -5,7 +5,7 @@ UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: sizing images up down logs driver test-containers bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -42,29 +42,8 @@ fuzz: install ## random and hostile input for every decoder
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
 
-images: ## build the container image (NATIVE=build|prebuilt|skip)
-	deploy/network images
-
-up: ## three nodes in containers, with simulated key managers
-	deploy/network up
-
-down: ## stop them and remove all that they made
-	@deploy/network down
-
-logs: ## follow the containers' logs
-	@deploy/network logs
-
-driver: ## one key at both of two nodes in containers: A=Alice B=Bob
-	@deploy/network driver $(A) $(B)
-
-test-containers: install ## the image and the three nodes in an engine, with faults
-	$(NODE) test/containers/main.ts
-
 bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
 	$(NODE) test/bench/main.ts $(ARGS)
-
-sizing: install ## replicas for a key rate, from what bench measured (ARGS="--rates 100,1000")
-	$(NODE) test/bench/sizing.ts $(ARGS)
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
@@ -84,6 +63,29 @@ typecheck: install ## tsc, strict
 certs: install ## a CA and the certificates of the shipped nodes, under certs/out
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
 	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
+
+.PHONY: images up down logs driver test-containers sizing
+
+images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
+	deploy/network images
+
+up: ## three nodes in containers, with simulated key managers
+	deploy/network up
+
+down: ## stop them and remove all that they made
+	@deploy/network down
+
+logs: ## follow the containers' logs
+	@deploy/network logs
+
+driver: ## one key at both of two nodes in containers: A=Alice B=Bob
+	@deploy/network driver $(A) $(B)
+
+test-containers: install ## the image and the three nodes in an engine, with faults
+	$(NODE) test/containers/main.ts
+
+sizing: install ## replicas for a key rate, from what bench measured (ARGS="--rates 100,1000")
+	$(NODE) test/bench/sizing.ts $(ARGS)
 
 clean: ## remove what was made, the packages too
 	rm -rf node_modules .cache certs/out

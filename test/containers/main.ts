@@ -24,13 +24,13 @@ function nativeArgument(): 'prebuilt' | 'skip' {
 }
 
 async function testIn(engine: Engine): Promise<number> {
-  const env = { ...engine.env, ...NAMES, NATIVE: nativeArgument() };
+  const env = { ...engine.env, ...NAMES, KEYWEAVE_NATIVE: nativeArgument() };
   const make = (target: string) => run('make', ['--no-print-directory', target], { cwd: HOME, env });
   try {
     progress(await ensureBaseImage(engine));
     const started = performance.now();
     await make('images');
-    progress(`the image was built in ${seconds(started)} s, native engine: ${env.NATIVE}`);
+    progress(`the image was built in ${seconds(started)} s, native engine: ${env.KEYWEAVE_NATIVE}`);
     const upStarted = performance.now();
     await make('up');
     progress(`three nodes were up after ${seconds(upStarted)} s`);
