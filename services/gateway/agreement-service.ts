@@ -19,6 +19,9 @@ import type { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
 import type { NodeServices } from './sources/node-services.ts';
 
+/** How long the end of a stream waits for confirmations that are on their way. */
+const SETTLE_LIMIT_MS = 1_000;
+
 /** Batches, or confirmations, of one message. */
 const MAX_BATCHES = 1024;
 
@@ -113,6 +116,8 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const stream = registry.get(uuidText('key_stream_id', request.keyStreamId));
       if (!stream || stream.peerNode !== peerOf(context)) return {};
       rendezvous.forget(stream);
+      // What the other end has released and read may be released here only when its answer arrives.
+      if (stream.supply instanceof InitiatorSupply) await stream.supply.settled(SETTLE_LIMIT_MS);
       stream.peerClosed('the other end has closed this stream');
       registry.exchangeOf(stream)?.abandon();
       if (stream.local !== 'joined') {

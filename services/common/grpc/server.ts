@@ -6,6 +6,7 @@ import {
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { ownAddress } from '#common/lifecycle/own-address.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
 import { authorizationInterceptor } from './authorization.ts';
@@ -64,7 +65,8 @@ export async function startGrpcServer(
     server.add(leanDefinition(entry.definition), entry.implementation as never);
   server.add(HealthDefinition, healthService(service, stopping.signal));
 
-  const { host, port: wantedPort } = options.address;
+  const { port: wantedPort } = options.address;
+  const host = ownAddress(options.address.host);
   const port = await server
     .listen(`${host.includes(':') ? `[${host}]` : host}:${wantedPort}`, context.identity.serverCredentials())
     .catch((cause: unknown) => {

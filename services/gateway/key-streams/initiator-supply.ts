@@ -146,6 +146,14 @@ export class InitiatorSupply implements ChunkSupply {
     return outcome.promise;
   }
 
+  /** Resolves when every batch that both ends have agreed on is released or dropped here, or after `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const limit = Promise.withResolvers<void>();
+    const timer = setTimeout(limit.resolve, limitMs);
+    await Promise.race([this.#settling, limit.promise]);
+    clearTimeout(timer);
+  }
+
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#pause);
