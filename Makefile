@@ -1,11 +1,14 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "services/**/*.test.ts"
+UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
+
+# Decoded byte fields are views of the message: a copy of every batch costs more than decoding it.
+LEND_BYTES := sed -i.bak -e 's/Buffer\.from(reader\.bytes())/reader.bytes() as Buffer/'
 
 .PHONY: bench engines help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
@@ -33,7 +36,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 test: check unit fuzz e2e ## every test that this machine can run, the quick ones first
 
 check: lint typecheck gen-check ## static checks and shipped configuration
-	bin/keyweave check-config deploy/config/*
+	bin/keyweave check-config deploy/config/* deploy/containers/*
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -70,10 +73,12 @@ native-doctor:
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
+	$(LEND_BYTES) proto/gen/keyweave/v1/*.ts && rm proto/gen/keyweave/v1/*.bak
 
 gen-check: install ## the committed proto/gen is what the contracts say
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
+	@$(LEND_BYTES) .cache/gen/gen/keyweave/v1/*.ts && rm .cache/gen/gen/keyweave/v1/*.bak
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 
 lint: install ## biome and buf
@@ -86,6 +91,29 @@ typecheck: install ## tsc, strict
 certs: install ## a CA and the certificates of the shipped nodes, under certs/out
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
 	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
+
+.PHONY: images up down logs driver test-containers sizing
+
+images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
+	deploy/network images
+
+up: ## three nodes in containers, with simulated key managers
+	deploy/network up
+
+down: ## stop them and remove all that they made
+	@deploy/network down
+
+logs: ## follow the containers' logs
+	@deploy/network logs
+
+driver: ## one key at both of two nodes in containers: A=Alice B=Bob
+	@deploy/network driver $(A) $(B)
+
+test-containers: install ## the image and the three nodes in an engine, with faults
+	$(NODE) test/containers/main.ts
+
+sizing: install ## replicas for a key rate, from what bench measured (ARGS="--rates 100,1000")
+	$(NODE) test/bench/sizing.ts $(ARGS)
 
 clean: ## remove what was made, the packages too
 	rm -rf node_modules .cache certs/out

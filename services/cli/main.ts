@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { VERSION } from '#common/lifecycle/version.ts';
 
@@ -8,6 +8,11 @@ const program = new Command('keyweave')
   )
   .version(VERSION)
   .showHelpAfterError("(see 'keyweave help')");
+
+const addressOption = () =>
+  new Option('--address <host:port>', "the node's JSON listener")
+    .env('KEYWEAVE_ADDRESS')
+    .default('127.0.0.1:65430');
 
 const filesOf = (command: Command) =>
   command
@@ -40,7 +45,7 @@ program
   .command('driver')
   .description('one full OPEN_CONNECT, GET_KEY, CLOSE cycle against a node; run it at both ends')
   .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
-  .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
+  .addOption(addressOption())
   .option('--keys <n>', 'keys to fetch', '1')
   .option('--show-key', 'print the key itself, not only its fingerprint')
   .addHelpText(
@@ -54,7 +59,7 @@ program
   .description('n such cycles at once')
   .argument('<n>', 'number of concurrent cycles')
   .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
-  .option('--address <host:port>', "the node's JSON listener", '127.0.0.1:65430')
+  .addOption(addressOption())
   .option('--keys <n>', 'keys to fetch in each cycle', '1')
   .action(async (n, request, options) =>
     (await import('./commands/driver.ts')).runBulkDriver(n, request, options),
@@ -98,6 +103,20 @@ certs
   .option('--service <name...>', 'only these; "tool" is a client certificate for tools')
   .option('--days <n>', 'life in days', '90')
   .action(async (options) => (await import('./commands/certs.ts')).runIssue(options));
+certs
+  .command('network')
+  .description(
+    "make a CA where there is none, and for each service of each node a folder with the CA's certificate, its own and its key",
+  )
+  .argument(
+    '<config...>',
+    "the nodes' config.json files; a node's folder is named after the folder of its file",
+  )
+  .requiredOption('--ca <folder>', "the CA's folder")
+  .requiredOption('--out <folder>', 'where to put <node>/<service>/')
+  .option('--days <n>', 'life in days; what has a third of it left stays as it is', '90')
+  .option('--group-readable', 'let the group of the files read the keys')
+  .action(async (configs, options) => (await import('./commands/certs.ts')).runNetwork(configs, options));
 
 try {
   await program.parseAsync();

@@ -38,6 +38,7 @@ export class ServiceSupervisor {
   #startedMs = 0;
   #restart: NodeJS.Timeout | undefined;
   #everReady = false;
+  #running = false;
   listening: Listening = {};
 
   constructor(name: ServiceName, options: SupervisorOptions) {
@@ -47,6 +48,11 @@ export class ServiceSupervisor {
 
   get pid(): number | undefined {
     return this.#child?.pid;
+  }
+
+  /** Whether the service serves now. */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
@@ -85,6 +91,7 @@ export class ServiceSupervisor {
       if (message.type === 'ready') {
         this.listening = message.listening;
         this.#everReady = true;
+        this.#running = true;
         onReady();
       } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
     });
@@ -92,6 +99,7 @@ export class ServiceSupervisor {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
     });
     child.once('exit', (code, signal) => {
+      this.#running = false;
       if (this.#stopping) return;
       if (!this.#everReady) {
         onFailed(

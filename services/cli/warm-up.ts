@@ -1,6 +1,11 @@
 /** Loads everything that a node's processes load; Node writes the compile cache when this process ends. */
 await Promise.all([
   import('./service-entry.ts'),
+  // Containers start services, drivers and simulators through the command line.
+  import('commander'),
+  import('./commands/driver.ts'),
+  import('./commands/kme-simulator.ts'),
+  import('#common/lifecycle/health-port.ts'),
   import('../gateway/main.ts'),
   import('../qkd-source/main.ts'),
   import('../pqc-source/main.ts'),

@@ -20,6 +20,9 @@ import type { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
 import type { NodeServices } from './sources/node-services.ts';
 
+/** How long the end of a stream waits for confirmations that are on their way. */
+const SETTLE_LIMIT_MS = 1_000;
+
 /** Batches, or confirmations, of one message. */
 const MAX_BATCHES = 1024;
 
@@ -114,13 +117,15 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
           `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
         );
       }
-      await stream.supply.demand(Math.min(Math.max(1, request.count), room));
+      await stream.supply.demand(Math.min(Math.max(1, request.count), room), request.waitedFor);
       return { buffered: stream.buffer.size };
     },
     close: async (request, context) => {
       const stream = registry.get(uuidText('key_stream_id', request.keyStreamId));
       if (!stream || stream.peerNode !== peerOf(context)) return {};
       rendezvous.forget(stream);
+      // What the other end has released and read may be released here only when its answer arrives.
+      if (stream.supply instanceof InitiatorSupply) await stream.supply.settled(SETTLE_LIMIT_MS);
       stream.peerClosed('the other end has closed this stream');
       registry.exchangeOf(stream)?.abandon();
       if (stream.local !== 'joined') {

@@ -12,7 +12,7 @@ import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
 import { KeyDelivery } from './key-streams/key-delivery.ts';
 import { Rendezvous } from './key-streams/rendezvous.ts';
 import { StreamRegistry } from './key-streams/stream-registry.ts';
-import { KeyPairSession } from './sources/key-pair-session.ts';
+import { KeyPairStreams } from './sources/key-pair-streams.ts';
 import type { NodeServices } from './sources/node-services.ts';
 import { usableAlgorithms } from './usable-algorithms.ts';
 
@@ -26,7 +26,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
 
   const pqcClient = pqcSource.client(PqcSourceDefinition);
   const agreementClient = broker.client(KeyAgreementDefinition);
-  const keyPairs = new KeyPairSession(pqcClient);
+  const keyPairs = new KeyPairStreams(pqcClient, Date.now);
   const services: NodeServices = {
     nodeUuid: config.uuid,
     keyPairs,

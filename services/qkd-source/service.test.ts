@@ -68,13 +68,25 @@ describe('qkd-source service', () => {
     assert.deepEqual(closed, ['kme-1']);
   });
 
-  it('refuses a position that is not the next', async () => {
+  it('refuses a position that has been read', async () => {
     const { service: qkd } = service();
     await qkd.openQkd(OPEN, CONTEXT);
-    await assert.rejects(async () => fetchOne(qkd, { ...FETCH, position: 1n }), outOfStep);
     await fetchOne(qkd, FETCH);
-    await assert.rejects(async () => fetchOne(qkd, FETCH), outOfStep);
+    for (const position of [0n, 1n]) {
+      await assert.rejects(async () => fetchOne(qkd, { ...FETCH, position }), outOfStep);
+    }
     await fetchOne(qkd, { ...FETCH, position: 2n });
+  });
+
+  it('goes on where another replica has read to', async () => {
+    const [one, other] = [service().service, service().service];
+    await one.openQkd(OPEN, CONTEXT);
+    const positions = [0n, 2n, 4n, 6n, 8n];
+    for (const [i, position] of positions.entries()) {
+      const replica = i % 2 === 0 ? one : other;
+      assert.equal((await fetchOne(replica, { ...FETCH, position }))[0], Number(position) + 1);
+    }
+    await assert.rejects(async () => fetchOne(other, { ...FETCH, position: 4n }), outOfStep);
   });
 
   it('moves on by the keys that were there', async () => {

@@ -14,8 +14,10 @@ export interface StreamKey {
 }
 
 /**
- * How far each QKD stream has been read by this process. A reader that is not
- * where it thinks it is gets an error instead of somebody else's keys.
+ * How far each QKD stream has been read by this process. A reader that is
+ * behind gets an error instead of somebody else's keys. One that is ahead has
+ * read through another replica meanwhile, as its requests say: a stream is not
+ * bound to the replica that opened it.
  */
 export class StreamPositions {
   readonly #positions = new Map<string, bigint>();
@@ -31,10 +33,11 @@ export class StreamPositions {
   }
 
   /**
-   * Runs `read` if the stream stands at `position`. A read that may have lost
-   * a key leaves the position unknown and the stream unusable.
+   * Runs `read` unless this process has read the stream beyond `position`. A
+   * read that may have lost a key leaves the position unknown and the stream
+   * unusable.
    *
-   * @throws KeyweaveError QKD_OUT_OF_STEP when the stream stands elsewhere, or is being read.
+   * @throws KeyweaveError QKD_OUT_OF_STEP when the stream stands further on, or is being read.
    */
   async reading(
     stream: StreamKey,
@@ -43,7 +46,7 @@ export class StreamPositions {
   ): Promise<{ keys: Buffer }> {
     const name = nameOf(stream);
     const known = this.#positions.get(name);
-    if (known !== undefined && known !== position) {
+    if (known !== undefined && (known === UNKNOWN || known > position)) {
       throw new KeyweaveError('QKD_OUT_OF_STEP', `the stream does not stand at key ${position}`);
     }
     // While this read is under way nobody else can be in step.

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { eventually, keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { breaches, countDeliveries, type HistoryEntry, keyIn } from '../helpers/delivery-history.ts';
+import { eventually, openData, openPair, type Pair } from '../helpers/network.ts';
 
 let network: LocalNetwork;
 let alice: LocalNode;
@@ -16,26 +17,28 @@ before(async () => {
 });
 after(() => network.stop());
 
-/** Keys by index that one end was given. */
-type History = Map<number, string>;
+const KEY_BYTES = 32;
 
-/** Asks both ends once, at the same time; notes what status 0 brought. */
-async function askBoth(pair: Pair, histories: readonly [History, History]): Promise<number[]> {
-  const answers = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
-  for (const [end, answer] of answers.entries()) {
-    if (answer.status !== 0) continue;
-    const history = histories[end] as History;
-    const index = answer.index as number;
-    assert.ok(!history.has(index), `index ${index} was delivered twice`);
-    history.set(index, keyOf(answer).toString('hex'));
-  }
-  return answers.map((answer) => answer.status);
-}
-
-function assertNoMismatch([a, b]: readonly [History, History]): void {
-  for (const [index, key] of a)
-    if (b.has(index)) assert.equal(b.get(index), key, `two keys at index ${index}`);
-  assert.equal(new Set([...a.values()]).size, a.size, 'a key was used for two indexes');
+/** Asks both ends once, at the same time, and notes what came of it. */
+async function askBoth(pair: Pair, history: HistoryEntry[]): Promise<number[]> {
+  const ask = async (end: 0 | 1) => {
+    const sentMs = Date.now();
+    const answer = await (end === 0 ? pair.a : pair.b).getKey(pair.ksid);
+    const { status, message = '' } = answer;
+    history.push({
+      op: 'GET_KEY',
+      application: `${end}`,
+      ksid: pair.ksid,
+      end,
+      sentMs,
+      answeredMs: Date.now(),
+      status,
+      message,
+      ...(status === 0 && keyIn(answer, KEY_BYTES)),
+    });
+    return status;
+  };
+  return Promise.all([ask(0), ask(1)]);
 }
 
 describe('trouble with key managers (invariants 1 and 2)', () => {
@@ -53,13 +56,13 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
     for (const side of [0, 1]) {
       it(`when the key manager of end ${side} ${what}: no two different keys, an answer in time, and keys again after it`, async () => {
         const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 2500 }));
-        const histories = [new Map(), new Map()] as const;
-        for (let i = 0; i < 5; i++) assert.deepEqual(await askBoth(pair, histories), [0, 0]);
+        const history: HistoryEntry[] = [];
+        for (let i = 0; i < 5; i++) assert.deepEqual(await askBoth(pair, history), [0, 0]);
         await begin(side);
         // What was confirmed before may still come; then it must run out.
         const statuses: number[] = [];
         for (let i = 0; i < 40 && !statuses.some((status) => status !== 0); i++) {
-          statuses.push(...(await askBoth(pair, histories)));
+          statuses.push(...(await askBoth(pair, history)));
         }
         assert.ok(
           statuses.some((status) => [1, 2, 4, 6].includes(status)),
@@ -67,16 +70,12 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
         );
         await end(side);
         await eventually('both ends deliver again', 8000, async () => {
-          const [a, b] = await askBoth(pair, histories);
+          const [a, b] = await askBoth(pair, history);
           return a === 0 && b === 0 ? true : undefined;
         });
-        for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(pair, histories), [0, 0]);
-        assertNoMismatch(histories);
-        assert.deepEqual(
-          [...histories[0].keys()].sort(),
-          [...histories[1].keys()].sort(),
-          'an end was given a key alone',
-        );
+        for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(pair, history), [0, 0]);
+        assert.deepEqual(breaches(history, KEY_BYTES), []);
+        assert.equal(countDeliveries(history).alone, 0, 'an end was given a key alone');
         await pair.close();
       });
     }
@@ -85,13 +84,13 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
   for (const kind of ['refuse', 'hang', 'drop', 'wrong-key'] as const) {
     it(`a single ${kind} costs no request more than time`, async () => {
       const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 5000 }));
-      const histories = [new Map(), new Map()] as const;
+      const history: HistoryEntry[] = [];
       for (const side of [0, 1]) {
         network.kme.setFault(side, kind, 1);
         for (let i = 0; i < 30; i++)
-          assert.deepEqual(await askBoth(pair, histories), [0, 0], `side ${side}, key ${i}`);
+          assert.deepEqual(await askBoth(pair, history), [0, 0], `side ${side}, key ${i}`);
       }
-      assertNoMismatch(histories);
+      assert.deepEqual(breaches(history, KEY_BYTES), []);
       await pair.close();
     });
   }

@@ -7,6 +7,7 @@ import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { issueFor, writeAtomically } from '#common/tls/ensure.ts';
 import { createCa } from '#common/tls/issue.ts';
 import { parseCount } from '../address.ts';
+import { issueNetwork } from '../issue-network.ts';
 
 /** Makes a CA in a folder. */
 export async function runCa(options: {
@@ -46,4 +47,20 @@ export async function runIssue(options: { config: string; service?: string[]; da
     const { certPath } = certificateFiles(config, service);
     process.stdout.write(`issued ${certPath} (in ${dirname(certPath)})\n`);
   }
+}
+
+/** Makes what a network of containers needs: a CA where there is none, and a folder for each service. */
+export async function runNetwork(
+  configs: string[],
+  options: { ca: string; out: string; days: string; groupReadable?: boolean },
+): Promise<void> {
+  const issued = await issueNetwork({
+    configs,
+    caFolder: options.ca,
+    outFolder: options.out,
+    days: parseCount('--days', options.days),
+    keyMode: options.groupReadable ? 0o640 : 0o600,
+  });
+  for (const path of issued) process.stdout.write(`issued ${path}\n`);
+  if (issued.length === 0) process.stdout.write('every certificate is good for a while; nothing to do\n');
 }

@@ -4,6 +4,7 @@ import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { warmCompileCache } from '../compile-cache.ts';
+import { configuredHealthPort } from '../configured-health-port.ts';
 import { freePorts } from '../free-ports.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
@@ -14,6 +15,7 @@ const STOP_MARGIN_MS = 4_000;
 export async function runNode(options: { config: string; peers: string }): Promise<void> {
   const { config } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service: 'node', config: config.logging_config });
+  const health = await configuredHealthPort(config);
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
   await warmCompileCache();
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
@@ -41,6 +43,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
+      health?.stopping();
       void stop().then(() => {
         log.info('the node has stopped');
         log.flush();
@@ -55,16 +58,23 @@ export async function runNode(options: { config: string; peers: string }): Promi
     await stop();
     throw error;
   }
+  health?.started(() => downServices(supervisors));
   const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
   const ready = {
     ready: true,
     uuid: config.uuid,
-    listeners: { json: listening.json, peer: listening.peer },
+    listeners: { json: listening.json, peer: listening.peer, health: health?.address },
     services: Object.fromEntries(
       supervisors.map(({ name, pid, listening: own }) => [name, { pid, address: own.grpc }]),
     ),
   };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
+}
+
+/** Which services are being started again; undefined when all run. */
+function downServices(supervisors: readonly ServiceSupervisor[]): string | undefined {
+  const down = supervisors.filter(({ running }) => !running).map(({ name }) => name);
+  return down.length === 0 ? undefined : `being started again: ${down.join(', ')}`;
 }
 
 /** The gateway first: it tells the peers of every stream that ends, and needs the others for it. */

@@ -8,6 +8,7 @@ import { createLogger } from '#common/log/logger.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
+import { configuredHealthPort } from '../configured-health-port.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
@@ -62,6 +63,8 @@ async function serve(
 ): Promise<void> {
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
+  // Under a supervisor the node as a whole has the one health port that is configured.
+  const health = process.send ? undefined : await configuredHealthPort(config);
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
@@ -73,17 +76,19 @@ async function serve(
     addresses: addressesOf(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
+  health?.started(() => (identity.notAfterMs > Date.now() ? undefined : 'the certificate has expired'));
+  const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',
-    Object.fromEntries(
-      Object.entries(running.listening).map(([name, { host, port }]) => [name, `${host}:${port}`]),
-    ),
+    Object.fromEntries(Object.entries(listening).map(([name, { host, port }]) => [name, `${host}:${port}`])),
   );
 
   const stop = async (why: string) => {
     log.info('stopping', { why });
+    health?.stopping();
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
     await running.stop();
+    await health?.close();
     identity.close();
     log.flush();
     process.exit(0);
@@ -94,11 +99,8 @@ async function serve(
     log.flush();
     process.exit(1);
   });
-  if (process.send) tell({ type: 'ready', listening: running.listening });
-  else
-    process.stdout.write(
-      `${JSON.stringify({ ready: true, service, uuid: config.uuid, listening: running.listening })}\n`,
-    );
+  if (process.send) tell({ type: 'ready', listening });
+  else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
 
 function stopOnce(stop: (why: string) => Promise<void>): void {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { KEM_ENGINE_NAMES } from '#common/algorithms/kem-algorithms.ts';
-import { addressField, durationField, pathField, uuidField } from './fields.ts';
+import { addressField, durationField, pathField, portField, uuidField } from './fields.ts';
 
 /** The services of a node, named as the architecture names them. */
 export const SERVICE_NAMES = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer'] as const;
@@ -43,7 +43,7 @@ const certificateConfig = z.strictObject({
 const serviceSection = z.strictObject({
   /** Where the others dial the service. */
   address: addressField.optional(),
-  /** What it binds to where that differs, e.g. 0.0.0.0 in a container. */
+  /** What it binds to where that differs: 0.0.0.0, or a subnet such as 10.10.21.0/24 for the own address in it. */
   listen_host: z.string().min(1).optional(),
   /** Services of the own node that may call it; absent = those that the architecture needs, empty = nobody. */
   callers: z.array(z.enum([...SERVICE_NAMES, 'tool'])).optional(),
@@ -105,6 +105,12 @@ const policySection = z.strictObject({
   missing_source: z.enum(['refuse', 'shared_seed']).default('refuse'),
 });
 
+const healthSection = z.strictObject({
+  /** Where the probes are served; whoever probes from outside the machine or container needs another than loopback. */
+  host: z.string().min(1).default('127.0.0.1'),
+  port: portField,
+});
+
 const storeSection = z.strictObject({ kind: z.enum(['memory']).default('memory') });
 
 const limitsSection = z.strictObject({
@@ -145,6 +151,8 @@ export const nodeConfigSchema = z.strictObject({
   policy: policySection.prefault({}),
   store: storeSection.prefault({}),
   limits: limitsSection.prefault({}),
+  /** Plain HTTP probes of a service, or of the whole node under `keyweave node`; absent = none. */
+  health: healthSection.optional(),
 });
 
 export type NodeConfig = z.infer<typeof nodeConfigSchema>;

@@ -33,4 +33,7 @@ export const CLIENT_CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.enable_channelz': 0,
   'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
   'grpc.enable_retries': 0,
+  // A restarted container may come back under another address.
+  'grpc.dns_min_time_between_resolutions_ms': 1_000,
+  'grpc.service_config_disable_resolution': 1,
 };

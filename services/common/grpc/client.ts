@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { type Channel, type ChannelOptions, Channel as GrpcChannel } from '@grpc/grpc-js';
 import { type Client, type CompatServiceDefinition, createClientFactory } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
@@ -8,6 +9,8 @@ import { spiffeId } from '#common/tls/spiffe.ts';
 import { CLIENT_CHANNEL_OPTIONS } from './channel-options.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from './deadline.ts';
 import { errorMappingClientMiddleware } from './error-mapping.ts';
+import { leanDefinition } from './lean-definition.ts';
+import { REPLICAS_SCHEME } from './replicas-resolver.ts';
 
 export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
 
@@ -28,12 +31,16 @@ export interface ConnectOptions {
   channelOptions?: ChannelOptions;
 }
 
-/** Connects to a service of any node, lazily and with mutual TLS. */
+/**
+ * Connects to a service of any node, lazily and with mutual TLS. A name that
+ * stands for several replicas has its calls go round all of them; a stream
+ * stays with the replica that it was opened at.
+ */
 export function connect(options: ConnectOptions): GrpcConnection {
   const { context, address, nodeUuid, service } = options;
   const { identity, config } = context;
   const channel: Channel = new GrpcChannel(
-    `${isIpv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`,
+    targetOf(address),
     identity.channelCredentials(spiffeId(config.certificate_config.network, nodeUuid, service)),
     {
       ...CLIENT_CHANNEL_OPTIONS,
@@ -49,7 +56,7 @@ export function connect(options: ConnectOptions): GrpcConnection {
     .use(errorMappingClientMiddleware(options.unreachable, target))
     .use(deadlineClientMiddleware());
   return {
-    client: (definition) => factory.create(definition, channel) as never,
+    client: (definition) => factory.create(leanDefinition(definition), channel) as never,
     close: () => channel.close(),
   };
 }
@@ -65,6 +72,7 @@ export function connectOwn(context: ServiceContext, service: ServiceName): GrpcC
   });
 }
 
-function isIpv6(host: string): boolean {
-  return host.includes(':');
+function targetOf({ host, port }: Address): string {
+  if (isIP(host) === 0) return `${REPLICAS_SCHEME}:///${host}:${port}`;
+  return `dns:///${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }

@@ -6,6 +6,7 @@ import {
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { ownAddress } from '#common/lifecycle/own-address.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
 import { authorizationInterceptor } from './authorization.ts';
@@ -13,6 +14,7 @@ import { anyOwnService } from './callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from './channel-options.ts';
 import { errorMappingServerMiddleware } from './error-mapping.ts';
 import { healthService } from './health.ts';
+import { leanDefinition } from './lean-definition.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {
@@ -59,10 +61,12 @@ export async function startGrpcServer(
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));
-  for (const entry of options.services) server.add(entry.definition, entry.implementation as never);
+  for (const entry of options.services)
+    server.add(leanDefinition(entry.definition), entry.implementation as never);
   server.add(HealthDefinition, healthService(service, stopping.signal));
 
-  const { host, port: wantedPort } = options.address;
+  const { port: wantedPort } = options.address;
+  const host = ownAddress(options.address.host);
   const port = await server
     .listen(`${host.includes(':') ? `[${host}]` : host}:${wantedPort}`, context.identity.serverCredentials())
     .catch((cause: unknown) => {

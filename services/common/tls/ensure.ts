@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { dirname } from 'node:path';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isSubnet } from '#common/lifecycle/own-address.ts';
 import type { Log } from '#common/log/log.ts';
 import { caKeyPath, certificateFiles } from './certificate-files.ts';
 import { spiffeId, spiffeIdOfCertificate } from './spiffe.ts';
@@ -35,8 +36,13 @@ export async function ensureNodeCertificates(
   }
 }
 
-/** Issues one service's certificate with the CA's key and writes both files, the key readable by its owner only. */
-export async function issueFor(config: NodeConfig, service: string, days: number): Promise<void> {
+/** Issues one service's certificate with the CA's key and writes both files, the key readable by its owner only unless `keyMode` says otherwise. */
+export async function issueFor(
+  config: NodeConfig,
+  service: string,
+  days: number,
+  keyMode = 0o600,
+): Promise<void> {
   const { cert_authority_path: caPath, network, certificate_ip } = config.certificate_config;
   const advice = `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`;
   // Loaded only here: a service that finds its certificate need not carry the issuer in memory.
@@ -50,7 +56,7 @@ export async function issueFor(config: NodeConfig, service: string, days: number
     days,
   });
   const { certPath, keyPath } = certificateFiles(config, service);
-  writeAtomically(keyPath, issued.key, 0o600);
+  writeAtomically(keyPath, issued.key, keyMode);
   writeAtomically(certPath, issued.certificate, 0o644);
 }
 
@@ -66,7 +72,8 @@ function namesOf(config: NodeConfig, service: string, certificateIp: string): st
   const own = config.services[service as keyof NodeConfig['services']]?.address?.host;
   const edge = service === 'peer-broker' ? config.peer_local_address.host : undefined;
   const app = service === 'gateway' ? config.hybridization_server_address.host : undefined;
-  return [certificateIp, own, edge, app].filter((name): name is string => name !== undefined);
+  const names = [certificateIp, own, edge, app].filter((name) => name !== undefined);
+  return names.filter((name) => !isSubnet(name));
 }
 
 function checkCertificate(config: NodeConfig, service: string, caPem: string): void {

@@ -1,4 +1,5 @@
 import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
@@ -62,6 +63,8 @@ export class InitiatorSupply implements ChunkSupply {
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
   #demanded = 0;
+  /** The other end's application waits for what it has asked for. */
+  #demandWaits = false;
   /** First index that no batch has taken yet. */
   #nextIndex = 0;
   #offering = false;
@@ -108,7 +111,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Somebody waits for the chunks, at this end or the other. */
   get urgent(): boolean {
-    return this.stream.buffer.waiting > 0 || this.#demanded > 0;
+    return this.stream.buffer.waiting > 0 || (this.#demanded > 0 && this.#demandWaits);
   }
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
@@ -134,12 +137,21 @@ export class InitiatorSupply implements ChunkSupply {
    * The other end asks: resolves when chunks have been made, rejects with the
    * failure when they could not be.
    */
-  demand(count: number): Promise<void> {
+  demand(count: number, waitedFor: boolean): Promise<void> {
     const outcome = Promise.withResolvers<void>();
     this.#outcomes.push(outcome);
+    this.#demandWaits = waitedFor;
     this.#demanded = Math.max(this.#demanded, count - this.#coming, this.#coming > 0 ? 0 : 1);
     this.#offer();
     return outcome.promise;
+  }
+
+  /** Resolves when every batch that both ends have agreed on is released or dropped here, or after `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const limit = Promise.withResolvers<void>();
+    const timer = setTimeout(limit.resolve, limitMs);
+    await Promise.race([this.#settling, limit.promise]);
+    clearTimeout(timer);
   }
 
   stop(): void {
@@ -195,7 +207,7 @@ export class InitiatorSupply implements ChunkSupply {
    * them, or notes the failure. Batches end in the order of their indexes.
    *
    * @param made chunks of the batch that both ends had agreed on; 0 when it failed before that.
-   * @param outcome resolves to the keys end to end, which are wiped here.
+   * @param outcome resolves to the keys end to end, which are the stream's from then on.
    */
   end(batch: Batch, made: number, outcome: Promise<Buffer>): void {
     const before = this.#settling;
@@ -206,7 +218,6 @@ export class InitiatorSupply implements ChunkSupply {
       this.#coming -= count;
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
-        result.value.fill(0);
       } else {
         if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
         this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
@@ -215,7 +226,10 @@ export class InitiatorSupply implements ChunkSupply {
   }
 
   #released(batch: Batch, keys: Buffer): void {
-    if (this.#stopped) return;
+    if (this.#stopped) {
+      wipe(keys);
+      return;
+    }
     this.#failures = 0;
     this.#troubled = false;
     this.#degradeSlot = 0;

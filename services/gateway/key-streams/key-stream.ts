@@ -81,15 +81,15 @@ export class KeyStream {
   }
 
   /**
-   * Takes a chunk, waiting for production up to `timeoutMs`. The caller owns
-   * the chunk and wipes its key.
+   * Takes a chunk: at once where it is there, else waiting for production up
+   * to `timeoutMs`. The caller owns the chunk and wipes its key.
    *
    * @param fits says whether the caller has room for the chunk's metadata; it
    *   may throw, and then nothing is taken.
    * @throws KeyweaveError TIMEOUT, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
-  async take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Promise<Chunk> {
+  take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
     if (this.#ended) throw this.#ended;
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#now());
@@ -102,14 +102,15 @@ export class KeyStream {
     this.#assertCanGrow(index);
     const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail());
     this.refill();
-    const chunk = await waiting;
-    try {
-      fits(chunk);
-    } catch (error) {
-      this.buffer.putBack(chunk);
-      throw error;
-    }
-    return chunk;
+    return waiting.then((chunk) => {
+      try {
+        fits(chunk);
+      } catch (error) {
+        this.buffer.putBack(chunk);
+        throw error;
+      }
+      return chunk;
+    });
   }
 
   /** Asks for what demand and prefetch lack. */
@@ -128,9 +129,12 @@ export class KeyStream {
     supply.want(Math.max(0, Math.min(missing, room)));
   }
 
-  /** Confirmed chunks, end to end; copied, the caller wipes `keys`. */
+  /** Confirmed chunks, end to end. Takes ownership of `keys`. */
   release(first: number, keys: Buffer, degraded: boolean): void {
-    if (this.#ended) return;
+    if (this.#ended) {
+      keys.fill(0);
+      return;
+    }
     this.lastFailure = undefined;
     this.buffer.release(first, keys, this.qos.keyChunkSize, { nowMs: this.#now(), degraded });
   }

@@ -20,7 +20,7 @@ type Pending = {
 type Operation = Omit<KeyPairsRequest, 'id'>;
 
 /**
- * The gateway's one bidirectional stream to pqc-source. When it breaks, every
+ * One bidirectional stream of the gateway to pqc-source. When it breaks, every
  * private key in it is gone: batches of an older session fail, and the next
  * request opens a new one.
  */

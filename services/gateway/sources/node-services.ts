@@ -5,12 +5,12 @@ import type { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import type { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import type { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
-import type { KeyPairSession } from './key-pair-session.ts';
+import type { KeyPairs } from './key-pair-streams.ts';
 
 /** What production of keys leans on, at either end. */
 export interface NodeServices {
   readonly nodeUuid: string;
-  readonly keyPairs: KeyPairSession;
+  readonly keyPairs: KeyPairs;
   readonly pqcSource: ServiceClient<PqcSourceDefinition>;
   readonly qkdSource: ServiceClient<QkdSourceDefinition>;
   readonly hybridizer: ServiceClient<HybridizerDefinition>;

@@ -470,7 +470,7 @@ export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -762,7 +762,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -770,7 +770,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
           case 4: {
@@ -849,7 +849,7 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -908,7 +908,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -916,7 +916,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
         }

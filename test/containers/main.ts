@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from './command.ts';
+import { type Engine, NoEngineError, startEngine } from './engine.ts';
+import { ensureBaseImage, removeStandIn } from './stand-in-base.ts';
+
+const HOME = fileURLToPath(new URL('../../', import.meta.url));
+
+/** In this order, in one network: each leaves it as it found it, but the last. */
+const SUITES = ['image', 'network', 'faults', 'rolling-restart', 'replicas', 'down'] as const;
+
+/** A name of their own: a network that somebody runs for himself has another. */
+const NAMES = { KEYWEAVE_PROJECT: 'keyweave-test', KEYWEAVE_IMAGE: 'keyweave:test' } as const;
+
+function progress(text: string): void {
+  process.stderr.write(`containers: ${text}\n`);
+}
+
+/** An addon that was built beforehand is taken along; the tests do without where there is none. */
+function nativeArgument(): 'prebuilt' | 'skip' {
+  return globSync(join(HOME, 'services/pqc-source/native/*.node')).length > 0 ? 'prebuilt' : 'skip';
+}
+
+async function testIn(engine: Engine): Promise<number> {
+  const env = { ...engine.env, ...NAMES, KEYWEAVE_NATIVE: nativeArgument() };
+  const make = (target: string) => run('make', ['--no-print-directory', target], { cwd: HOME, env });
+  try {
+    progress(await ensureBaseImage(engine));
+    const started = performance.now();
+    await make('images');
+    progress(`the image was built in ${seconds(started)} s, native engine: ${env.KEYWEAVE_NATIVE}`);
+    const upStarted = performance.now();
+    await make('up');
+    progress(`three nodes were up after ${seconds(upStarted)} s`);
+    return await runSuites(env);
+  } finally {
+    await make('down').catch((error: Error) => progress(error.message));
+    await engine.attempt(['image', 'rm', '--force', NAMES.KEYWEAVE_IMAGE]);
+    await removeStandIn(engine);
+  }
+}
+
+function runSuites(env: Record<string, string>): Promise<number> {
+  const only = process.argv.slice(2);
+  const suites = only.length === 0 ? SUITES : SUITES.filter((suite) => only.includes(suite));
+  const files = suites.map((suite) => fileURLToPath(new URL(`${suite}.test.ts`, import.meta.url)));
+  return new Promise((resolve, reject) => {
+    const args = ['--disable-warning=ExperimentalWarning', '--test', '--test-concurrency=1', ...files];
+    const child = spawn(process.execPath, args, {
+      cwd: HOME,
+      env: { ...process.env, ...env },
+      stdio: 'inherit',
+    });
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+}
+
+function seconds(sinceMs: number): string {
+  return ((performance.now() - sinceMs) / 1000).toFixed(0);
+}
+
+/** The engine is stopped whatever happens; an interrupt ends the suites, and with them the run. */
+async function main(): Promise<number> {
+  process.on('SIGINT', () => progress('interrupted; removing what was made'));
+  if (process.getuid?.() !== 0) {
+    progress('SKIPPED: faults are made in the containers, which needs root');
+    return 0;
+  }
+  const started = performance.now();
+  let engine: Engine;
+  try {
+    engine = await startEngine();
+  } catch (error) {
+    if (!(error instanceof NoEngineError)) throw error;
+    progress(`SKIPPED: ${error.message}`);
+    return 0;
+  }
+  try {
+    progress(`${engine.description} answers`);
+    return await testIn(engine);
+  } finally {
+    await engine.stop();
+    progress(`done after ${seconds(started)} s`);
+  }
+}
+
+process.exitCode = await main();
