@@ -186,7 +186,7 @@ export class Rendezvous {
       },
       timeoutMs,
     );
-    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config.limits);
+    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config);
     stream.allowDegraded = this.#mayDegrade(stream.peerNode) && response.allowDegraded;
     return response;
   }
@@ -317,7 +317,7 @@ export class Rendezvous {
         );
       }
     }
-    const qos = meetQos(request.qos, terms, this.#config.limits);
+    const qos = meetQos(request.qos, terms, this.#config);
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
     stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
     const exchange = new ResponderExchange(this.#services, stream);
