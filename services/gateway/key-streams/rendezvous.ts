@@ -361,7 +361,7 @@ export class Rendezvous {
   #schedulerOf(peerNode: string): ProductionScheduler {
     let scheduler = this.#schedulers.get(peerNode);
     if (!scheduler) {
-      scheduler = new ProductionScheduler(this.#services, peerNode);
+      scheduler = ProductionScheduler.of(this.#services, peerNode);
       this.#schedulers.set(peerNode, scheduler);
     }
     return scheduler;
