@@ -2,6 +2,7 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { InitiatorSupply } from './initiator-supply.ts';
@@ -387,18 +388,4 @@ export class Rendezvous {
 
 function sameTerms(a: StreamTerms, b: StreamTerms): boolean {
   return a.source === b.source && a.destination === b.destination;
-}
-
-/** What `work` resolves to, or undefined after `ms` or when the signal fires. */
-async function waitFor<T>(work: Promise<T>, ms: number, signal: AbortSignal): Promise<T | undefined> {
-  const over = Promise.withResolvers<undefined>();
-  const end = () => over.resolve(undefined);
-  const timer = setTimeout(end, ms);
-  signal.addEventListener('abort', end, { once: true });
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  }
 }
