@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KEM_ENGINE_NAMES } from '#common/algorithms/kem-algorithms.ts';
 import { addressField, durationField, pathField, portField, uuidField } from './fields.ts';
 
 /** The services of a node, named as the architecture names them. */
@@ -84,6 +85,23 @@ const qkdSection = z.strictObject({
   timeout: durationField('5s'),
 });
 
+const pqcSection = z.strictObject({
+  /** Engines that may do KEM operations; which one does what is in the table of algorithms. */
+  engines: z
+    .array(z.enum(KEM_ENGINE_NAMES))
+    .min(1)
+    .default([...KEM_ENGINE_NAMES]),
+  /** One-time key pairs made ahead where key generation is slow. */
+  key_pair_pool: z
+    .strictObject({
+      /** Of one algorithm; 0 makes none ahead. */
+      max_pairs: z.int().min(0).max(4096).default(64),
+      /** Of all algorithms together. */
+      max_bytes: z.int().min(0).default(67_108_864),
+    })
+    .prefault({}),
+});
+
 const policySection = z.strictObject({
   /** refuse: all slots are required; shared_seed: a secret from shared_seed may stand in for one, flagged as degraded. */
   missing_source: z.enum(['refuse', 'shared_seed']).default('refuse'),
@@ -131,6 +149,7 @@ export const nodeConfigSchema = z.strictObject({
   services: z.partialRecord(z.enum(SERVICE_NAMES), serviceSection).default({}),
   listeners: z.strictObject({ json: jsonListener.prefault({}) }).prefault({}),
   qkd: qkdSection.prefault({}),
+  pqc: pqcSection.prefault({}),
   policy: policySection.prefault({}),
   store: storeSection.prefault({}),
   limits: limitsSection.prefault({}),

@@ -40,6 +40,7 @@ export interface InitiatorWish extends StreamWish {
 interface WaitingApp {
   readonly wish: StreamWish;
   readonly take: (stream: KeyStream) => void;
+  readonly refuse: (error: unknown) => void;
 }
 
 export interface RendezvousOptions {
@@ -282,7 +283,7 @@ export class Rendezvous {
 
   async #waitForOffer(wish: StreamWish, deadline: number): Promise<KeyStream> {
     const taken = Promise.withResolvers<KeyStream>();
-    const app: WaitingApp = { wish, take: taken.resolve };
+    const app: WaitingApp = { wish, take: taken.resolve, refuse: taken.reject };
     this.#waiting.add(app);
     try {
       const left = Math.max(1, deadline - this.#services.now());
@@ -291,6 +292,20 @@ export class Rendezvous {
       return stream;
     } finally {
       this.#waiting.delete(app);
+    }
+  }
+
+  /** Tells the application that waits for an offer of `peerNode` why it was refused. */
+  refuseWaiting(offer: OpenRequest, peerNode: string, error: unknown): void {
+    const ksid = uuidText('key_stream_id', offer.keyStreamId);
+    for (const app of this.#waiting) {
+      const { terms, ksid: named } = app.wish;
+      if (terms.source !== offer.source || terms.destination !== offer.destination) continue;
+      if (terms.sourceNode !== peerNode || (named === undefined ? offer.predefined : named !== ksid))
+        continue;
+      this.#waiting.delete(app);
+      app.refuse(error);
+      return;
     }
   }
 
