@@ -128,6 +128,9 @@ export class InitiatorSupply implements ChunkSupply {
    * failure when they could not be.
    */
   demand(count: number, waitedFor: boolean): Promise<void> {
+    if (this.#stopped) {
+      return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+    }
     const outcome = Promise.withResolvers<void>();
     this.#outcomes.push(outcome);
     this.#demandWaits = waitedFor;
