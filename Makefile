@@ -3,9 +3,14 @@ NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
 UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
+NATIVE := services/pqc-source/native
+ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: bench help doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+# Decoded byte fields are views of the message: a copy of every batch costs more than decoding it.
+LEND_BYTES := sed -i.bak -e 's/Buffer\.from(reader\.bytes())/reader.bytes() as Buffer/'
+
+.PHONY: bench engines help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -42,15 +47,38 @@ fuzz: install ## random and hostile input for every decoder
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
 
+engines: install ## what depends on which KEM engines there are: pqc-source, every KEM through whole nodes
+	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts
+	$(NODE) --test test/e2e/all-kems.test.ts
+
 bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
 	$(NODE) test/bench/main.ts $(ARGS)
 
+native: $(ADDON) ## the native KEM engine: all 29 KEMs at native speed (needs cargo, cmake, libclang)
+
+$(ADDON): $(NATIVE)/Cargo.toml $(NATIVE)/Cargo.lock $(NATIVE)/build.rs $(wildcard $(NATIVE)/src/*.rs)
+	@$(MAKE) --no-print-directory native-doctor
+	cargo build --release --locked --manifest-path $(NATIVE)/Cargo.toml
+	@cp $(NATIVE)/target/release/libliboqs_node.$$(test "$$(uname -s)" = Darwin && echo dylib || echo so) $@.new && mv $@.new $@
+
+native-test: $(ADDON) ## liboqs against its own known answers
+	cargo test --release --locked --manifest-path $(NATIVE)/Cargo.toml --test known_answers
+
+native-doctor:
+	@command -v cargo >/dev/null || { echo "missing: cargo 1.88 or newer; see https://rustup.rs" >&2; exit 1; }
+	@command -v cmake >/dev/null || { echo "missing: cmake; on Debian: apt-get install cmake" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "missing: a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
+	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | grep -q .; then \
+	  echo "missing: libclang; on Debian: apt-get install libclang-dev" >&2; exit 1; fi
+
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
+	$(LEND_BYTES) proto/gen/keyweave/v1/*.ts && rm proto/gen/keyweave/v1/*.bak
 
 gen-check: install ## the committed proto/gen is what the contracts say
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
+	@$(LEND_BYTES) .cache/gen/gen/keyweave/v1/*.ts && rm .cache/gen/gen/keyweave/v1/*.bak
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 
 lint: install ## biome and buf

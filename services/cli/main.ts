@@ -84,6 +84,7 @@ program
   .command('algorithms')
   .description('the KEMs and hybridization methods that this machine can do')
   .option('--json', 'as JSON')
+  .option('--bench [all]', 'measure them: the engine in use of each, or all engines (minutes)')
   .action(async (options) => (await import('./commands/algorithms.ts')).runAlgorithms(options));
 
 const certs = program.command('certs').description('make a CA and issue certificates for nodes');

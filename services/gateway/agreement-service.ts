@@ -1,7 +1,7 @@
 import type { CallContext } from 'nice-grpc';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { failureOf } from '#common/errors/failure.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
@@ -10,6 +10,7 @@ import type {
   BatchDecision,
   KeyAgreementServiceImplementation,
   OpenRequest,
+  SourceSlot,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { InitiatorSupply } from './key-streams/initiator-supply.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
@@ -76,9 +77,16 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
   return {
     open: async (request, context) => {
       const peer = peerOf(context);
-      const terms = agreedTerms(request, peer, options.nodeUuid);
-      await options.assertUsable(terms);
-      return rendezvous.offered(request, terms, peer);
+      try {
+        const terms = agreedTerms(request, peer, options.nodeUuid);
+        await options.assertUsable(terms);
+        return rendezvous.offered(request, terms, peer);
+      } catch (thrown) {
+        // The application at this end shall learn why, too, and at once.
+        if (isReason(thrown, 'REVISION_MISMATCH', 'UNSUPPORTED'))
+          rendezvous.refuseWaiting(request, peer, thrown);
+        throw thrown;
+      }
     },
     join: async (request, context) => {
       const stream = streamOf(request.keyStreamId, context);
@@ -109,7 +117,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
           `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
         );
       }
-      await stream.supply.demand(Math.min(Math.max(1, request.count), room));
+      await stream.supply.demand(Math.min(Math.max(1, request.count), room), request.waitedFor);
       return { buffered: stream.buffer.size };
     },
     close: async (request, context) => {
@@ -165,11 +173,16 @@ function agreedTerms(request: OpenRequest, peer: string, nodeUuid: string): Stre
     ) {
       throw new KeyweaveError(
         'REVISION_MISMATCH',
-        `${own.algorithm} is revision '${own.revision}' at node ${nodeUuid} and '${offered.revision}' at the other`,
+        `${own.algorithm} is ${inWords(own)} at node ${nodeUuid} and ${inWords(offered)} at node ${peer}`,
       );
     }
   }
   return { ...terms, source: request.source, destination: request.destination };
+}
+
+function inWords(slot: SourceSlot): string {
+  const sizes = `${slot.publicKeyBytes}/${slot.ciphertextBytes}/${slot.sharedSecretBytes}`;
+  return `revision '${slot.revision}' of ${sizes} bytes (public key/ciphertext/secret)`;
 }
 
 /** The offer's own method and slots count, not what the URI would mean at this node's defaults. */

@@ -1,3 +1,4 @@
+import { uncopied } from '#common/grpc/lean-definition.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 
 /** Methods of KeyAgreement, as the generated clients name them. */
@@ -18,7 +19,7 @@ interface RawMethodDefinition {
 
 export type RawKeyAgreementDefinition = Record<MethodName, RawMethodDefinition>;
 
-const asIs = (bytes: Buffer): Buffer => bytes;
+const asIs = (bytes: Buffer): Uint8Array => uncopied(bytes);
 const received = (bytes: Uint8Array): Buffer => bytes as Buffer;
 
 /** The service's full name, for the list of callers. */

@@ -1,6 +1,5 @@
 import type { CallContext } from 'nice-grpc';
 import { Metadata } from 'nice-grpc';
-import { findKemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { callerOf, PEER_METADATA } from '#common/grpc/callers.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
@@ -30,9 +29,10 @@ export function createOutboundRelay(clientOf: (peerNode: string) => RawClient): 
 
 /**
  * From a peer's broker to the own gateway. The peer's node is taken from its
- * certificate; what the call itself claims is not passed on. Offers are read
- * here, so that nodes that do not mean the same by their words part before
- * anything else happens.
+ * certificate; what the call itself claims is not passed on. The version of
+ * offers is read here, so that nodes that do not speak the same language part
+ * before anything else happens; algorithms are the gateway's to compare, which
+ * can tell the application that waits for the offer.
  */
 export function createInboundRelay(gateway: RawClient, nodeUuid: string): RawService {
   const relayed = relay((context) => ({
@@ -85,20 +85,5 @@ function checkOffer(bytes: Buffer, peer: string, nodeUuid: string): void {
       'REVISION_MISMATCH',
       `node ${nodeUuid} speaks version ${PROTOCOL_VERSION} of the agreement, node ${peer} version ${offer.protocolVersion}`,
     );
-  }
-  for (const slot of offer.slots) {
-    if (slot.algorithm === 'QKD') continue;
-    const own = findKemAlgorithm(slot.algorithm);
-    if (!own)
-      throw new KeyweaveError(
-        'UNSUPPORTED',
-        `node ${nodeUuid} does not know ${JSON.stringify(slot.algorithm)}`,
-      );
-    if (own.revision !== slot.revision) {
-      throw new KeyweaveError(
-        'REVISION_MISMATCH',
-        `${own.name} is revision '${own.revision}' at node ${nodeUuid} and '${slot.revision}' at node ${peer}`,
-      );
-    }
   }
 }

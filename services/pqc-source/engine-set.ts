@@ -1,41 +1,59 @@
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import {
+  findKemAlgorithm,
+  KEM_ENGINE_NAMES,
+  type KemAlgorithm,
+  type KemEngineName,
+} from '#common/algorithms/kem-algorithms.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import type { AvailableEngines } from './engines/built-in-engines.ts';
 import type { KemEngine } from './engines/kem-engine.ts';
 
-/** The engines of this machine in order of preference; an engine that fails its self-test is not used. */
+/** The engines of this machine; the table of algorithms says which of them is preferred for which. */
 export class EngineSet {
-  #engines: readonly KemEngine[];
+  readonly #engines: Map<KemEngineName, KemEngine>;
+  readonly #missing: Map<KemEngineName, string>;
   readonly #log: Log;
 
-  constructor(engines: readonly KemEngine[], log: Log) {
-    this.#engines = engines;
+  constructor({ engines, missing }: AvailableEngines, log: Log) {
+    this.#engines = new Map(engines.map((engine) => [engine.name, engine] as const));
+    this.#missing = new Map(missing);
     this.#log = log;
+    for (const [engine, reason] of missing) log.info('a KEM engine is not here', { engine, reason });
   }
 
   /** Tests every engine; those that fail are dropped, loudly. */
   async selfTest(): Promise<void> {
-    const results = await Promise.allSettled(this.#engines.map((engine) => engine.selfTest()));
-    this.#engines = this.#engines.filter((engine, i) => {
-      const result = results[i];
-      if (result?.status !== 'rejected') return true;
+    const engines = [...this.#engines.values()];
+    const results = await Promise.allSettled(engines.map((engine) => engine.selfTest()));
+    for (const [i, result] of results.entries()) {
+      if (result.status !== 'rejected') continue;
+      const engine = engines[i] as KemEngine;
+      this.#engines.delete(engine.name);
+      this.#missing.set(engine.name, `engine ${engine.name} fails its self-test; see the log of pqc-source`);
       this.#log.error(
         'a KEM engine fails its self-test and is not used',
         { engine: engine.name },
         result.reason,
       );
-      return false;
-    });
+      await engine.close();
+    }
   }
 
+  /** The preferred one of the engines that have the algorithm. */
   engineOf(algorithm: KemAlgorithm): KemEngine | undefined {
-    return this.#engines.find((engine) => engine.supports(algorithm));
+    return algorithm.engines
+      .map((name) => this.#engines.get(name))
+      .find((engine) => engine?.supports(algorithm));
   }
 
   /** Why an algorithm cannot be had here and what to do; empty when it can. */
   unavailable(algorithm: KemAlgorithm): string {
     if (this.engineOf(algorithm)) return '';
-    return `${algorithm.name} needs the native engine, which this node does not have; choose another KEM`;
+    const reasons = KEM_ENGINE_NAMES.filter((name) => algorithm.engines.includes(name)).map(
+      (name) => this.#missing.get(name) ?? `engine ${name} does not have it`,
+    );
+    return `${algorithm.name} cannot be had at this node: ${reasons.join('; ')}; or choose another KEM`;
   }
 
   /** The algorithm and its engine. @throws KeyweaveError UNSUPPORTED in words. */
@@ -49,6 +67,6 @@ export class EngineSet {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#engines.map((engine) => engine.close()));
+    await Promise.all([...this.#engines.values()].map((engine) => engine.close()));
   }
 }

@@ -5,7 +5,9 @@ import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { PushQueue } from '#common/lifecycle/push-queue.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
+import { decapsulateJoined } from './engines/joined-key-pairs.ts';
 import type { KemEngine, PrivateKeyBatch } from './engines/kem-engine.ts';
+import type { KeyPairPool } from './key-pair-pool.ts';
 
 export const MAX_COUNT = 1024;
 
@@ -27,6 +29,7 @@ type Outcome = Partial<Omit<KeyPairsResponse, 'id'>>;
  */
 export async function* serveKeyPairs(
   engines: EngineSet,
+  pool: KeyPairPool,
   requests: AsyncIterable<KeyPairsRequest>,
   signal: AbortSignal,
 ): AsyncGenerator<Partial<KeyPairsResponse>> {
@@ -41,7 +44,7 @@ export async function* serveKeyPairs(
     if (held.has(id)) throw new KeyweaveError('BAD_REQUEST', `id ${id} is in use`);
     if (held.size >= MAX_BATCHES)
       throw new KeyweaveError('LIMIT_EXCEEDED', 'too many batches of private keys are held');
-    const { publicKeys, privateKeys } = await engine.generateKeyPairs(algorithm, count);
+    const { publicKeys, privateKeys } = await pool.generate(algorithm, engine, count);
     if (open) held.set(id, { algorithm, engine, privateKeys });
     else privateKeys.wipe();
     return { publicKeys };
@@ -56,7 +59,7 @@ export async function* serveKeyPairs(
       const count = countPacked('ciphertexts', ciphertexts, algorithm.ciphertextBytes);
       if (count > privateKeys.count)
         throw new KeyweaveError('BAD_REQUEST', 'more ciphertexts than private keys');
-      return { sharedSecrets: await engine.decapsulate(algorithm, privateKeys, ciphertexts) };
+      return { sharedSecrets: await decapsulateJoined(engine, algorithm, privateKeys, ciphertexts) };
     } finally {
       privateKeys.wipe();
     }

@@ -4,18 +4,26 @@ import type { RunningService, ServiceContext } from '#common/lifecycle/service-c
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
+import { KeyPairPool } from './key-pair-pool.ts';
 import { createPqcSourceService } from './service.ts';
 
-/** Starts pqc-source. The engines are tried before it serves; the order is the order of preference. */
+/** Starts pqc-source. The engines are tried before it serves. */
 export async function startPqcSource(context: ServiceContext): Promise<RunningService> {
-  const engines = new EngineSet(createEngines(), context.log);
+  const engines = new EngineSet(createEngines(context.config.pqc.engines), context.log);
   await engines.selfTest();
+  const { max_pairs, max_bytes } = context.config.pqc.key_pair_pool;
+  const pool = new KeyPairPool({
+    maxPairs: max_pairs,
+    maxBytes: max_bytes,
+    now: () => performance.now(),
+    log: context.log,
+  });
   const server = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [
       {
         definition: PqcSourceDefinition,
-        implementation: createPqcSourceService(engines),
+        implementation: createPqcSourceService(engines, pool),
         callers: ownCallers(context.config, 'pqc-source'),
       },
     ],
@@ -24,6 +32,7 @@ export async function startPqcSource(context: ServiceContext): Promise<RunningSe
     listening: { grpc: server.address },
     stop: async () => {
       await server.stop();
+      pool.close();
       await engines.close();
     },
   };

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 
-/** Median and tails of samples, in the samples' unit. */
+/** Median, tails and maximum of samples, in the samples' unit. */
 export function percentiles(samples: readonly number[]) {
   const sorted = samples.toSorted((a, b) => a - b);
   const at = (share: number) =>
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-  return { p50: at(0.5), p95: at(0.95), p99: at(0.99) };
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) };
 }
 
 export function median(values: readonly number[]): number {

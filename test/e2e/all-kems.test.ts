@@ -1,37 +1,61 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemEngineName } from '#common/algorithms/kem-algorithms.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair } from '../helpers/network.ts';
+import { nativeMissing } from '../../services/pqc-source/engines/engines-for-tests.ts';
+import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+
+const WITHOUT_ADDON: KemEngineName[] = ['openssl', 'liboqs-wasm'];
 
 /** Only the native engine has BIKE. */
-const usable = KEM_ALGORITHMS.filter((row) => row.family !== 'BIKE');
+const bike = KEM_ALGORITHMS.filter((row) => row.family === 'BIKE');
+const others = KEM_ALGORITHMS.filter((row) => row.family !== 'BIKE');
 
 let network: LocalNetwork;
 
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-});
-after(() => network.stop());
+async function deliversEqualKeys(name: string): Promise<void> {
+  const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+  const query = `hybridization=hkdf-sha256&key_sources=${name},QKD`;
+  const pair = await openPair(network, openData(alice, bob, query, { timeout: 120_000 }));
+  assert.deepEqual(
+    pair.opened.map((answer) => answer.status),
+    [0, 0],
+    pair.opened[0].message,
+  );
+  const [a, b] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+  assert.deepEqual(keyOf(a), keyOf(b));
+  assert.match(a.metadata?.buffer ?? '', new RegExp(`"sources":\\["${name}","QKD"\\]`));
+  await pair.close();
+}
+
+async function isRefused(on: LocalNetwork, name: string, words: RegExp): Promise<void> {
+  const [alice, bob] = on.nodes as [LocalNode, LocalNode];
+  const pair = await openPair(on, openData(alice, bob, `hybridization=hkdf-sha256&kem_mec=${name}`));
+  for (const answer of pair.opened) {
+    assert.equal(answer.status, 7);
+    assert.match(answer.message, words);
+    assert.match(answer.message, new RegExp(name));
+  }
+  pair.a.disconnect();
+  pair.b.disconnect();
+}
 
 describe('every KEM through the whole system', () => {
-  it('there are 26 of the 29', () => assert.equal(usable.length, 26));
+  before(async () => {
+    network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
+  });
+  after(() => network.stop());
 
-  for (const { name } of usable) {
-    it(`${name} opens and delivers equal keys`, async () => {
-      const [alice, bob] = network.nodes as [LocalNode, LocalNode];
-      const query = `hybridization=hkdf-sha256&key_sources=${name},QKD`;
-      const pair = await openPair(network, openData(alice, bob, query, { timeout: 120_000 }));
-      assert.deepEqual(
-        pair.opened.map((answer) => answer.status),
-        [0, 0],
-        pair.opened[0].message,
-      );
-      const [a, b] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
-      assert.deepEqual(keyOf(a), keyOf(b));
-      assert.match(a.metadata?.buffer ?? '', new RegExp(`"sources":\\["${name}","QKD"\\]`));
-      await pair.close();
-    });
+  it('there are 29, three of which need the native engine', () => {
+    assert.deepEqual([others.length, bike.length], [26, 3]);
+  });
+
+  for (const { name } of others) it(`${name} opens and delivers equal keys`, () => deliversEqualKeys(name));
+
+  for (const { name } of bike) {
+    if (nativeMissing)
+      it(`${name} is refused with the remedy`, () => isRefused(network, name, /make native/));
+    else it(`${name} opens and delivers equal keys`, () => deliversEqualKeys(name));
   }
 
   it('a slow KEM beside it does not hold up ML-KEM', async () => {
@@ -49,5 +73,33 @@ describe('every KEM through the whole system', () => {
     }
     keyOf(await waiting);
     await Promise.all([slow.close(), fast.close()]);
+  });
+});
+
+describe('without the native engine', () => {
+  it('BIKE is refused by name, ML-KEM is not', async (test) => {
+    const poorer = await networkFor(test, {
+      names: ['Alice', 'Bob'],
+      config: () => ({ pqc: { engines: WITHOUT_ADDON } }),
+    });
+    await isRefused(poorer, 'BIKE-L1', /pqc\.engines/);
+    const [alice, bob] = poorer.nodes as [LocalNode, LocalNode];
+    const pair = await openPair(poorer, openData(alice, bob));
+    assert.deepEqual(keyOf(await pair.a.getKey(pair.ksid)), keyOf(await pair.b.getKey(pair.ksid)));
+    await pair.close();
+  });
+
+  it('nodes with different engines agree', async (test) => {
+    const mixed = await networkFor(test, {
+      names: ['Alice', 'Bob'],
+      config: (name) => (name === 'Alice' ? { pqc: { engines: WITHOUT_ADDON } } : {}),
+    });
+    const [alice, bob] = mixed.nodes as [LocalNode, LocalNode];
+    for (const kem of ['ML-KEM-1024', 'Kyber768', 'sntrup761', 'FrodoKEM-976-AES', 'HQC-192']) {
+      const query = `hybridization=hkdf-sha384&key_sources=${kem}`;
+      const pair = await openPair(mixed, openData(alice, bob, query, { timeout: 60_000 }));
+      assert.deepEqual(keyOf(await pair.a.getKey(pair.ksid)), keyOf(await pair.b.getKey(pair.ksid)), kem);
+      await pair.close();
+    }
   });
 });

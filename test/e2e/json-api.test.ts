@@ -290,11 +290,6 @@ describe('requests that are not as they should be', () => {
       /Kyber9/,
     ],
     [
-      'a KEM that no engine here has',
-      () => open({ source: openData(alice, bob, 'hybridization=hmac&kem_mec=BIKE-L1').source }),
-      /BIKE-L1 needs the native engine/,
-    ],
-    [
       'foreign nodes',
       () =>
         open({

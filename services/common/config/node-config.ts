@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KEM_ENGINE_NAMES } from '#common/algorithms/kem-algorithms.ts';
 import { addressField, durationField, pathField, portField, uuidField } from './fields.ts';
 
 /** The services of a node, named as the architecture names them. */
@@ -78,8 +79,27 @@ const qkdSection = z.strictObject({
   destination_application: z.string().min(1).optional(),
   /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
   block_keys: z.int().min(1).max(64).default(16),
+  /** What the key manager can give to one stream, bit/s; a larger min_bps is adjusted. 0 = not known. */
+  key_rate_bps: z.int().min(0).default(0),
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),
+});
+
+const pqcSection = z.strictObject({
+  /** Engines that may do KEM operations; which one does what is in the table of algorithms. */
+  engines: z
+    .array(z.enum(KEM_ENGINE_NAMES))
+    .min(1)
+    .default([...KEM_ENGINE_NAMES]),
+  /** One-time key pairs made ahead where key generation is slow. */
+  key_pair_pool: z
+    .strictObject({
+      /** Of one algorithm; 0 makes none ahead. */
+      max_pairs: z.int().min(0).max(4096).default(64),
+      /** Of all algorithms together. */
+      max_bytes: z.int().min(0).default(67_108_864),
+    })
+    .prefault({}),
 });
 
 const policySection = z.strictObject({
@@ -129,6 +149,7 @@ export const nodeConfigSchema = z.strictObject({
   services: z.partialRecord(z.enum(SERVICE_NAMES), serviceSection).default({}),
   listeners: z.strictObject({ json: jsonListener.prefault({}) }).prefault({}),
   qkd: qkdSection.prefault({}),
+  pqc: pqcSection.prefault({}),
   policy: policySection.prefault({}),
   store: storeSection.prefault({}),
   limits: limitsSection.prefault({}),

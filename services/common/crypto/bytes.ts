@@ -24,6 +24,11 @@ export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer
   return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
 }
 
+/** The same memory as a Buffer (no copy). */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** SHA-256 of each item of `itemBytes` in `packed`, end to end; nothing of nothing. */
 export function digestPacked(packed: Buffer, itemBytes: number): Buffer {
   const count = packed.length === 0 ? 0 : packed.length / itemBytes;

@@ -9,6 +9,7 @@ import { spiffeId } from '#common/tls/spiffe.ts';
 import { CLIENT_CHANNEL_OPTIONS } from './channel-options.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from './deadline.ts';
 import { errorMappingClientMiddleware } from './error-mapping.ts';
+import { leanDefinition } from './lean-definition.ts';
 import { REPLICAS_SCHEME } from './replicas-resolver.ts';
 
 export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
@@ -55,7 +56,7 @@ export function connect(options: ConnectOptions): GrpcConnection {
     .use(errorMappingClientMiddleware(options.unreachable, target))
     .use(deadlineClientMiddleware());
   return {
-    client: (definition) => factory.create(definition, channel) as never,
+    client: (definition) => factory.create(leanDefinition(definition), channel) as never,
     close: () => channel.close(),
   };
 }

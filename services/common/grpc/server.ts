@@ -14,6 +14,7 @@ import { anyOwnService } from './callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from './channel-options.ts';
 import { errorMappingServerMiddleware } from './error-mapping.ts';
 import { healthService } from './health.ts';
+import { leanDefinition } from './lean-definition.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {
@@ -60,7 +61,8 @@ export async function startGrpcServer(
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));
-  for (const entry of options.services) server.add(entry.definition, entry.implementation as never);
+  for (const entry of options.services)
+    server.add(leanDefinition(entry.definition), entry.implementation as never);
   server.add(HealthDefinition, healthService(service, stopping.signal));
 
   const { port: wantedPort } = options.address;

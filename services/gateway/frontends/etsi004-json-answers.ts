@@ -5,11 +5,8 @@ import type { Chunk } from '../key-streams/chunk-buffer.ts';
 import type { Opened } from '../key-streams/key-delivery.ts';
 import type { KeyStream } from '../key-streams/key-stream.ts';
 
-/** The ASCII digits of every byte value with a comma behind. */
-const DECIMALS: readonly Buffer[] = Array.from({ length: 256 }, (_, value) =>
-  Buffer.from(`${value},`, 'latin1'),
-);
-
+const ZERO = 0x30;
+const COMMA = 0x2c;
 const KEY_PREFIX = Buffer.from('{"status":0,"key_buffer":[', 'latin1');
 
 /** Answer to OPEN_CONNECT: the reference's members, and the QoS that was met. */
@@ -33,27 +30,43 @@ export function keyAnswer(chunk: Chunk, metadata: string | undefined): Buffer {
   const meta =
     metadata === undefined
       ? ''
-      : `,"metadata":${JSON.stringify({ size: metadata.length, buffer: metadata })}`;
-  const tail = Buffer.from(`],"index":${chunk.index}${meta}}`, 'latin1');
-  const answer = Buffer.allocUnsafeSlow(KEY_PREFIX.length + chunk.key.length * 4 + tail.length);
-  let at = KEY_PREFIX.copy(answer);
-  for (const value of chunk.key) at += (DECIMALS[value] as Buffer).copy(answer, at);
+      : `,"metadata":{"size":${metadata.length},"buffer":${JSON.stringify(metadata)}}`;
+  const tail = `],"index":${chunk.index}${meta}}`;
+  const key = chunk.key.expose();
+  const answer = Buffer.allocUnsafe(KEY_PREFIX.length + key.length * 4 + tail.length);
+  answer.set(KEY_PREFIX);
   // The comma behind the last number gives way to the bracket.
-  at -= 1;
-  at += tail.copy(answer, at);
-  return answer.subarray(0, at);
+  const at = writeDecimals(answer, KEY_PREFIX.length, key) - 1;
+  return answer.subarray(0, at + answer.write(tail, at, 'latin1'));
 }
+
+/** Writes each byte as decimal digits and a comma; returns where it ends. */
+function writeDecimals(into: Buffer, start: number, bytes: Buffer): number {
+  let at = start;
+  for (let i = 0; i < bytes.length; i++) {
+    const value = bytes[i] as number;
+    if (value >= 100) into[at++] = ZERO + Math.trunc(value / 100);
+    if (value >= 10) into[at++] = ZERO + (Math.trunc(value / 10) % 10);
+    into[at++] = ZERO + (value % 10);
+    into[at++] = COMMA;
+  }
+  return at;
+}
+
+/** What the metadata of every chunk of a stream has in common. */
+const STREAM_METADATA = new WeakMap<KeyStream, string>();
 
 /** ETSI GS QKD 004 V2.1.1 Table 3 (age, hops), and ours. */
 export function chunkMetadata(chunk: Chunk, stream: KeyStream, nowMs: number): string {
-  return JSON.stringify({
-    age: Math.max(0, nowMs - chunk.availableAtMs),
-    hops: 0,
-    sources: stream.terms.slots.map((slot) => slot.algorithm),
-    method: stream.terms.method.name,
-    policy_met: !chunk.degraded,
-    degraded: chunk.degraded,
-  });
+  let common = STREAM_METADATA.get(stream);
+  if (common === undefined) {
+    const { slots, method } = stream.terms;
+    const sources = JSON.stringify(slots.map((slot) => slot.algorithm));
+    common = `"hops":0,"sources":${sources},"method":"${method.name}"`;
+    STREAM_METADATA.set(stream, common);
+  }
+  const age = Math.max(0, nowMs - chunk.availableAtMs);
+  return `{"age":${age},${common},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
 }
 
 export function closeAnswer(): Buffer {

@@ -3,7 +3,9 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
 import type { Log } from '#common/log/log.ts';
+import type { Chunk } from '../key-streams/chunk-buffer.ts';
 import type { KeyDelivery } from '../key-streams/key-delivery.ts';
+import type { KeyStream } from '../key-streams/key-stream.ts';
 import {
   chunkMetadata,
   closeAnswer,
@@ -15,7 +17,8 @@ import {
 import { type JsonRequest, parseJsonRequest } from './etsi004-json-requests.ts';
 
 export interface JsonConnectionOptions {
-  socket: Socket;
+  /** Makes the connection's socket, which hands what it reads to `receive`. */
+  socket: (receive: (data: Buffer) => void) => Socket;
   delivery: KeyDelivery;
   limits: NodeConfig['limits'];
   presence: 'app' | 'node';
@@ -24,6 +27,12 @@ export interface JsonConnectionOptions {
 
 /** Requests that a client may send ahead before its connection is no longer read. */
 const MAX_PIPELINED = 64;
+
+export interface JsonConnection {
+  readonly socket: Socket;
+  /** Answers what has come and closes. */
+  finish(): void;
+}
 
 class MetadataTooSmall extends Error {
   readonly neededBytes: number;
@@ -38,14 +47,15 @@ class MetadataTooSmall extends Error {
  * cannot be read gets a status and a message. A client that is idle, slow or
  * silent holds nothing but its own connection.
  */
-export function serveJsonConnection(options: JsonConnectionOptions): { finish: () => void } {
-  const { socket, delivery, limits, log } = options;
+export function serveJsonConnection(options: JsonConnectionOptions): JsonConnection {
+  const { delivery, limits, log } = options;
   const framer = new JsonFramer({ maxBytes: limits.max_request_bytes });
   const queue: (Buffer | KeyweaveError)[] = [];
   const gone = new AbortController();
   let busy = false;
   let ending = false;
   let requestTimer: NodeJS.Timeout | undefined;
+  const socket = options.socket(receive);
 
   socket.setTimeout(limits.idle_timeout, () => {
     if (!busy) socket.destroy();
@@ -56,14 +66,6 @@ export function serveJsonConnection(options: JsonConnectionOptions): { finish: (
     clearTimeout(requestTimer);
     queue.length = 0;
   });
-  socket.on('data', (data: Buffer) => {
-    if (ending) return;
-    for (const frame of framer.push(data))
-      queue.push(Buffer.isBuffer(frame) ? frame : frameError(frame.error, limits));
-    watchUnfinished();
-    if (queue.length > MAX_PIPELINED) socket.pause();
-    void drain();
-  });
   socket.once('end', () => {
     if (framer.pending > 0)
       queue.push(new KeyweaveError('BAD_REQUEST', 'Invalid JSON received: the request is incomplete'));
@@ -71,6 +73,22 @@ export function serveJsonConnection(options: JsonConnectionOptions): { finish: (
     clearTimeout(requestTimer);
     void drain();
   });
+
+  function receive(data: Buffer): void {
+    if (ending) return;
+    const before = queue.length;
+    for (const frame of framer.push(data))
+      queue.push(Buffer.isBuffer(frame) ? frame : frameError(frame.error, limits));
+    watchUnfinished();
+    if (queue.length > MAX_PIPELINED) socket.pause();
+    const taken = queue.length;
+    void drain();
+    // What has to wait must not lie in the socket's buffer, which will be read into again.
+    for (let i = Math.max(0, before - (taken - queue.length)); i < queue.length; i++) {
+      const item = queue[i];
+      if (Buffer.isBuffer(item)) queue[i] = Buffer.from(item);
+    }
+  }
 
   /** A request may take its time only from its first byte to its last. */
   function watchUnfinished(): void {
@@ -90,7 +108,9 @@ export function serveJsonConnection(options: JsonConnectionOptions): { finish: (
     if (busy) return;
     busy = true;
     for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
-      const answer = item instanceof KeyweaveError ? errorAnswer(item) : await answerTo(item);
+      // Awaited only where it has to be: most answers are ready, and every key would pay for the turn.
+      const ready = item instanceof KeyweaveError ? errorAnswer(item) : answerTo(item);
+      const answer = Buffer.isBuffer(ready) ? ready : await ready;
       if (socket.destroyed) {
         answer.fill(0);
         break;
@@ -103,53 +123,62 @@ export function serveJsonConnection(options: JsonConnectionOptions): { finish: (
     if (ending && !socket.destroyed) socket.end();
   }
 
-  async function answerTo(text: Buffer): Promise<Buffer> {
+  function answerTo(text: Buffer): Buffer | Promise<Buffer> {
     try {
-      return await execute(parseJsonRequest(decodeJson(text)));
+      const answer = execute(parseJsonRequest(decodeJson(text)));
+      return Buffer.isBuffer(answer) ? answer : answer.catch(refusal);
     } catch (thrown) {
-      if (thrown instanceof MetadataTooSmall) return metadataTooSmallAnswer(thrown.neededBytes);
-      const error = KeyweaveError.from(thrown);
-      if (error.reason === 'INTERNAL') log.error('a request failed unexpectedly', {}, thrown);
-      else log.info('a request was refused', { reason: error.reason, detail: error.detail });
-      return errorAnswer(error);
+      return refusal(thrown);
     }
   }
 
-  async function execute(request: JsonRequest): Promise<Buffer> {
+  function refusal(thrown: unknown): Buffer {
+    if (thrown instanceof MetadataTooSmall) return metadataTooSmallAnswer(thrown.neededBytes);
+    const error = KeyweaveError.from(thrown);
+    if (error.reason === 'INTERNAL') log.error('a request failed unexpectedly', {}, thrown);
+    else log.info('a request was refused', { reason: error.reason, detail: error.detail });
+    return errorAnswer(error);
+  }
+
+  function execute(request: JsonRequest): Buffer | Promise<Buffer> {
     switch (request.command) {
       case 'OPEN_CONNECT': {
         const { source, destination, qos, keyStreamId } = request;
-        return openAnswer(
-          await delivery.open({
-            source,
-            destination,
-            qos,
-            keyStreamId,
-            presence: options.presence,
-            signal: gone.signal,
-          }),
-        );
+        const { presence } = options;
+        return delivery
+          .open({ source, destination, qos, keyStreamId, presence, signal: gone.signal })
+          .then(openAnswer);
       }
-      case 'GET_KEY': {
-        let metadata: string | undefined;
-        const chunk = await delivery.getKey(request.keyStreamId, request.index, (candidate, stream) => {
-          if (request.metadataRoom === 0) return;
-          metadata = chunkMetadata(candidate, stream, Date.now());
-          if (request.metadataRoom !== undefined && metadata.length > request.metadataRoom) {
-            throw new MetadataTooSmall(metadata.length);
-          }
-        });
-        const answer = keyAnswer(chunk, metadata);
-        chunk.key.fill(0);
-        return answer;
-      }
+      case 'GET_KEY':
+        return getKey(request.keyStreamId, request.index, request.metadataRoom);
       case 'CLOSE':
         delivery.close(request.keyStreamId);
         return closeAnswer();
     }
   }
 
+  function getKey(
+    keyStreamId: string,
+    index: number | undefined,
+    room: number | undefined,
+  ): Buffer | Promise<Buffer> {
+    let metadata: string | undefined;
+    const fits = (candidate: Chunk, stream: KeyStream) => {
+      if (room === 0 || stream.qos.metadataMimetype === '') return;
+      metadata = chunkMetadata(candidate, stream, Date.now());
+      if (room !== undefined && metadata.length > room) throw new MetadataTooSmall(metadata.length);
+    };
+    const answer = (chunk: Chunk) => {
+      const bytes = keyAnswer(chunk, metadata);
+      chunk.key.wipe();
+      return bytes;
+    };
+    const chunk = delivery.getKey(keyStreamId, index, fits);
+    return chunk instanceof Promise ? chunk.then(answer) : answer(chunk);
+  }
+
   return {
+    socket,
     finish: () => {
       ending = true;
       if (!busy) socket.end();

@@ -5,7 +5,8 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import type { KeyDelivery } from '../key-streams/key-delivery.ts';
-import { serveJsonConnection } from './etsi004-json-connection.ts';
+import { type JsonConnection, serveJsonConnection } from './etsi004-json-connection.ts';
+import { leanSocket } from './lean-socket.ts';
 
 export interface JsonListener {
   readonly address: Address;
@@ -22,9 +23,9 @@ export async function startEtsi004JsonTcp(options: {
   const { context, delivery, address } = options;
   const { config, log } = context;
   const settings = config.listeners.json;
-  const connections = new Set<{ socket: Socket; finish: () => void }>();
+  const connections = new Set<JsonConnection>();
 
-  const accept = (socket: Socket) => {
+  const serve = (socket: (receive: (data: Buffer) => void) => Socket) => {
     const connection = serveJsonConnection({
       socket,
       delivery,
@@ -32,13 +33,14 @@ export async function startEtsi004JsonTcp(options: {
       presence: settings.peer_presence,
       log,
     });
-    const entry = { socket, finish: connection.finish };
-    connections.add(entry);
-    socket.once('close', () => connections.delete(entry));
+    connections.add(connection);
+    connection.socket.once('close', () => connections.delete(connection));
   };
   const server: Server =
     settings.tls === 'off'
-      ? createTcpServer({ allowHalfOpen: true, noDelay: true }, accept)
+      ? createTcpServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (accepted) =>
+          serve((receive) => leanSocket(accepted, receive)),
+        )
       : createTlsServer(
           {
             ...appListenerTlsOptions(config, settings.tls === 'mutual'),
@@ -46,7 +48,7 @@ export async function startEtsi004JsonTcp(options: {
             noDelay: true,
             handshakeTimeout: 5_000,
           },
-          accept,
+          (accepted) => serve((receive) => accepted.on('data', receive)),
         ).on('tlsClientError', (_error, socket) => socket.destroy());
   server.maxConnections = config.limits.max_connections;
   server.on('drop', () => log.warning('a connection was refused: max_connections is reached'));

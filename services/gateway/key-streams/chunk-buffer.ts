@@ -1,9 +1,11 @@
+import { packedItem } from '#common/crypto/bytes.ts';
+import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 
 /** A confirmed key, owned by whoever holds it: the buffer until taken, then the caller, who wipes `key`. */
 export interface Chunk {
   readonly index: number;
-  readonly key: Buffer;
+  readonly key: Secret;
   /** When both ends had confirmed it, milliseconds since the epoch. */
   readonly availableAtMs: number;
   /** True where a shared_seed stood in for a source. */
@@ -92,14 +94,13 @@ export class ChunkBuffer {
   }
 
   /**
-   * Adds confirmed chunks `[first, first + count)`, copied out of `keys`
-   * (end to end), and serves those who wait. The caller wipes `keys`.
+   * Adds confirmed chunks `[first, first + count)` of `chunkBytes` each, end
+   * to end in `keys`, and serves those who wait. Takes ownership of `keys`.
    */
   release(first: number, keys: Buffer, chunkBytes: number, meta: { nowMs: number; degraded: boolean }): void {
     const count = keys.length / chunkBytes;
     for (let i = 0; i < count; i++) {
-      const key = Buffer.allocUnsafeSlow(chunkBytes);
-      keys.copy(key, 0, i * chunkBytes, (i + 1) * chunkBytes);
+      const key = new Secret(packedItem(keys, i, chunkBytes));
       const chunk: Chunk = { index: first + i, key, availableAtMs: meta.nowMs, degraded: meta.degraded };
       this.#chunks.set(chunk.index, chunk);
     }
@@ -123,7 +124,7 @@ export class ChunkBuffer {
 
   /** Wipes every unread chunk. */
   wipe(): void {
-    for (const chunk of this.#chunks.values()) chunk.key.fill(0);
+    for (const chunk of this.#chunks.values()) chunk.key.wipe();
     this.#chunks.clear();
   }
 

@@ -130,7 +130,10 @@ function checked(
     derived.initiatorTags.length === count * TAG_BYTES &&
     derived.responderTags.length === count * TAG_BYTES
   ) {
-    return derived;
+    // A copy, since a key that waits for long must not keep the whole message alive.
+    const keys = Buffer.from(derived.keys);
+    wipe(derived.keys);
+    return { ...derived, keys };
   }
   wipe(derived?.keys);
   return new KeyweaveError('INTERNAL', 'the hybridizer answered with keys of the wrong size');

@@ -1,9 +1,10 @@
-import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
+import { batchLimit, costOf } from './batch-limit.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
 import type { ProductionScheduler } from './production-scheduler.ts';
 import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
@@ -17,16 +18,6 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
-
-/**
- * Chunks of one exchange where a KEM of that cost is among the sources, so
- * that those who wait for the first chunk need not wait for many.
- */
-const BATCH_BY_COST: Readonly<Record<KemCost, number>> = {
-  light: Number.POSITIVE_INFINITY,
-  medium: 8,
-  heavy: 1,
-};
 
 /** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
 const BLOCKS_FROM_DEPTH = 64;
@@ -62,6 +53,8 @@ export class InitiatorSupply implements ChunkSupply {
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
   #demanded = 0;
+  /** The other end's application waits for what it has asked for. */
+  #demandWaits = false;
   /** First index that no batch has taken yet. */
   #nextIndex = 0;
   #offering = false;
@@ -108,7 +101,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Somebody waits for the chunks, at this end or the other. */
   get urgent(): boolean {
-    return this.stream.buffer.waiting > 0 || this.#demanded > 0;
+    return this.stream.buffer.waiting > 0 || (this.#demanded > 0 && this.#demandWaits);
   }
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
@@ -134,9 +127,10 @@ export class InitiatorSupply implements ChunkSupply {
    * The other end asks: resolves when chunks have been made, rejects with the
    * failure when they could not be.
    */
-  demand(count: number): Promise<void> {
+  demand(count: number, waitedFor: boolean): Promise<void> {
     const outcome = Promise.withResolvers<void>();
     this.#outcomes.push(outcome);
+    this.#demandWaits = waitedFor;
     this.#demanded = Math.max(this.#demanded, count - this.#coming, this.#coming > 0 ? 0 : 1);
     this.#offer();
     return outcome.promise;
@@ -144,10 +138,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Resolves when every batch that both ends have agreed on is released or dropped here, or after `limitMs`. */
   async settled(limitMs: number): Promise<void> {
-    const limit = Promise.withResolvers<void>();
-    const timer = setTimeout(limit.resolve, limitMs);
-    await Promise.race([this.#settling, limit.promise]);
-    clearTimeout(timer);
+    await waitFor(this.#settling, limitMs);
   }
 
   stop(): void {
@@ -203,7 +194,7 @@ export class InitiatorSupply implements ChunkSupply {
    * them, or notes the failure. Batches end in the order of their indexes.
    *
    * @param made chunks of the batch that both ends had agreed on; 0 when it failed before that.
-   * @param outcome resolves to the keys end to end, which are wiped here.
+   * @param outcome resolves to the keys end to end, which are the stream's from then on.
    */
   end(batch: Batch, made: number, outcome: Promise<Buffer>): void {
     const before = this.#settling;
@@ -214,7 +205,6 @@ export class InitiatorSupply implements ChunkSupply {
       this.#coming -= count;
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
-        result.value.fill(0);
       } else {
         if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
         this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
@@ -223,7 +213,10 @@ export class InitiatorSupply implements ChunkSupply {
   }
 
   #released(batch: Batch, keys: Buffer): void {
-    if (this.#stopped) return;
+    if (this.#stopped) {
+      wipe(keys);
+      return;
+    }
     this.#failures = 0;
     this.#troubled = false;
     this.#degradeSlot = 0;
@@ -366,21 +359,4 @@ export class InitiatorSupply implements ChunkSupply {
       else outcome.resolve();
     }
   }
-}
-
-/** Chunks of one exchange such that every message stays within its budget and nobody waits long; at least one. */
-export function batchLimit(stream: KeyStream, maxChunks: number): number {
-  const { slots } = stream.terms;
-  const largest = Math.max(
-    slots.reduce((sum, slot) => sum + slot.publicKeyBytes, 0),
-    slots.reduce((sum, slot) => sum + slot.ciphertextBytes, 0),
-    stream.qos.keyChunkSize,
-    1,
-  );
-  const byCost = slots.map((slot) => BATCH_BY_COST[costOf(slot.algorithm)]);
-  return Math.max(1, Math.min(maxChunks, Math.floor(MAX_BATCH_BYTES / largest), ...byCost));
-}
-
-function costOf(algorithm: string): KemCost {
-  return findKemAlgorithm(algorithm)?.cost ?? 'light';
 }

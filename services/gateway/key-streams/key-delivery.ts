@@ -71,7 +71,7 @@ export class KeyDelivery {
     const role = this.#roleOf(terms);
     const ksid = request.keyStreamId === undefined ? undefined : parseKsid(request.keyStreamId);
     await this.#o.assertUsable(terms);
-    const qos = meetQos(request.qos, terms, config.limits);
+    const qos = meetQos(request.qos, terms, config);
     const wish = {
       terms,
       qos,
@@ -97,16 +97,17 @@ export class KeyDelivery {
   }
 
   /**
-   * GET_KEY. The caller owns the chunk and wipes its key.
+   * GET_KEY: at once where the chunk is ready. The caller owns the chunk and
+   * wipes its key. Throws, or rejects, with a KeyweaveError.
    *
    * @param index undefined for the next unread chunk.
    * @param fits see KeyStream.take.
    */
-  async getKey(
+  getKey(
     ksid: string,
     index: number | undefined,
     fits: (chunk: Chunk, stream: KeyStream) => void,
-  ): Promise<Chunk> {
+  ): Chunk | Promise<Chunk> {
     const stream = this.#local(ksid);
     return stream.take(index, stream.qos.timeoutMs, (chunk) => fits(chunk, stream));
   }

@@ -16,8 +16,8 @@ describe('PrefetchDepth', () => {
     assert.equal(depth.shortfall(1, 0, 0), 0);
   });
 
-  it('holds what a stream asks for in four seconds', () => {
-    assert.equal(after(50, 250).depth, 16);
+  it('holds what a stream asks for in ten seconds', () => {
+    assert.equal(after(50, 625).depth, 16);
     assert.equal(after(50, 1).depth, 64, 'the cap');
   });
 
@@ -35,7 +35,7 @@ describe('PrefetchDepth', () => {
   });
 
   it('asks for the depth once enough of it is used up, and for those who wait at once', () => {
-    const depth = after(50, 250);
+    const depth = after(50, 625);
     assert.equal(depth.shortfall(9, 0, 0), 0);
     assert.equal(depth.shortfall(8, 0, 0), 8);
     assert.equal(depth.shortfall(8, 0, 0, 0.25), 0);
@@ -43,7 +43,7 @@ describe('PrefetchDepth', () => {
   });
 
   it('counts what is on its way, and makes nothing ahead for a while after a source ran low', () => {
-    const depth = after(50, 250);
+    const depth = after(50, 625);
     assert.equal(depth.shortfall(20, 3, 0), 0);
     assert.equal(depth.shortfall(9, 3, 0), 10);
     depth.noteScarcity(1_000);

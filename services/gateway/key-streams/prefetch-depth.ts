@@ -1,5 +1,5 @@
 /** Time whose demand is held ready: long enough that many slow streams still share batches. */
-const HORIZON_MS = 4_000;
+const HORIZON_MS = 10_000;
 
 /** Weight of the newest gap in the average. */
 const NEWEST = 0.2;

@@ -1,5 +1,4 @@
 import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
-import type { PeerAgreement } from '../agreement-client.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { ConfirmationOutbox } from './confirmation-outbox.ts';
 import { InitiatorRound } from './initiator-round.ts';
@@ -10,14 +9,17 @@ import { MAX_GROUP_ITEMS } from './kem-groups.ts';
 const MAX_ROUNDS = 2;
 
 /** Chunks of a shared round. More would make those who wait for the first wait for the last. */
-const MAX_ROUND_CHUNKS = 192;
+const MAX_ROUND_CHUNKS = 256;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
-const ENOUGH_CHUNKS = 96;
-const LINGER_MS = 40;
+const ENOUGH_CHUNKS = 128;
+const LINGER_MS = 100;
 
 /** Share of a round that a stream gets by its QoS priority: one more for each step, up to this. */
 const MAX_WEIGHT = 8;
+
+/** What the scheduler needs of a round; neither half rejects. */
+export type Round = Pick<InitiatorRound, 'offer' | 'finish'>;
 
 /**
  * Decides which streams' batches go to one peer in which round. Streams of
@@ -26,40 +28,47 @@ const MAX_WEIGHT = 8;
  * it delays nobody else.
  */
 export class ProductionScheduler {
-  readonly #services: NodeServices;
-  readonly #peer: PeerAgreement;
-  readonly #outbox: ConfirmationOutbox;
-  readonly #queue = new Set<InitiatorSupply>();
+  readonly #startRound: (batches: readonly Batch[]) => Round;
+  /** Streams that ask, in the order of their asking, with what each asked for. */
+  readonly #queue = new Map<InitiatorSupply, number>();
+  #queuedChunks = 0;
   #rounds = 0;
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
 
-  constructor(services: NodeServices, peerNode: string) {
-    this.#services = services;
-    this.#peer = services.peer(peerNode);
-    this.#outbox = new ConfirmationOutbox(this.#peer, services.now);
+  /** @param startRound makes the round of some batches. */
+  constructor(startRound: (batches: readonly Batch[]) => Round) {
+    this.#startRound = startRound;
+  }
+
+  /** The scheduler of the rounds with one peer. */
+  static of(services: NodeServices, peerNode: string): ProductionScheduler {
+    const peer = services.peer(peerNode);
+    const outbox = new ConfirmationOutbox(peer, services.now);
+    return new ProductionScheduler((batches) => new InitiatorRound({ services, peer, outbox, batches }));
   }
 
   /** Has `supply` take part in a round soon. */
   enqueue(supply: InitiatorSupply): void {
     if (supply.alone) this.#runAlone(supply);
     else {
-      this.#queue.add(supply);
+      const { hungry } = supply;
+      this.#queuedChunks += hungry - (this.#queue.get(supply) ?? 0);
+      this.#queue.set(supply, hungry);
       this.#schedule(supply.urgent);
     }
   }
 
   #runAlone(supply: InitiatorSupply): void {
-    this.#queue.delete(supply);
     const count = supply.hungry;
     if (count === 0) return;
-    const round = this.#round([supply.begin(count)]);
+    const round = this.#startRound([supply.begin(count)]);
     void round.offer().then(() => round.finish());
   }
 
   #schedule(urgent: boolean): void {
     if (this.#rounds >= MAX_ROUNDS || this.#immediate !== undefined) return;
-    if (urgent || this.#hungryChunks() >= ENOUGH_CHUNKS) {
+    if (urgent || this.#queuedChunks >= ENOUGH_CHUNKS) {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       // Whoever else asks in this turn of the event loop comes along.
@@ -79,7 +88,7 @@ export class ProductionScheduler {
     const batches = this.#pick();
     if (batches.length === 0) return;
     this.#rounds += 1;
-    const round = this.#round(batches);
+    const round = this.#startRound(batches);
     void round.offer().then(() => {
       this.#rounds -= 1;
       void round.finish();
@@ -87,50 +96,37 @@ export class ProductionScheduler {
     });
   }
 
-  #round(batches: readonly Batch[]): InitiatorRound {
-    return new InitiatorRound({
-      services: this.#services,
-      peer: this.#peer,
-      outbox: this.#outbox,
-      batches,
-    });
-  }
-
   /**
-   * Streams in the order of their asking, those for whom somebody waits first;
-   * each gets its weighted share of the round and what nobody else wants.
+   * Streams for whom somebody waits come first, each with its weighted share
+   * of the round; what is left goes to whoever asked first, as much as it
+   * wants, since few large batches cost less than many small ones.
    */
   #pick(): Batch[] {
-    const hungry = [...this.#queue].filter((supply) => supply.hungry > 0);
+    const asking = [...this.#queue.keys()].filter((supply) => supply.hungry > 0);
     this.#queue.clear();
-    hungry.sort((a, b) => Number(b.urgent) - Number(a.urgent));
-    const counts = new Map<InitiatorSupply, number>();
+    this.#queuedChunks = 0;
+    const urgent = asking.filter((supply) => supply.urgent);
+    const weights = urgent.reduce((sum, supply) => sum + weightOf(supply), 0);
     const budget = { chunks: MAX_ROUND_CHUNKS, bytes: MAX_BATCH_BYTES, items: MAX_GROUP_ITEMS };
-    const total = hungry.reduce((sum, supply) => sum + weightOf(supply), 0);
-    const share = MAX_ROUND_CHUNKS / Math.max(1, total);
-    for (const limitOf of [
-      (supply: InitiatorSupply) => Math.max(1, Math.floor(share * weightOf(supply))),
-      () => MAX_ROUND_CHUNKS,
-    ]) {
-      for (const supply of hungry) {
-        const has = counts.get(supply) ?? 0;
-        const more = affordable(supply, Math.min(supply.hungry, limitOf(supply)) - has, budget);
-        if (more > 0) counts.set(supply, has + more);
-      }
+    const counts = new Map<InitiatorSupply, number>();
+    for (const supply of urgent) {
+      const share = Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(supply)) / weights));
+      counts.set(supply, affordable(supply, Math.min(supply.hungry, share), budget));
     }
-    // Who got less than it wants, or nothing, comes first next time.
-    for (const supply of hungry) if (!counts.has(supply)) this.#queue.add(supply);
-    return [...counts].map(([supply, count]) => supply.begin(count));
-  }
-
-  #hungryChunks(): number {
-    let sum = 0;
-    for (const supply of this.#queue) sum += supply.hungry;
-    return sum;
+    for (const supply of [...urgent, ...asking]) {
+      const has = counts.get(supply) ?? 0;
+      counts.set(supply, has + affordable(supply, supply.hungry - has, budget));
+    }
+    const batches: Batch[] = [];
+    for (const [supply, count] of counts) {
+      if (count > 0) batches.push(supply.begin(count));
+      else this.enqueue(supply);
+    }
+    return batches;
   }
 
   #anyUrgent(): boolean {
-    for (const supply of this.#queue) if (supply.urgent) return true;
+    for (const supply of this.#queue.keys()) if (supply.urgent) return true;
     return false;
   }
 }

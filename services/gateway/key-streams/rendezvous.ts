@@ -2,6 +2,7 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { InitiatorSupply } from './initiator-supply.ts';
@@ -39,6 +40,7 @@ export interface InitiatorWish extends StreamWish {
 interface WaitingApp {
   readonly wish: StreamWish;
   readonly take: (stream: KeyStream) => void;
+  readonly refuse: (error: unknown) => void;
 }
 
 export interface RendezvousOptions {
@@ -186,7 +188,7 @@ export class Rendezvous {
       },
       timeoutMs,
     );
-    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config.limits);
+    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config);
     stream.allowDegraded = this.#mayDegrade(stream.peerNode) && response.allowDegraded;
     return response;
   }
@@ -281,7 +283,7 @@ export class Rendezvous {
 
   async #waitForOffer(wish: StreamWish, deadline: number): Promise<KeyStream> {
     const taken = Promise.withResolvers<KeyStream>();
-    const app: WaitingApp = { wish, take: taken.resolve };
+    const app: WaitingApp = { wish, take: taken.resolve, refuse: taken.reject };
     this.#waiting.add(app);
     try {
       const left = Math.max(1, deadline - this.#services.now());
@@ -290,6 +292,20 @@ export class Rendezvous {
       return stream;
     } finally {
       this.#waiting.delete(app);
+    }
+  }
+
+  /** Tells the application that waits for an offer of `peerNode` why it was refused. */
+  refuseWaiting(offer: OpenRequest, peerNode: string, error: unknown): void {
+    const ksid = uuidText('key_stream_id', offer.keyStreamId);
+    for (const app of this.#waiting) {
+      const { terms, ksid: named } = app.wish;
+      if (terms.source !== offer.source || terms.destination !== offer.destination) continue;
+      if (terms.sourceNode !== peerNode || (named === undefined ? offer.predefined : named !== ksid))
+        continue;
+      this.#waiting.delete(app);
+      app.refuse(error);
+      return;
     }
   }
 
@@ -317,7 +333,7 @@ export class Rendezvous {
         );
       }
     }
-    const qos = meetQos(request.qos, terms, this.#config.limits);
+    const qos = meetQos(request.qos, terms, this.#config);
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
     stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
     const exchange = new ResponderExchange(this.#services, stream);
@@ -361,7 +377,7 @@ export class Rendezvous {
   #schedulerOf(peerNode: string): ProductionScheduler {
     let scheduler = this.#schedulers.get(peerNode);
     if (!scheduler) {
-      scheduler = new ProductionScheduler(this.#services, peerNode);
+      scheduler = ProductionScheduler.of(this.#services, peerNode);
       this.#schedulers.set(peerNode, scheduler);
     }
     return scheduler;
@@ -387,18 +403,4 @@ export class Rendezvous {
 
 function sameTerms(a: StreamTerms, b: StreamTerms): boolean {
   return a.source === b.source && a.destination === b.destination;
-}
-
-/** What `work` resolves to, or undefined after `ms` or when the signal fires. */
-async function waitFor<T>(work: Promise<T>, ms: number, signal: AbortSignal): Promise<T | undefined> {
-  const over = Promise.withResolvers<undefined>();
-  const end = () => over.resolve(undefined);
-  const timer = setTimeout(end, ms);
-  signal.addEventListener('abort', end, { once: true });
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  }
 }

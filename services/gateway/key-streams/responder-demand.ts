@@ -12,8 +12,8 @@ const MAX_PAUSE_MS = 1_000;
  * The initiator sees the same GET_KEYs and makes chunks by itself, so it is
  * given a moment before it is asked: the shorter one where somebody waits.
  */
-const WAITED_FOR_MS = 25;
-const AHEAD_MS = 100;
+const WAITED_FOR_MS = 100;
+const AHEAD_MS = 1_000;
 
 /** Questions to an initiator that cannot be reached, before those who wait are told. */
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
@@ -71,7 +71,10 @@ export class ResponderDemand implements ChunkSupply {
         try {
           await this.#services
             .peer(stream.peerNode)
-            .demand({ keyStreamId: stream.idBytes, count }, DEMAND_TIMEOUT_MS);
+            .demand(
+              { keyStreamId: stream.idBytes, count, waitedFor: stream.buffer.waiting > 0 },
+              DEMAND_TIMEOUT_MS,
+            );
           this.#failures = 0;
           if (!this.#stopped) stream.refill();
         } catch (thrown) {

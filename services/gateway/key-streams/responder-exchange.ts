@@ -191,7 +191,7 @@ export class ResponderExchange {
     clearTimeout(pending.timer);
     this.#remember(pending.first, released);
     if (released) this.stream.release(pending.first, pending.keys, pending.degraded);
-    wipe(pending.keys);
+    else wipe(pending.keys);
     this.#burnDecided();
     this.stream.refill();
   }

@@ -1,4 +1,4 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm, KemEngineName } from '#common/algorithms/kem-algorithms.ts';
 
 /** Private keys of one batch, each good for one decapsulation. The holder wipes them. */
 export interface PrivateKeyBatch {
@@ -25,13 +25,14 @@ export interface Encapsulated {
  *
  * Contract: batches are packed, item after item, and of the sizes in the
  * algorithm's row (the service checks them before the engine sees them); no
- * input is changed; private keys work only in the engine that made them. A
+ * input is changed, and callers leave public keys alone until the promise
+ * settles; private keys work only in the engine that made them. A
  * ciphertext that was tampered with gives another secret or rejects, never
  * the right one. Operations reject with KeyweaveError UNSUPPORTED for an
  * algorithm that the engine lacks and AGREEMENT_FAILED for anything else.
  */
 export interface KemEngine {
-  readonly name: string;
+  readonly name: KemEngineName;
   supports(algorithm: KemAlgorithm): boolean;
   generateKeyPairs(algorithm: KemAlgorithm, count: number): Promise<KeyPairs>;
   encapsulate(algorithm: KemAlgorithm, publicKeys: Buffer): Promise<Encapsulated>;

@@ -1,10 +1,12 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';
+import type { KemEngine } from './kem-engine.ts';
 import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';
-import { roundTrip } from './openssl.ts';
+import { PackedPrivateKeys } from './packed-private-keys.ts';
+import { roundTrip } from './round-trip.ts';
 
 /** Factories of @oqs/liboqs-js by the reference's names. Its FrodoKEM is the salted one: the reference's is eFrodoKEM there. */
 const FACTORIES: Readonly<Record<string, string>> = Object.freeze({
@@ -39,20 +41,6 @@ const MAX_QUEUE = 256;
 
 /** An idle worker gives its memory back after this. */
 const IDLE_MS = 30_000;
-
-class WasmPrivateKeys implements PrivateKeyBatch {
-  readonly bytes: Uint8Array;
-  readonly count: number;
-
-  constructor(bytes: Uint8Array, count: number) {
-    this.bytes = bytes;
-    this.count = count;
-  }
-
-  wipe(): void {
-    this.bytes.fill(0);
-  }
-}
 
 /**
  * liboqs as WebAssembly, in worker threads. Heavy algorithms have a pool of
@@ -103,14 +91,18 @@ export function createLiboqsWasmEngine(): KemEngine {
     }
   }
 
+  const name = 'liboqs-wasm';
   const none = new Uint8Array(0);
   const engine: KemEngine = {
-    name: 'liboqs-wasm',
+    name,
     supports: (algorithm) => FACTORIES[algorithm.name] !== undefined,
 
     async generateKeyPairs(algorithm, count) {
       const made = await run(algorithm, 'generate', count, none, none);
-      return { publicKeys: asBuffer(made.first), privateKeys: new WasmPrivateKeys(made.second, count) };
+      return {
+        publicKeys: asBuffer(made.first),
+        privateKeys: new PackedPrivateKeys(name, made.second, count),
+      };
     },
 
     async encapsulate(algorithm, publicKeys) {
@@ -121,10 +113,8 @@ export function createLiboqsWasmEngine(): KemEngine {
 
     async decapsulate(algorithm, privateKeys, ciphertexts) {
       const count = ciphertexts.length / algorithm.ciphertextBytes;
-      if (!(privateKeys instanceof WasmPrivateKeys) || count > privateKeys.count) {
-        throw new KeyweaveError('AGREEMENT_FAILED', 'key encapsulation failed');
-      }
-      const made = await run(algorithm, 'decapsulate', count, ciphertexts, privateKeys.bytes);
+      const keys = PackedPrivateKeys.lend(privateKeys, name, count);
+      const made = await run(algorithm, 'decapsulate', count, ciphertexts, keys);
       return asBuffer(made.second);
     },
 
@@ -152,8 +142,4 @@ async function startPool(): Promise<Piscina> {
     maxThreads: Math.max(1, availableParallelism()),
     idleTimeout: IDLE_MS,
   });
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -7,9 +7,10 @@ import {
 } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
-import { equalBytes, packedItem } from '#common/crypto/bytes.ts';
+import { packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';
+import { roundTrip } from './round-trip.ts';
 
 /** OpenSSL's names of the ML-KEM parameter sets (FIPS 203). */
 const KEY_TYPES: Readonly<Record<string, 'ml-kem-512' | 'ml-kem-768' | 'ml-kem-1024'>> = {
@@ -22,7 +23,7 @@ const KEY_TYPES: Readonly<Record<string, 'ml-kem-512' | 'ml-kem-768' | 'ml-kem-1
 const OPERATIONS_PER_TURN = 32;
 
 /** Private keys inside OpenSSL, which wipes them when they are freed. */
-class OpensslPrivateKeys implements PrivateKeyBatch {
+export class OpensslPrivateKeys implements PrivateKeyBatch {
   keys: KeyObject[];
   readonly count: number;
 
@@ -95,23 +96,6 @@ export function createOpensslEngine(): KemEngine {
     close: async () => undefined,
   };
   return engine;
-}
-
-/**
- * Both ends of one exchange agree, and a tampered ciphertext gives a different
- * secret. @throws KeyweaveError INTERNAL otherwise.
- */
-export async function roundTrip(engine: KemEngine, algorithm: KemAlgorithm): Promise<void> {
-  const { publicKeys, privateKeys } = await engine.generateKeyPairs(algorithm, 1);
-  const { ciphertexts, sharedSecrets } = await engine.encapsulate(algorithm, publicKeys);
-  const opened = await engine.decapsulate(algorithm, privateKeys, ciphertexts);
-  const tampered = Buffer.from(ciphertexts);
-  tampered[0] = (tampered[0] as number) ^ 1;
-  const wrong = await engine.decapsulate(algorithm, privateKeys, tampered).catch(() => Buffer.alloc(0));
-  privateKeys.wipe();
-  if (!equalBytes(opened, sharedSecrets) || equalBytes(wrong, sharedSecrets)) {
-    throw new KeyweaveError('INTERNAL', `engine ${engine.name} fails its self-test with ${algorithm.name}`);
-  }
 }
 
 function typeOf(algorithm: KemAlgorithm) {

@@ -343,7 +343,7 @@ export const StreamContext: MessageFns<StreamContext> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -499,7 +499,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.secrets = Buffer.from(reader.bytes());
+            message.secrets = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -515,7 +515,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.publicKeyDigests = Buffer.from(reader.bytes());
+            message.publicKeyDigests = reader.bytes() as Buffer;
             continue;
           }
           case 5: {
@@ -523,7 +523,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.ciphertextDigests = Buffer.from(reader.bytes());
+            message.ciphertextDigests = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -707,7 +707,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.keys = Buffer.from(reader.bytes());
+            message.keys = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -715,7 +715,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.initiatorTags = Buffer.from(reader.bytes());
+            message.initiatorTags = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -723,7 +723,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.responderTags = Buffer.from(reader.bytes());
+            message.responderTags = reader.bytes() as Buffer;
             continue;
           }
         }

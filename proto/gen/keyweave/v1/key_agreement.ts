@@ -194,8 +194,10 @@ export interface ConfirmResponse {
 
 export interface DemandRequest {
   keyStreamId: Buffer;
-  /** Chunks wanted now. */
+  /** Chunks wanted. */
   count: number;
+  /** The responder's application waits for them. */
+  waitedFor: boolean;
 }
 
 export interface DemandResponse {
@@ -530,7 +532,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -761,7 +763,7 @@ export const JoinRequest: MessageFns<JoinRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -976,7 +978,7 @@ export const KemPublicKeys: MessageFns<KemPublicKeys> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -1043,7 +1045,7 @@ export const KemCiphertexts: MessageFns<KemCiphertexts> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -1181,7 +1183,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -1309,7 +1311,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
               break;
             }
 
-            message.responderTags = Buffer.from(reader.bytes());
+            message.responderTags = reader.bytes() as Buffer;
             continue;
           }
           case 4: {
@@ -1395,7 +1397,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -1419,7 +1421,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
               break;
             }
 
-            message.initiatorTags = Buffer.from(reader.bytes());
+            message.initiatorTags = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -1773,7 +1775,7 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
 };
 
 function createBaseDemandRequest(): DemandRequest {
-  return { keyStreamId: Buffer.alloc(0), count: 0 };
+  return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false };
 }
 
 export const DemandRequest: MessageFns<DemandRequest> = {
@@ -1783,6 +1785,9 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     }
     if (message.count !== 0) {
       writer.uint32(16).uint32(message.count);
+    }
+    if (message.waitedFor !== false) {
+      writer.uint32(24).bool(message.waitedFor);
     }
     return writer;
   },
@@ -1805,7 +1810,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -1814,6 +1819,14 @@ export const DemandRequest: MessageFns<DemandRequest> = {
             }
 
             message.count = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.waitedFor = reader.bool();
             continue;
           }
         }
@@ -1835,6 +1848,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     const message = createBaseDemandRequest();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.count = object.count ?? 0;
+    message.waitedFor = object.waitedFor ?? false;
     return message;
   },
 };
@@ -1927,7 +1941,7 @@ export const CloseRequest: MessageFns<CloseRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {

@@ -24,6 +24,13 @@ export interface KemAlgorithm {
   unavailable: string;
   aliases: string[];
   family: string;
+  /**
+   * One-time key pairs that lie ready; since the start, those handed out at
+   * once and those that the caller had to wait for.
+   */
+  readyKeyPairs: number;
+  poolHits: bigint;
+  poolMisses: bigint;
 }
 
 export interface ListAlgorithmsResponse {
@@ -130,7 +137,17 @@ export const ListAlgorithmsRequest: MessageFns<ListAlgorithmsRequest> = {
 };
 
 function createBaseKemAlgorithm(): KemAlgorithm {
-  return { slot: undefined, nistLevel: 0, engine: "", unavailable: "", aliases: [], family: "" };
+  return {
+    slot: undefined,
+    nistLevel: 0,
+    engine: "",
+    unavailable: "",
+    aliases: [],
+    family: "",
+    readyKeyPairs: 0,
+    poolHits: 0n,
+    poolMisses: 0n,
+  };
 }
 
 export const KemAlgorithm: MessageFns<KemAlgorithm> = {
@@ -152,6 +169,21 @@ export const KemAlgorithm: MessageFns<KemAlgorithm> = {
     }
     if (message.family !== "") {
       writer.uint32(50).string(message.family);
+    }
+    if (message.readyKeyPairs !== 0) {
+      writer.uint32(56).uint32(message.readyKeyPairs);
+    }
+    if (message.poolHits !== 0n) {
+      if (BigInt.asUintN(64, message.poolHits) !== message.poolHits) {
+        throw new globalThis.Error("value provided for field message.poolHits of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.poolHits);
+    }
+    if (message.poolMisses !== 0n) {
+      if (BigInt.asUintN(64, message.poolMisses) !== message.poolMisses) {
+        throw new globalThis.Error("value provided for field message.poolMisses of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.poolMisses);
     }
     return writer;
   },
@@ -217,6 +249,30 @@ export const KemAlgorithm: MessageFns<KemAlgorithm> = {
             message.family = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.readyKeyPairs = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.poolHits = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.poolMisses = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -242,6 +298,11 @@ export const KemAlgorithm: MessageFns<KemAlgorithm> = {
     message.unavailable = object.unavailable ?? "";
     message.aliases = object.aliases?.map((e) => e) || [];
     message.family = object.family ?? "";
+    message.readyKeyPairs = object.readyKeyPairs ?? 0;
+    message.poolHits = (object.poolHits !== undefined && object.poolHits !== null) ? BigInt(object.poolHits) : 0n;
+    message.poolMisses = (object.poolMisses !== undefined && object.poolMisses !== null)
+      ? BigInt(object.poolMisses)
+      : 0n;
     return message;
   },
 };
@@ -409,7 +470,7 @@ export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -701,7 +762,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
           case 3: {
@@ -709,7 +770,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
           case 4: {
@@ -788,7 +849,7 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
               break;
             }
 
-            message.publicKeys = Buffer.from(reader.bytes());
+            message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
         }
@@ -847,7 +908,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.ciphertexts = Buffer.from(reader.bytes());
+            message.ciphertexts = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -855,7 +916,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.sharedSecrets = Buffer.from(reader.bytes());
+            message.sharedSecrets = reader.bytes() as Buffer;
             continue;
           }
         }

@@ -122,7 +122,7 @@ export const OpenQkdRequest: MessageFns<OpenQkdRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -295,7 +295,7 @@ export const QkdFetch: MessageFns<QkdFetch> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -398,7 +398,7 @@ export const QkdFetched: MessageFns<QkdFetched> = {
               break;
             }
 
-            message.keys = Buffer.from(reader.bytes());
+            message.keys = reader.bytes() as Buffer;
             continue;
           }
           case 2: {
@@ -580,7 +580,7 @@ export const CloseQkdRequest: MessageFns<CloseQkdRequest> = {
               break;
             }
 
-            message.keyStreamId = Buffer.from(reader.bytes());
+            message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
           case 2: {

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { type CallContext, Metadata } from 'nice-grpc';
+import { loadNodeFiles } from '#common/config/load.ts';
+import { peerBrokerCallers } from '#common/grpc/callers.ts';
+import { connect, type GrpcConnection } from '#common/grpc/client.ts';
+import { type GrpcServer, startGrpcServer } from '#common/grpc/server.ts';
+import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { silentLog } from '#common/log/silent-log.ts';
+import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
+import {
+  KeyAgreementDefinition,
+  type KeyAgreementServiceImplementation,
+  type OpenRequest,
+} from '#gen/keyweave/v1/key_agreement.ts';
+import { freePorts } from '../../services/cli/free-ports.ts';
+import {
+  type LocalNetwork,
+  type LocalNode,
+  startLocalNetwork,
+  startNode,
+  stopProcess,
+} from '../../services/cli/local-network.ts';
+import { keyOf, openData, openPair } from '../helpers/network.ts';
+
+/** What the stand-in does to an offer on its way from Alice to Bob. */
+let alter: (offer: OpenRequest) => OpenRequest = (offer) => offer;
+let produced = 0;
+
+let network: LocalNetwork;
+let alice: LocalNode;
+let bob: LocalNode;
+let standIn: GrpcServer;
+let toBob: GrpcConnection;
+const identities: TlsIdentity[] = [];
+
+/** The context of a node's peer-broker, with its own certificate. */
+function brokerOf(node: LocalNode): ServiceContext {
+  const { config, peers } = loadNodeFiles(
+    join(node.folder, 'config.json'),
+    join(node.folder, 'trusted_peers_info.json'),
+  );
+  const identity = loadTlsIdentity({
+    caPath: config.certificate_config.cert_authority_path,
+    certPath: config.certificate_config.cert_path,
+    keyPath: config.certificate_config.key_path,
+    log: silentLog,
+  });
+  identities.push(identity);
+  return { service: 'peer-broker', config, peers, identity, log: silentLog, addresses: {} as never };
+}
+
+/** Stands between the peer-brokers, with the certificate of each towards the other. */
+async function startStandIn(): Promise<GrpcServer> {
+  const asBob = brokerOf(bob);
+  toBob = connect({
+    context: brokerOf(alice),
+    address: bob.peer,
+    nodeUuid: bob.uuid,
+    service: 'peer-broker',
+    unreachable: 'PEER_UNREACHABLE',
+  });
+  const client = toBob.client(KeyAgreementDefinition);
+  const options = (_context: CallContext) => ({ timeoutMs: 20_000, metadata: Metadata() });
+  const relay: Record<string, unknown> = Object.fromEntries(
+    Object.keys(KeyAgreementDefinition.methods).map((name) => [
+      name,
+      (request: never, context: CallContext) => {
+        if (name === 'produce') produced += 1;
+        const call = client[name as 'open'] as (request: unknown, options: object) => unknown;
+        return call(name === 'open' ? alter(request) : request, options(context));
+      },
+    ]),
+  );
+  const [port = 0] = await freePorts('127.0.0.1', 1);
+  return startGrpcServer(asBob, {
+    address: { host: '127.0.0.1', port },
+    services: [
+      {
+        definition: KeyAgreementDefinition,
+        implementation: relay as unknown as KeyAgreementServiceImplementation,
+        callers: peerBrokerCallers(asBob.config, asBob.peers),
+      },
+    ],
+  });
+}
+
+before(async () => {
+  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
+  [alice, bob] = network.nodes as [LocalNode, LocalNode];
+  standIn = await startStandIn();
+  await stopProcess(alice.process);
+  const file = join(alice.folder, 'trusted_peers_info.json');
+  const peers = JSON.parse(readFileSync(file, 'utf8'));
+  peers[bob.uuid].address = standIn.address;
+  writeFileSync(file, JSON.stringify(peers));
+  alice = await startNode(alice);
+  network = { ...network, nodes: [alice, bob], stop: network.stop };
+});
+after(async () => {
+  await stopProcess(alice.process);
+  await standIn.stop();
+  toBob.close();
+  for (const identity of identities) identity.close();
+  await network.stop();
+});
+
+/** Both applications' answers, at the latest after the test's patience. */
+async function openBoth(query: string) {
+  const started = performance.now();
+  const pair = await openPair(network, openData(alice, bob, query, { timeout: 10_000 }));
+  const ms = performance.now() - started;
+  pair.a.disconnect();
+  pair.b.disconnect();
+  return { opened: pair.opened, ms };
+}
+
+describe('nodes that do not mean the same KEM by a name', () => {
+  const withSlot = (change: object) => (offer: OpenRequest) => ({
+    ...offer,
+    slots: offer.slots.map((slot) => (slot.algorithm === 'QKD' ? slot : { ...slot, ...change })),
+  });
+
+  it('do deliver keys through the stand-in as long as it changes nothing', async () => {
+    alter = (offer) => offer;
+    const pair = await openPair(network, openData(alice, bob));
+    assert.deepEqual(keyOf(await pair.a.getKey(pair.ksid)), keyOf(await pair.b.getKey(pair.ksid)));
+    await pair.close();
+    assert.ok(produced > 0, 'the stand-in does not see how keys are made');
+  });
+
+  const differences = {
+    revision: { revision: 'hqc-2025-08-22' },
+    'size of public keys': { publicKeyBytes: 2241 },
+    'size of ciphertexts': { ciphertextBytes: 4421 },
+    'size of secrets': { sharedSecretBytes: 32 },
+  };
+  for (const [what, change] of Object.entries(differences)) {
+    it(`are refused at both ends, in words and at once, where the ${what} differs`, async () => {
+      alter = withSlot(change);
+      produced = 0;
+      const { opened, ms } = await openBoth('hybridization=hkdf-sha384&key_sources=HQC-128,QKD');
+      for (const answer of opened) {
+        assert.equal(answer.status, 7);
+        assert.match(answer.message, /HQC-128/);
+        for (const value of Object.values(change))
+          assert.ok(answer.message.includes(String(value)), answer.message);
+      }
+      assert.ok(ms < 3_000, `took ${ms} ms`);
+      assert.equal(produced, 0, 'keys were made');
+    });
+  }
+});
