@@ -10,6 +10,9 @@ const KEY_LABEL = Buffer.from('keyweave v1 confirmation key');
 const INITIATOR = Buffer.from('initiator');
 const RESPONDER = Buffer.from('responder');
 
+/** The confirmation key while it is used; calls are synchronous, so that one place is enough. */
+const key = Buffer.alloc(32);
+
 /**
  * The tags by which each end proves that it holds the same secrets in the
  * same context: HMAC-SHA-256 over role and context hash, under a confirmation
@@ -22,10 +25,9 @@ export function confirmationTags(
 ): void {
   const transcript = hash('sha256', context, 'buffer');
   const prk = hkdfExtract('sha256', SALT, ...lengthPrefixed(secrets));
-  const key = Buffer.alloc(32);
   hkdfExpand('sha256', prk, [KEY_LABEL, transcript], key);
   prk.fill(0);
-  hmac('sha256', key, INITIATOR, transcript).copy(into.initiatorTag);
-  hmac('sha256', key, RESPONDER, transcript).copy(into.responderTag);
+  into.initiatorTag.set(hmac('sha256', key, INITIATOR, transcript));
+  into.responderTag.set(hmac('sha256', key, RESPONDER, transcript));
   key.fill(0);
 }

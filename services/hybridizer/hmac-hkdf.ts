@@ -9,6 +9,8 @@ export const HASHES = {
 
 export type HashName = keyof typeof HASHES;
 
+const NOTHING = Buffer.alloc(0);
+const COUNTER = Buffer.alloc(1);
 const INNER_PAD = 0x36;
 const OUTER_PAD = 0x5c;
 
@@ -51,12 +53,11 @@ export function hkdfExtract(hash: HashName, salt: Uint8Array, ...ikm: readonly U
  * in parts, so that a context need not be copied for every label.
  */
 export function hkdfExpand(hash: HashName, prk: Uint8Array, info: readonly Uint8Array[], out: Buffer): void {
-  const counter = Buffer.alloc(1);
-  let block: Buffer = Buffer.alloc(0);
+  let block: Buffer = NOTHING;
   for (let at = 0, i = 1; at < out.length; i++) {
     if (i > 255) throw new RangeError('HKDF gives at most 255 blocks of the hash');
-    counter[0] = i;
-    const next = hmac(hash, prk, block, ...info, counter);
+    COUNTER[0] = i;
+    const next = hmac(hash, prk, block, ...info, COUNTER);
     block.fill(0);
     block = next;
     at += block.copy(out, at);

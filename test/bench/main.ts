@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { printTable } from '../../services/cli/table.ts';
@@ -18,6 +19,7 @@ const { values: options } = parseArgs({
   },
 });
 const RUNS = Number(options.runs);
+const EVENT_LOOP_FILE = resolve('.cache/bench/event-loop.jsonl');
 const RUN_MS = Number(options.seconds) * 1000;
 
 interface Stream {
@@ -168,6 +170,21 @@ function memoryMb(network: LocalNetwork): number {
     .reduce((sum, { pid }) => sum + rssMb(pid), 0);
 }
 
+/** How late the event loops ran, by service, the worse of both nodes; known once the nodes have stopped. */
+function eventLoopDelays(): Record<string, { p99Ms: number; maxMs: number }> {
+  const by: Record<string, { p99Ms: number; maxMs: number }> = {};
+  for (const line of readFileSync(EVENT_LOOP_FILE, 'utf8').trim().split('\n')) {
+    const { service, p99Ms, maxMs } = JSON.parse(line) as { service: string; p99Ms: number; maxMs: number };
+    const worst = by[service] ?? { p99Ms: 0, maxMs: 0 };
+    by[service] = { p99Ms: Math.max(worst.p99Ms, p99Ms), maxMs: Math.max(worst.maxMs, maxMs) };
+  }
+  return by;
+}
+
+mkdirSync('.cache/bench', { recursive: true });
+rmSync(EVENT_LOOP_FILE, { force: true });
+process.env.KEYWEAVE_EVENT_LOOP = EVENT_LOOP_FILE;
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --import=${new URL('./event-loop-probe.ts', import.meta.url)}`;
 const network = await startLocalNetwork({
   names: ['Alice', 'Bob'],
   config: () => ({ logging_config: { console_log_type: 'error' } }),
@@ -176,9 +193,12 @@ try {
   const results: Result[] = [];
   const openMs: number[] = [];
   const idleMb = memoryMb(network);
+  let kbPerIdleStream: number | undefined;
   for (const count of options.streams.split(',').map(Number)) {
     const streams: Stream[] = [];
+    const beforeMb = memoryMb(network);
     for (let i = 0; i < count; i++) streams.push(await openStream(network, openMs));
+    if (count >= 1000) kbPerIdleStream = ((memoryMb(network) - beforeMb) * 1024) / count / 2;
     const runs: Result[] = [];
     for (let run = 0; run < RUNS; run++) {
       process.stderr.write(`bench: ${count} streams, run ${run + 1} of ${RUNS}\n`);
@@ -198,10 +218,13 @@ try {
     runs: RUNS,
     openConnectMs: percentiles(openMs),
     idleMb,
+    kbPerIdleStream,
+    eventLoop: {} as ReturnType<typeof eventLoopDelays>,
     results,
   };
+  await network.stop();
+  report.eventLoop = eventLoopDelays();
   printReport(report);
-  mkdirSync('.cache/bench', { recursive: true });
   writeFileSync(options.out, JSON.stringify(report, undefined, 2));
   if (options.compare)
     printComparison(report, JSON.parse(readFileSync(options.compare, 'utf8')) as typeof report);
@@ -214,6 +237,8 @@ function printReport(report: {
   openConnectMs: ReturnType<typeof percentiles>;
   machine: { cpu: string; cores: number; node: string };
   idleMb: number;
+  kbPerIdleStream: number | undefined;
+  eventLoop: ReturnType<typeof eventLoopDelays>;
 }): void {
   const { machine, openConnectMs: open } = report;
   process.stdout.write(
@@ -235,6 +260,20 @@ function printReport(report: {
   );
   process.stdout.write(
     `\nOPEN_CONNECT at both ends: p50 ${open.p50.toFixed(1)} ms, p95 ${open.p95.toFixed(1)} ms; ten idle processes ${Math.round(report.idleMb)} MB\n`,
+  );
+  if (report.kbPerIdleStream !== undefined) {
+    process.stdout.write(
+      `An open idle stream takes ${report.kbPerIdleStream.toFixed(1)} kB of a node's five processes\n`,
+    );
+  }
+  process.stdout.write('\nEvent loops, how late over the whole run (the worse of both nodes):\n');
+  printTable(
+    ['service', 'p99 ms', 'max ms'],
+    Object.entries(report.eventLoop).map(([name, { p99Ms, maxMs }]) => [
+      name,
+      p99Ms.toFixed(1),
+      maxMs.toFixed(1),
+    ]),
   );
 }
 

@@ -7,8 +7,6 @@ export interface CommandOptions {
   input?: string;
   /** Killed after this; ten minutes by default. */
   limitMs?: number;
-  /** Show the output while it comes, too. */
-  show?: boolean;
 }
 
 export interface CommandResult {
@@ -33,11 +31,9 @@ export function attempt(program: string, args: readonly string[], options: Comma
     let [stdout, stderr] = ['', ''];
     child.stdout?.on('data', (data: Buffer) => {
       stdout += data;
-      if (options.show) process.stderr.write(data);
     });
     child.stderr?.on('data', (data: Buffer) => {
       stderr += data;
-      if (options.show) process.stderr.write(data);
     });
     child.once('error', reject);
     child.once('close', (code) => resolve({ code: code ?? -1, stdout, stderr }));

@@ -10,7 +10,14 @@ const STOP_LIMIT_MS = 30_000;
 const INSTALL_ATTEMPTS = 3;
 /** The engine lets this machine forward packets. */
 const FORWARD = '/proc/sys/net/ipv4/ip_forward';
-const PACKAGES = ['docker.io', 'docker-compose', 'debootstrap', 'iptables', 'faketime', 'make'] as const;
+
+/** Debian's packages that the tests need, each with a file that tells whether it is there. */
+const TOOLS = {
+  debootstrap: '/usr/sbin/debootstrap',
+  iptables: '/usr/sbin/iptables',
+  faketime: '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1',
+} as const;
+const ENGINE = { 'docker.io': '/usr/sbin/dockerd', 'docker-compose': '/usr/bin/docker-compose' } as const;
 
 /** Why no engine can be had; printed when the tests are skipped. */
 export class NoEngineError extends Error {}
@@ -36,37 +43,38 @@ export interface Engine {
  * @throws NoEngineError where neither is to be had.
  */
 export async function startEngine(): Promise<Engine> {
-  if (await succeeds('docker', ['info'], { limitMs: 20_000 })) {
-    return engineOf({
-      description: 'the engine of this machine',
-      docker: 'docker',
-      env: {},
-      stop: async () => {},
-    });
+  const answers = await succeeds('docker', ['info'], { limitMs: 20_000 });
+  if (process.getuid?.() !== 0) {
+    throw new NoEngineError('faults are made inside the containers, which needs root');
   }
-  if (process.getuid?.() !== 0)
-    throw new NoEngineError('no engine answers, and only root can install and start one');
-  if (!existsSync('/usr/sbin/dockerd')) await install();
-  return startOwnEngine();
+  await install({ ...TOOLS, ...(answers ? {} : ENGINE) });
+  if (!answers) return startOwnEngine();
+  return engineOf({
+    description: 'the engine of this machine',
+    docker: 'docker',
+    env: {},
+    stop: async () => {},
+  });
 }
 
-async function install(): Promise<void> {
+/** Installs those of the packages whose file is not there. */
+async function install(packages: Readonly<Record<string, string>>): Promise<void> {
+  const missing = Object.keys(packages).filter((name) => !existsSync(packages[name] as string));
+  if (missing.length === 0) return;
   if (!(await succeeds('apt-get', ['--version']))) {
-    throw new NoEngineError('no engine answers, and none can be installed without apt-get');
+    throw new NoEngineError(`${missing.join(', ')} cannot be installed without apt-get`);
   }
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
   for (let i = 1; ; i++) {
     await attempt('apt-get', ['update', '-q'], { env });
     const { code, stderr } = await attempt(
       'apt-get',
-      ['install', '-qy', '--no-install-recommends', ...PACKAGES],
+      ['install', '-qy', '--no-install-recommends', ...missing],
       { env },
     );
     if (code === 0) return;
     if (i === INSTALL_ATTEMPTS) {
-      throw new NoEngineError(
-        `no engine answers, and Debian's cannot be installed: ${stderr.trim().slice(-400)}`,
-      );
+      throw new NoEngineError(`${missing.join(', ')} cannot be installed: ${stderr.trim().slice(-400)}`);
     }
   }
 }

@@ -15,11 +15,11 @@ import {
 /** A way to make trouble, and to end it. */
 export interface Fault {
   readonly name: string;
-  /** How long it lasts. */
+  /** How long it lasts at least. */
   readonly holdMs: number;
   /** The node whose gateway, and so whose streams, it takes along. */
   readonly losesStreamsOf?: string;
-  /** Lasts longer than what has been made ahead, so that applications must see it. */
+  /** Nothing works round it: it lasts until some application has felt it. */
   readonly mustBeFelt?: boolean;
   /** What it needs beforehand, and takes away afterwards; not part of the trouble. */
   prepare?(): Promise<void>;

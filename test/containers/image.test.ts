@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { attempt } from './command.ts';
 import { docker, HOME, IMAGE } from './container-network.ts';
+import { baseImage } from './stand-in-base.ts';
 
 const MAX_BYTES = 350_000_000;
 
@@ -48,6 +49,7 @@ describe('the image', () => {
     for (const label of ['title', 'description', 'licenses', 'version', 'revision', 'created']) {
       assert.ok(image.Config.Labels[`org.opencontainers.image.${label}`], label);
     }
+    assert.equal(image.Config.Labels['org.opencontainers.image.base.name'], baseImage());
     const { version } = JSON.parse(readFileSync(join(HOME, 'package.json'), 'utf8')) as { version: string };
     assert.equal(image.Config.Labels['org.opencontainers.image.version'], version);
   });

@@ -54,11 +54,15 @@ export class NetworkLoad {
     return countDeliveries(this.#history);
   }
 
-  /** Runs `trouble` under load once things are calm, waits for calm after it, and judges. */
-  async judge(trouble: () => Promise<void>): Promise<Judgement> {
+  /**
+   * Runs `trouble` under load once things are calm, waits for calm after it, and judges.
+   *
+   * @param trouble is given a way to ask whether some application has felt it yet.
+   */
+  async judge(trouble: (felt: () => boolean) => Promise<void>): Promise<Judgement> {
     await this.#calmSince(Date.now());
     const beganMs = Date.now();
-    await trouble();
+    await trouble(() => this.#history.some((entry) => entry.answeredMs >= beganMs && entry.status !== 0));
     const endedMs = Date.now();
     const calm = await this.#calmSince(endedMs);
     const during = this.#history.filter(({ answeredMs }) => answeredMs >= beganMs && answeredMs < endedMs);

@@ -44,9 +44,7 @@ async function makeRootFileSystem(archive: string): Promise<void> {
   const root = join(CACHE, 'root');
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
-  await run('debootstrap', ['--variant=minbase', '--include=libatomic1,ca-certificates', 'bookworm', root], {
-    show: true,
-  });
+  await run('debootstrap', ['--variant=minbase', '--include=libatomic1,ca-certificates', 'bookworm', root]);
   rmSync(join(root, 'var/cache/apt/archives'), { recursive: true, force: true });
   rmSync(join(root, 'var/lib/apt/lists'), { recursive: true, force: true });
   rmSync(join(root, 'usr/share/doc'), { recursive: true, force: true });

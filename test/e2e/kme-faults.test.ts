@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { breaches, countDeliveries, type HistoryEntry, keyIn } from '../helpers/delivery-history.ts';
-import { eventually, openData, openPair, type Pair } from '../helpers/network.ts';
+import { askBoth } from '../helpers/asking.ts';
+import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
+import { eventually, openData, openPair } from '../helpers/network.ts';
 
 let network: LocalNetwork;
 let alice: LocalNode;
@@ -18,28 +19,6 @@ before(async () => {
 after(() => network.stop());
 
 const KEY_BYTES = 32;
-
-/** Asks both ends once, at the same time, and notes what came of it. */
-async function askBoth(pair: Pair, history: HistoryEntry[]): Promise<number[]> {
-  const ask = async (end: 0 | 1) => {
-    const sentMs = Date.now();
-    const answer = await (end === 0 ? pair.a : pair.b).getKey(pair.ksid);
-    const { status, message = '' } = answer;
-    history.push({
-      op: 'GET_KEY',
-      application: `${end}`,
-      ksid: pair.ksid,
-      end,
-      sentMs,
-      answeredMs: Date.now(),
-      status,
-      message,
-      ...(status === 0 && keyIn(answer, KEY_BYTES)),
-    });
-    return status;
-  };
-  return Promise.all([ask(0), ask(1)]);
-}
 
 describe('trouble with key managers (invariants 1 and 2)', () => {
   const faults: [string, (end: number) => Promise<void>, (end: number) => Promise<void>][] = [
@@ -57,12 +36,12 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
       it(`when the key manager of end ${side} ${what}: no two different keys, an answer in time, and keys again after it`, async () => {
         const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 2500 }));
         const history: HistoryEntry[] = [];
-        for (let i = 0; i < 5; i++) assert.deepEqual(await askBoth(pair, history), [0, 0]);
+        for (let i = 0; i < 5; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
         await begin(side);
         // What was confirmed before may still come; then it must run out.
         const statuses: number[] = [];
         for (let i = 0; i < 40 && !statuses.some((status) => status !== 0); i++) {
-          statuses.push(...(await askBoth(pair, history)));
+          statuses.push(...(await askBoth(history, pair)));
         }
         assert.ok(
           statuses.some((status) => [1, 2, 4, 6].includes(status)),
@@ -70,10 +49,10 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
         );
         await end(side);
         await eventually('both ends deliver again', 8000, async () => {
-          const [a, b] = await askBoth(pair, history);
+          const [a, b] = await askBoth(history, pair);
           return a === 0 && b === 0 ? true : undefined;
         });
-        for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(pair, history), [0, 0]);
+        for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
         assert.deepEqual(breaches(history, KEY_BYTES), []);
         assert.equal(countDeliveries(history).alone, 0, 'an end was given a key alone');
         await pair.close();
@@ -88,7 +67,7 @@ describe('trouble with key managers (invariants 1 and 2)', () => {
       for (const side of [0, 1]) {
         network.kme.setFault(side, kind, 1);
         for (let i = 0; i < 30; i++)
-          assert.deepEqual(await askBoth(pair, history), [0, 0], `side ${side}, key ${i}`);
+          assert.deepEqual(await askBoth(history, pair), [0, 0], `side ${side}, key ${i}`);
       }
       assert.deepEqual(breaches(history, KEY_BYTES), []);
       await pair.close();

@@ -61,6 +61,12 @@ describe('loadNodeFiles', () => {
   const bad: [string, unknown, RegExp][] = [
     ['an unknown key', { ...REFERENCE, polcy: {} }, /config\.json: polcy: unknown key/],
     ['an unknown key inside', { ...REFERENCE, qkd: { tiemout: '1s' } }, /qkd\.tiemout: unknown key/],
+    [
+      'an unknown key of the probes',
+      { ...REFERENCE, health: { port: 1, prot: 2 } },
+      /health\.prot: unknown key/,
+    ],
+    ['probes without a port', { ...REFERENCE, health: {} }, /health\.port: /],
     ['a missing key', { ...REFERENCE, qkd_address: undefined }, /qkd_address: /],
     ['a wrong type', { ...REFERENCE, qkd_address: { host: 'x', port: '54001' } }, /qkd_address\.port: /],
     [

@@ -79,6 +79,8 @@ const qkdSection = z.strictObject({
   destination_application: z.string().min(1).optional(),
   /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
   block_keys: z.int().min(1).max(64).default(16),
+  /** What the key manager can give to one stream, bit/s; a larger min_bps is adjusted. 0 = not known. */
+  key_rate_bps: z.int().min(0).default(0),
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),
 });

@@ -164,7 +164,7 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
   ): Buffer | Promise<Buffer> {
     let metadata: string | undefined;
     const fits = (candidate: Chunk, stream: KeyStream) => {
-      if (room === 0) return;
+      if (room === 0 || stream.qos.metadataMimetype === '') return;
       metadata = chunkMetadata(candidate, stream, Date.now());
       if (room !== undefined && metadata.length > room) throw new MetadataTooSmall(metadata.length);
     };

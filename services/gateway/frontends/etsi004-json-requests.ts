@@ -13,7 +13,7 @@ const qosSchema = z.object({
   priority: u32.default(0),
   timeout: u32.default(0),
   ttl: u32.default(0),
-  metadata_mimetype: z.string().max(256).default(''),
+  metadata_mimetype: z.string().max(256).default('application/json'),
 });
 
 const openSchema = z.object({

@@ -1,12 +1,11 @@
-import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
+import { batchLimit, costOf } from './batch-limit.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
-import type { ProductionScheduler } from './production-scheduler.ts';
 import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 const RETRY_DELAY_MS = 50;
@@ -19,19 +18,14 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
 
-/**
- * Chunks of one exchange where a KEM of that cost is among the sources, so
- * that those who wait for the first chunk need not wait for many.
- */
-const BATCH_BY_COST: Readonly<Record<KemCost, number>> = {
-  light: Number.POSITIVE_INFINITY,
-  medium: 8,
-  heavy: 1,
-};
-
 /** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
 const BLOCKS_FROM_DEPTH = 64;
 const BLOCKS_UNTIL_DEPTH = 16;
+
+/** Where a supply asks for a place in the next round. */
+export interface RoundQueue {
+  enqueue(supply: InitiatorSupply): void;
+}
 
 /** Chunks of one stream that take part in a round. */
 export interface Batch {
@@ -58,7 +52,7 @@ export class InitiatorSupply implements ChunkSupply {
   /** Whether the stream's batches may share rounds with other streams': no KEM of it is slow. */
   readonly isLight: boolean;
   readonly #services: NodeServices;
-  readonly #scheduler: ProductionScheduler;
+  readonly #rounds: RoundQueue;
   readonly #qkdSlots: number;
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
@@ -85,9 +79,9 @@ export class InitiatorSupply implements ChunkSupply {
   #settling: Promise<void> = Promise.resolve();
   #lastTurn: Promise<void> = Promise.resolve();
 
-  constructor(services: NodeServices, stream: KeyStream, scheduler: ProductionScheduler) {
+  constructor(services: NodeServices, stream: KeyStream, rounds: RoundQueue) {
     this.#services = services;
-    this.#scheduler = scheduler;
+    this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
     this.batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
@@ -138,6 +132,9 @@ export class InitiatorSupply implements ChunkSupply {
    * failure when they could not be.
    */
   demand(count: number, waitedFor: boolean): Promise<void> {
+    if (this.#stopped) {
+      return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+    }
     const outcome = Promise.withResolvers<void>();
     this.#outcomes.push(outcome);
     this.#demandWaits = waitedFor;
@@ -148,10 +145,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Resolves when every batch that both ends have agreed on is released or dropped here, or after `limitMs`. */
   async settled(limitMs: number): Promise<void> {
-    const limit = Promise.withResolvers<void>();
-    const timer = setTimeout(limit.resolve, limitMs);
-    await Promise.race([this.#settling, limit.promise]);
-    clearTimeout(timer);
+    await waitFor(this.#settling, limitMs);
   }
 
   stop(): void {
@@ -318,7 +312,7 @@ export class InitiatorSupply implements ChunkSupply {
   #offer(): void {
     if (this.#stopped || (this.#wanted === 0 && this.#demanded === 0)) return;
     if (!this.#isPrepared) void this.#prepare();
-    else if (this.hungry > 0) this.#scheduler.enqueue(this);
+    else if (this.hungry > 0) this.#rounds.enqueue(this);
   }
 
   /** Opens the QKD stream outside of any round, since a key manager may take its time. */
@@ -372,21 +366,4 @@ export class InitiatorSupply implements ChunkSupply {
       else outcome.resolve();
     }
   }
-}
-
-/** Chunks of one exchange such that every message stays within its budget and nobody waits long; at least one. */
-export function batchLimit(stream: KeyStream, maxChunks: number): number {
-  const { slots } = stream.terms;
-  const largest = Math.max(
-    slots.reduce((sum, slot) => sum + slot.publicKeyBytes, 0),
-    slots.reduce((sum, slot) => sum + slot.ciphertextBytes, 0),
-    stream.qos.keyChunkSize,
-    1,
-  );
-  const byCost = slots.map((slot) => BATCH_BY_COST[costOf(slot.algorithm)]);
-  return Math.max(1, Math.min(maxChunks, Math.floor(MAX_BATCH_BYTES / largest), ...byCost));
-}
-
-function costOf(algorithm: string): KemCost {
-  return findKemAlgorithm(algorithm)?.cost ?? 'light';
 }

@@ -71,7 +71,7 @@ export class KeyDelivery {
     const role = this.#roleOf(terms);
     const ksid = request.keyStreamId === undefined ? undefined : parseKsid(request.keyStreamId);
     await this.#o.assertUsable(terms);
-    const qos = meetQos(request.qos, terms, config.limits);
+    const qos = meetQos(request.qos, terms, config);
     const wish = {
       terms,
       qos,

@@ -1,6 +1,8 @@
+import { setTimeout } from 'node:timers/promises';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
+import { DeliveryRate } from './delivery-rate.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
 import type { StreamTerms } from './stream-terms.ts';
 
@@ -48,13 +50,14 @@ export class KeyStream {
   readonly depth: PrefetchDepth;
   readonly maxBufferedChunks: number;
   allowDegraded: boolean;
-  qos: Qos;
   local: Presence = 'absent';
   peer: Presence = 'absent';
   supply: ChunkSupply | undefined;
   /** Why the last exchange failed, for the message of a GET_KEY that times out. */
   lastFailure: KeyweaveError | undefined;
   readonly #now: () => number;
+  #qos: Qos;
+  #rate: DeliveryRate;
   #ended: KeyweaveError | undefined;
 
   constructor(options: KeyStreamOptions) {
@@ -63,12 +66,23 @@ export class KeyStream {
     this.terms = options.terms;
     this.role = options.role;
     this.peerNode = options.peerNode;
-    this.qos = options.qos;
+    this.#qos = options.qos;
+    this.#rate = new DeliveryRate(options.qos);
     this.predefined = options.predefined;
     this.allowDegraded = options.allowDegraded;
     this.maxBufferedChunks = options.maxBufferedChunks;
     this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, options.maxBufferedChunks));
     this.#now = options.now;
+  }
+
+  get qos(): Qos {
+    return this.#qos;
+  }
+
+  set qos(qos: Qos) {
+    const { maxBps, keyChunkSize } = this.#qos;
+    this.#qos = qos;
+    if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
   }
 
   get ended(): boolean {
@@ -91,6 +105,36 @@ export class KeyStream {
    */
   take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
     if (this.#ended) throw this.#ended;
+    const { delayMs, reserved } = this.#rate.reserve(this.#now(), timeoutMs);
+    if (!reserved) {
+      throw new KeyweaveError(
+        'INSUFFICIENT_KEY',
+        `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`,
+      );
+    }
+    if (delayMs === 0) return this.#take(index, timeoutMs, fits);
+    return setTimeout(delayMs).then(() => {
+      if (this.#ended) throw this.#ended;
+      return this.#take(index, timeoutMs - delayMs, fits);
+    });
+  }
+
+  #take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
+    try {
+      const chunk = this.#takeReserved(index, timeoutMs, fits);
+      if (chunk instanceof Promise) chunk.catch(() => this.#rate.refund());
+      return chunk;
+    } catch (error) {
+      this.#rate.refund();
+      throw error;
+    }
+  }
+
+  #takeReserved(
+    index: number | undefined,
+    timeoutMs: number,
+    fits: (chunk: Chunk) => void,
+  ): Chunk | Promise<Chunk> {
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#now());
     if (ready !== undefined) {

@@ -1,5 +1,4 @@
 import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
-import type { PeerAgreement } from '../agreement-client.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { ConfirmationOutbox } from './confirmation-outbox.ts';
 import { InitiatorRound } from './initiator-round.ts';
@@ -19,6 +18,9 @@ const LINGER_MS = 100;
 /** Share of a round that a stream gets by its QoS priority: one more for each step, up to this. */
 const MAX_WEIGHT = 8;
 
+/** What the scheduler needs of a round; neither half rejects. */
+export type Round = Pick<InitiatorRound, 'offer' | 'finish'>;
+
 /**
  * Decides which streams' batches go to one peer in which round. Streams of
  * fast KEMs share rounds, so that a thousand slow streams cost what one fast
@@ -26,9 +28,7 @@ const MAX_WEIGHT = 8;
  * it delays nobody else.
  */
 export class ProductionScheduler {
-  readonly #services: NodeServices;
-  readonly #peer: PeerAgreement;
-  readonly #outbox: ConfirmationOutbox;
+  readonly #startRound: (batches: readonly Batch[]) => Round;
   /** Streams that ask, in the order of their asking, with what each asked for. */
   readonly #queue = new Map<InitiatorSupply, number>();
   #queuedChunks = 0;
@@ -36,10 +36,9 @@ export class ProductionScheduler {
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
 
-  constructor(services: NodeServices, peerNode: string) {
-    this.#services = services;
-    this.#peer = services.peer(peerNode);
-    this.#outbox = new ConfirmationOutbox(this.#peer, services.now);
+  /** @param startRound makes the round of some batches. */
+  constructor(startRound: (batches: readonly Batch[]) => Round) {
+    this.#startRound = startRound;
   }
 
   /** Has `supply` take part in a round soon. */
@@ -56,7 +55,7 @@ export class ProductionScheduler {
   #runAlone(supply: InitiatorSupply): void {
     const count = supply.hungry;
     if (count === 0) return;
-    const round = this.#round([supply.begin(count)]);
+    const round = this.#startRound([supply.begin(count)]);
     void round.offer().then(() => round.finish());
   }
 
@@ -82,20 +81,11 @@ export class ProductionScheduler {
     const batches = this.#pick();
     if (batches.length === 0) return;
     this.#rounds += 1;
-    const round = this.#round(batches);
+    const round = this.#startRound(batches);
     void round.offer().then(() => {
       this.#rounds -= 1;
       void round.finish();
       if (this.#queue.size > 0) this.#schedule(this.#anyUrgent());
-    });
-  }
-
-  #round(batches: readonly Batch[]): InitiatorRound {
-    return new InitiatorRound({
-      services: this.#services,
-      peer: this.#peer,
-      outbox: this.#outbox,
-      batches,
     });
   }
 
@@ -131,6 +121,30 @@ export class ProductionScheduler {
   #anyUrgent(): boolean {
     for (const supply of this.#queue.keys()) if (supply.urgent) return true;
     return false;
+  }
+}
+
+/** One scheduler for each peer node, made when it is first needed. */
+export class ProductionSchedulers {
+  readonly #services: NodeServices;
+  readonly #byPeer = new Map<string, ProductionScheduler>();
+
+  constructor(services: NodeServices) {
+    this.#services = services;
+  }
+
+  of(peerNode: string): ProductionScheduler {
+    let scheduler = this.#byPeer.get(peerNode);
+    if (!scheduler) {
+      const services = this.#services;
+      const peer = services.peer(peerNode);
+      const outbox = new ConfirmationOutbox(peer, services.now);
+      scheduler = new ProductionScheduler(
+        (batches) => new InitiatorRound({ services, peer, outbox, batches }),
+      );
+      this.#byPeer.set(peerNode, scheduler);
+    }
+    return scheduler;
   }
 }
 

@@ -2,11 +2,12 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { InitiatorSupply } from './initiator-supply.ts';
 import { KeyStream } from './key-stream.ts';
-import { ProductionScheduler } from './production-scheduler.ts';
+import { ProductionSchedulers } from './production-scheduler.ts';
 import { meetQos } from './qos.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
@@ -63,13 +64,13 @@ export class Rendezvous {
   readonly #offers = new Map<KeyStream, number>();
   /** The initiator's applications that wait for the responder's. */
   readonly #joined = new Map<KeyStream, () => void>();
-  /** By peer node. */
-  readonly #schedulers = new Map<string, ProductionScheduler>();
+  readonly #schedulers: ProductionSchedulers;
 
   constructor(options: RendezvousOptions) {
     this.#config = options.config;
     this.#services = options.services;
     this.#registry = options.registry;
+    this.#schedulers = new ProductionSchedulers(options.services);
   }
 
   /** Offers the stream to the peer and waits for its application. */
@@ -78,7 +79,7 @@ export class Rendezvous {
     if (known) throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${wish.ksid} is in use at this end`);
     const stream = this.#createStream(wish.ksid, wish.terms, 'initiator', wish.qos, wish.predefined);
     stream.local = 'waiting';
-    stream.supply = new InitiatorSupply(this.#services, stream, this.#schedulerOf(stream.peerNode));
+    stream.supply = new InitiatorSupply(this.#services, stream, this.#schedulers.of(stream.peerNode));
     this.#registry.add(stream);
     try {
       await this.#offerUntilJoined(stream, wish);
@@ -187,7 +188,7 @@ export class Rendezvous {
       },
       timeoutMs,
     );
-    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config.limits);
+    if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config);
     stream.allowDegraded = this.#mayDegrade(stream.peerNode) && response.allowDegraded;
     return response;
   }
@@ -332,7 +333,7 @@ export class Rendezvous {
         );
       }
     }
-    const qos = meetQos(request.qos, terms, this.#config.limits);
+    const qos = meetQos(request.qos, terms, this.#config);
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
     stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
     const exchange = new ResponderExchange(this.#services, stream);
@@ -373,15 +374,6 @@ export class Rendezvous {
     });
   }
 
-  #schedulerOf(peerNode: string): ProductionScheduler {
-    let scheduler = this.#schedulers.get(peerNode);
-    if (!scheduler) {
-      scheduler = new ProductionScheduler(this.#services, peerNode);
-      this.#schedulers.set(peerNode, scheduler);
-    }
-    return scheduler;
-  }
-
   #mayDegrade(peerNode: string): boolean {
     return (
       this.#config.policy.missing_source === 'shared_seed' &&
@@ -402,18 +394,4 @@ export class Rendezvous {
 
 function sameTerms(a: StreamTerms, b: StreamTerms): boolean {
   return a.source === b.source && a.destination === b.destination;
-}
-
-/** What `work` resolves to, or undefined after `ms` or when the signal fires. */
-async function waitFor<T>(work: Promise<T>, ms: number, signal: AbortSignal): Promise<T | undefined> {
-  const over = Promise.withResolvers<undefined>();
-  const end = () => over.resolve(undefined);
-  const timer = setTimeout(end, ms);
-  signal.addEventListener('abort', end, { once: true });
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  }
 }

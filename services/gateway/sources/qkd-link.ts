@@ -1,5 +1,6 @@
 import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
 import type { NodeServices } from './node-services.ts';
@@ -72,7 +73,7 @@ export class QkdLink {
     const opening = this.#open('');
     const { join } = this.#options.services.qkd;
     if (join === 'uris') return;
-    const known = join === 'ksid' ? await opening : await withPatience(opening, KSID_PATIENCE_MS);
+    const known = join === 'ksid' ? await opening : await waitFor(opening, KSID_PATIENCE_MS);
     if (epoch === this.#epoch && known !== undefined) this.#shared = known;
   }
 
@@ -254,16 +255,4 @@ async function fetchAll(
     throw new KeyweaveError('INTERNAL', 'qkd-source answered for a wrong number of streams');
   }
   return results.map(({ keys, failure }) => (failure ? errorOf(failure) : keys));
-}
-
-async function withPatience<T>(work: Promise<T>, patienceMs: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, patienceMs, undefined);
-  });
-  try {
-    return await Promise.race([work, patience]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -19,11 +19,20 @@ export function createHkdfMethod(name: string, hash: HashName): HybridizationMet
   };
 }
 
+/** Lengths as u32, big-endian; there are few, and every chunk needs them. */
+const LENGTHS = new Map<number, Buffer>();
+
 /** Each secret behind its length as u32, big-endian, without copying the secret. */
 export function lengthPrefixed(secrets: readonly Buffer[]): Buffer[] {
-  return secrets.flatMap((secret) => {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(secret.length);
-    return [length, secret];
-  });
+  const parts: Buffer[] = [];
+  for (const secret of secrets) {
+    let length = LENGTHS.get(secret.length);
+    if (length === undefined) {
+      length = Buffer.alloc(4);
+      length.writeUInt32BE(secret.length);
+      LENGTHS.set(secret.length, length);
+    }
+    parts.push(length, secret);
+  }
+  return parts;
 }

@@ -1,0 +1,14 @@
+/** What `work` resolves to, or undefined after `ms` or when the signal fires. */
+export async function waitFor<T>(work: Promise<T>, ms: number, signal?: AbortSignal): Promise<T | undefined> {
+  const over = Promise.withResolvers<undefined>();
+  const end = () => over.resolve(undefined);
+  const timer = setTimeout(end, ms);
+  if (signal?.aborted) end();
+  signal?.addEventListener('abort', end, { once: true });
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', end);
+  }
+}
