@@ -4,6 +4,7 @@ import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
+import { trimHeap } from '#common/lifecycle/trim-heap.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
@@ -99,6 +100,7 @@ async function serve(
     log.flush();
     process.exit(1);
   });
+  trimHeap();
   if (process.send) tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }

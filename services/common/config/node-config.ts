@@ -131,9 +131,9 @@ const limitsSection = z.strictObject({
   /** Unread confirmed chunks that one end of a stream holds at most. */
   max_buffered_chunks: z.int().min(1).max(65_536).default(1024),
   /** Chunks made ahead of demand at most. */
-  max_prefetch_chunks: z.int().min(0).max(4096).default(256),
+  max_prefetch_chunks: z.int().min(0).max(4096).default(512),
   /** Chunks of one exchange at most. */
-  max_batch_chunks: z.int().min(1).max(1024).default(128),
+  max_batch_chunks: z.int().min(1).max(1024).default(256),
   /** Grace that open calls get when a service stops. */
   shutdown_grace: durationField('5s'),
 });

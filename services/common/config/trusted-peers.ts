@@ -1,9 +1,13 @@
 import { z } from 'zod';
+import { Secret } from '#common/crypto/secret.ts';
 import { addressField, uuidField } from './fields.ts';
 
 const peerEntry = z.strictObject({
   /** Agreed beforehand; makes the stand-in for a missing source where the policy allows it. */
-  shared_seed: z.string().optional(),
+  shared_seed: z
+    .string()
+    .transform((text) => new Secret(Buffer.from(text, 'utf8')))
+    .optional(),
   /** Where the peer's broker listens. */
   address: addressField,
 });

@@ -106,7 +106,7 @@ export function standInSecrets(
   first: number,
   count: number,
 ): Buffer {
-  const seed = services.sharedSeed(stream.peerNode) ?? '';
+  const seed = services.sharedSeed(stream.peerNode)?.expose() ?? NOTHING;
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
   const secrets = Buffer.allocUnsafeSlow(count * bytes);
   const info = Buffer.alloc(24);

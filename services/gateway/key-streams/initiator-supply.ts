@@ -6,7 +6,6 @@ import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
-import type { ProductionScheduler } from './production-scheduler.ts';
 import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 const RETRY_DELAY_MS = 50;
@@ -22,6 +21,11 @@ const MAX_UNCONFIRMED = 2;
 /** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
 const BLOCKS_FROM_DEPTH = 64;
 const BLOCKS_UNTIL_DEPTH = 16;
+
+/** Where a supply asks for a place in the next round. */
+export interface RoundQueue {
+  enqueue(supply: InitiatorSupply): void;
+}
 
 /** Chunks of one stream that take part in a round. */
 export interface Batch {
@@ -48,7 +52,7 @@ export class InitiatorSupply implements ChunkSupply {
   /** Whether the stream's batches may share rounds with other streams': no KEM of it is slow. */
   readonly isLight: boolean;
   readonly #services: NodeServices;
-  readonly #scheduler: ProductionScheduler;
+  readonly #rounds: RoundQueue;
   readonly #qkdSlots: number;
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
@@ -75,9 +79,9 @@ export class InitiatorSupply implements ChunkSupply {
   #settling: Promise<void> = Promise.resolve();
   #lastTurn: Promise<void> = Promise.resolve();
 
-  constructor(services: NodeServices, stream: KeyStream, scheduler: ProductionScheduler) {
+  constructor(services: NodeServices, stream: KeyStream, rounds: RoundQueue) {
     this.#services = services;
-    this.#scheduler = scheduler;
+    this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
     this.batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
@@ -128,6 +132,9 @@ export class InitiatorSupply implements ChunkSupply {
    * failure when they could not be.
    */
   demand(count: number, waitedFor: boolean): Promise<void> {
+    if (this.#stopped) {
+      return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+    }
     const outcome = Promise.withResolvers<void>();
     this.#outcomes.push(outcome);
     this.#demandWaits = waitedFor;
@@ -305,7 +312,7 @@ export class InitiatorSupply implements ChunkSupply {
   #offer(): void {
     if (this.#stopped || (this.#wanted === 0 && this.#demanded === 0)) return;
     if (!this.#isPrepared) void this.#prepare();
-    else if (this.hungry > 0) this.#scheduler.enqueue(this);
+    else if (this.hungry > 0) this.#rounds.enqueue(this);
   }
 
   /** Opens the QKD stream outside of any round, since a key manager may take its time. */

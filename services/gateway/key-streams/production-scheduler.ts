@@ -41,13 +41,6 @@ export class ProductionScheduler {
     this.#startRound = startRound;
   }
 
-  /** The scheduler of the rounds with one peer. */
-  static of(services: NodeServices, peerNode: string): ProductionScheduler {
-    const peer = services.peer(peerNode);
-    const outbox = new ConfirmationOutbox(peer, services.now);
-    return new ProductionScheduler((batches) => new InitiatorRound({ services, peer, outbox, batches }));
-  }
-
   /** Has `supply` take part in a round soon. */
   enqueue(supply: InitiatorSupply): void {
     if (supply.alone) this.#runAlone(supply);
@@ -128,6 +121,30 @@ export class ProductionScheduler {
   #anyUrgent(): boolean {
     for (const supply of this.#queue.keys()) if (supply.urgent) return true;
     return false;
+  }
+}
+
+/** One scheduler for each peer node, made when it is first needed. */
+export class ProductionSchedulers {
+  readonly #services: NodeServices;
+  readonly #byPeer = new Map<string, ProductionScheduler>();
+
+  constructor(services: NodeServices) {
+    this.#services = services;
+  }
+
+  of(peerNode: string): ProductionScheduler {
+    let scheduler = this.#byPeer.get(peerNode);
+    if (!scheduler) {
+      const services = this.#services;
+      const peer = services.peer(peerNode);
+      const outbox = new ConfirmationOutbox(peer, services.now);
+      scheduler = new ProductionScheduler(
+        (batches) => new InitiatorRound({ services, peer, outbox, batches }),
+      );
+      this.#byPeer.set(peerNode, scheduler);
+    }
+    return scheduler;
   }
 }
 

@@ -7,7 +7,7 @@ import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreem
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { InitiatorSupply } from './initiator-supply.ts';
 import { KeyStream } from './key-stream.ts';
-import { ProductionScheduler } from './production-scheduler.ts';
+import { ProductionSchedulers } from './production-scheduler.ts';
 import { meetQos } from './qos.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
@@ -64,13 +64,13 @@ export class Rendezvous {
   readonly #offers = new Map<KeyStream, number>();
   /** The initiator's applications that wait for the responder's. */
   readonly #joined = new Map<KeyStream, () => void>();
-  /** By peer node. */
-  readonly #schedulers = new Map<string, ProductionScheduler>();
+  readonly #schedulers: ProductionSchedulers;
 
   constructor(options: RendezvousOptions) {
     this.#config = options.config;
     this.#services = options.services;
     this.#registry = options.registry;
+    this.#schedulers = new ProductionSchedulers(options.services);
   }
 
   /** Offers the stream to the peer and waits for its application. */
@@ -79,7 +79,7 @@ export class Rendezvous {
     if (known) throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${wish.ksid} is in use at this end`);
     const stream = this.#createStream(wish.ksid, wish.terms, 'initiator', wish.qos, wish.predefined);
     stream.local = 'waiting';
-    stream.supply = new InitiatorSupply(this.#services, stream, this.#schedulerOf(stream.peerNode));
+    stream.supply = new InitiatorSupply(this.#services, stream, this.#schedulers.of(stream.peerNode));
     this.#registry.add(stream);
     try {
       await this.#offerUntilJoined(stream, wish);
@@ -372,15 +372,6 @@ export class Rendezvous {
       maxBufferedChunks: limits.max_buffered_chunks,
       now: this.#services.now,
     });
-  }
-
-  #schedulerOf(peerNode: string): ProductionScheduler {
-    let scheduler = this.#schedulers.get(peerNode);
-    if (!scheduler) {
-      scheduler = ProductionScheduler.of(this.#services, peerNode);
-      this.#schedulers.set(peerNode, scheduler);
-    }
-    return scheduler;
   }
 
   #mayDegrade(peerNode: string): boolean {

@@ -1,4 +1,5 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
+import type { Secret } from '#common/crypto/secret.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import type { Log } from '#common/log/log.ts';
 import type { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
@@ -19,7 +20,7 @@ export interface NodeServices {
   readonly log: Log;
   readonly now: () => number;
   /** The seed agreed with a peer, where its entry has one. */
-  sharedSeed(peerNode: string): string | undefined;
+  sharedSeed(peerNode: string): Secret | undefined;
   peer(nodeUuid: string): PeerAgreement;
 }
 
