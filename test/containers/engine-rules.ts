@@ -2,8 +2,19 @@ import { attempt } from './command.ts';
 
 const TABLES = ['filter', 'nat'] as const;
 
-/** Takes the packet filter rules and chains of an engine that has stopped off this machine again. */
-export async function forgetEngineRules(): Promise<void> {
+/** What happens to packets that this machine forwards and no rule is about: ACCEPT or DROP. */
+export async function forwardPolicy(): Promise<string> {
+  const { stdout } = await attempt('iptables', ['-S', 'FORWARD']);
+  return /^-P FORWARD (\w+)/.exec(stdout)?.[1] ?? 'ACCEPT';
+}
+
+/**
+ * Takes the packet filter rules and chains of an engine that has stopped off
+ * this machine again.
+ *
+ * @param policy that of before the engine, which sets its own.
+ */
+export async function forgetEngineRules(policy: string): Promise<void> {
   for (const table of TABLES) {
     const { code, stdout } = await attempt('iptables', ['-t', table, '-S']);
     if (code !== 0) continue;
@@ -17,6 +28,5 @@ export async function forgetEngineRules(): Promise<void> {
     for (const chain of chains) await attempt('iptables', ['-t', table, '-F', chain]);
     for (const chain of chains) await attempt('iptables', ['-t', table, '-X', chain]);
   }
-  // The engine had set it to DROP, which would outlive it.
-  await attempt('iptables', ['-P', 'FORWARD', 'ACCEPT']);
+  await attempt('iptables', ['-P', 'FORWARD', policy]);
 }

@@ -3,7 +3,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attempt, type CommandOptions, type CommandResult, run, succeeds } from './command.ts';
-import { forgetEngineRules } from './engine-rules.ts';
+import { forgetEngineRules, forwardPolicy } from './engine-rules.ts';
 
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 30_000;
@@ -85,6 +85,7 @@ async function startOwnEngine(): Promise<Engine> {
   const log = openSync(join(folder, 'log'), 'a');
   const hadBridge = existsSync('/sys/class/net/docker0');
   const forwarded = readFileSync(FORWARD, 'utf8');
+  const policy = await forwardPolicy();
   const daemon = spawn(
     '/usr/sbin/dockerd',
     [
@@ -101,7 +102,7 @@ async function startOwnEngine(): Promise<Engine> {
     await end(daemon);
     await removeMounts(folder);
     rmSync(folder, { recursive: true, force: true });
-    await forgetEngineRules();
+    await forgetEngineRules(policy);
     if (!hadBridge) await attempt('ip', ['link', 'delete', 'docker0']);
     writeFileSync(FORWARD, forwarded);
   };

@@ -32,7 +32,7 @@ const FAULTS: readonly Fault[] = [
   lose(0.2, 'alice-gateway'),
   starve('alice-hybridizer'),
   shiftClock('bob-peer-broker', 100),
-  shiftClock('alice-pqc-source', 100),
+  shiftClock('alice-hybridizer', 100),
 ];
 
 describe('faults under a load of 50 keys/s: no breach, and keys again within 10 s of their end', () => {
