@@ -19,8 +19,8 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 const MAX_UNCONFIRMED = 2;
 
 /** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
-const BLOCKS_FROM_DEPTH = 64;
-const BLOCKS_UNTIL_DEPTH = 16;
+const BLOCKS_FROM_DEPTH = 32;
+const BLOCKS_UNTIL_DEPTH = 8;
 
 /** Where a supply asks for a place in the next round. */
 export interface RoundQueue {
@@ -68,6 +68,8 @@ export class InitiatorSupply implements ChunkSupply {
   /** The other end may open, though the key manager here still waits for it. */
   #preparedByUris = false;
   #troubled = false;
+  /** Some batch has succeeded, so that both ends have reached their key managers. */
+  #proven = false;
   #degradeSlot = 0;
   #blocksRefused = false;
   #failures = 0;
@@ -110,7 +112,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
   get alone(): boolean {
-    return !this.isLight || this.#troubled || (this.#qkdSlots > 0 && !this.qkd.inUse);
+    return !this.isLight || this.#troubled || !this.#proven;
   }
 
   /** Chunks that may be offered now. */
@@ -155,9 +157,13 @@ export class InitiatorSupply implements ChunkSupply {
     this.qkd.close();
   }
 
-  /** Takes the next indexes for a batch of `count` chunks; the caller sees it through to `end`. */
-  begin(count: number): Batch {
+  /**
+   * Takes the next indexes for a batch of about `wanted` chunks, whole blocks
+   * of QKD keys where they are read in blocks; the caller sees it through to `end`.
+   */
+  begin(wanted: number): Batch {
     const { stream } = this;
+    const count = this.#wholeBlocks(wanted);
     const degradedSlot = this.#degradeSlot;
     const usesQkd = this.#qkdSlots > (degradedSlot === 0 ? 0 : 1);
     this.#nextIndex = Math.max(this.#nextIndex, stream.buffer.nextIndex);
@@ -226,6 +232,7 @@ export class InitiatorSupply implements ChunkSupply {
     }
     this.#failures = 0;
     this.#troubled = false;
+    this.#proven = true;
     this.#degradeSlot = 0;
     this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
     this.#settleOutcomes(undefined);
@@ -355,6 +362,14 @@ export class InitiatorSupply implements ChunkSupply {
     const { depth } = this.stream.depth;
     if (depth >= BLOCKS_FROM_DEPTH) return blockKeys;
     return depth < BLOCKS_UNTIL_DEPTH ? 1 : current;
+  }
+
+  /** A batch that ends within a block loses the rest of it. */
+  #wholeBlocks(count: number): number {
+    const { blockKeys } = this.qkd;
+    const chunks = blockKeys / Math.max(1, this.#qkdSlots);
+    if (blockKeys === 1 || !Number.isInteger(chunks)) return count;
+    return Math.min(this.batchLimit, Math.max(1, Math.floor(count / chunks)) * chunks);
   }
 
   #settleOutcomes(error: KeyweaveError | undefined): void {

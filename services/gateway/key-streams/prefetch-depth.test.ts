@@ -36,16 +36,18 @@ describe('PrefetchDepth', () => {
 
   it('asks for the depth once enough of it is used up, and for those who wait at once', () => {
     const depth = after(50, 625);
-    assert.equal(depth.shortfall(9, 0, 0), 0);
-    assert.equal(depth.shortfall(8, 0, 0), 8);
-    assert.equal(depth.shortfall(8, 0, 0, 0.25), 0);
+    assert.equal(depth.shortfall(5, 0, 0), 0);
+    assert.equal(depth.shortfall(4, 0, 0), 12);
+    assert.equal(depth.shortfall(4, 0, 0, 0.25), 0);
+    const fast = after(50, 1);
+    assert.deepEqual([fast.shortfall(33, 0, 0), fast.shortfall(32, 0, 0)], [0, 32]);
     assert.equal(depth.shortfall(0, 3, 0), 19);
   });
 
   it('counts what is on its way, and makes nothing ahead for a while after a source ran low', () => {
     const depth = after(50, 625);
     assert.equal(depth.shortfall(20, 3, 0), 0);
-    assert.equal(depth.shortfall(9, 3, 0), 10);
+    assert.equal(depth.shortfall(7, 3, 0), 12);
     depth.noteScarcity(1_000);
     assert.equal(depth.shortfall(0, 0, 2_000), 0);
     assert.equal(depth.shortfall(1, 3, 2_000), 2);

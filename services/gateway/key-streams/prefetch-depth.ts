@@ -4,6 +4,9 @@ const HORIZON_MS = 10_000;
 /** Weight of the newest gap in the average. */
 const NEWEST = 0.2;
 
+/** How much lower streams may run whose depth lasts for seconds. */
+const PATIENCE = 0.6;
+
 /** For so long after a source has run low nothing is made ahead. */
 const SCARCITY_MS = 2_000;
 
@@ -56,6 +59,8 @@ export class PrefetchDepth {
   shortfall(there: number, waiting: number, nowMs: number, lowWater = 0.5): number {
     const free = there - waiting;
     const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
-    return free <= depth * lowWater ? Math.max(0, depth - free) : 0;
+    // At the cap the depth lasts a moment only; below it, for seconds, and larger batches cost less.
+    const water = this.#depth < this.#max ? lowWater * PATIENCE : lowWater;
+    return free <= depth * water ? Math.max(0, depth - free) : 0;
   }
 }

@@ -52,11 +52,6 @@ export class QkdLink {
     return this.#blockKeys;
   }
 
-  /** Whether both ends have read from this epoch, so that neither need open anything. */
-  get inUse(): boolean {
-    return this.#position > 0n;
-  }
-
   get isOpen(): boolean {
     return this.#handle !== undefined;
   }
