@@ -55,6 +55,24 @@ describe('keyweave node', () => {
     await network.stop();
   });
 
+  it('takes along even a service that was just being started again', async (t) => {
+    const network = await networkFor(t, { names: ['Alice'] });
+    const alice = network.nodes[0] as LocalNode;
+    const pids = Object.values(alice.services).map((one) => one.pid);
+    const { pid } = alice.process;
+    process.kill(alice.services.hybridizer?.pid as number, 'SIGKILL');
+    const children = () =>
+      readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+    const fresh = await eventually('the service is started again', 5_000, async () =>
+      children().find((child) => !pids.includes(child)),
+    );
+    alice.process.kill('SIGKILL');
+    await eventually('all services end', 10_000, async () =>
+      [...pids, fresh].some(alive) ? undefined : true,
+    );
+    await network.stop();
+  });
+
   it('says which key of its files is wrong, and does not start', async () => {
     const attempt = startLocalNetwork({ names: ['Alice'], config: () => ({ polcy: {} }) });
     await assert.rejects(attempt, /config\.json: polcy: unknown key/);

@@ -24,6 +24,9 @@ const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
   'peer-broker': 50055,
 };
 
+/** Started by a supervisor, whether or not it still lives. */
+const SUPERVISED = process.send !== undefined;
+
 /** Time beyond the configured grace after which a stop is forced. */
 const FORCE_MARGIN_MS = 3_000;
 
@@ -114,8 +117,9 @@ function stopOnce(stop: (why: string) => Promise<void>): void {
   };
   process.on('SIGTERM', () => once('SIGTERM'));
   process.on('SIGINT', () => once('SIGINT'));
-  // A supervisor that dies without a word must not leave its services behind.
+  // A supervisor that dies without a word must not leave its services behind, not even one that was starting.
   process.on('disconnect', () => once('the supervisor is gone'));
+  if (SUPERVISED && !process.connected) once('the supervisor is gone');
 }
 
 function tell(message: ServiceMessage): void {
