@@ -11,7 +11,7 @@ import type { ConfirmationOutbox } from './confirmation-outbox.ts';
 import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from './derivation.ts';
 import type { Batch } from './initiator-supply.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from './kem-groups.ts';
-import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 /** One batch on its way through the round. */
 interface Entry {
@@ -269,7 +269,10 @@ export class InitiatorRound {
     if (!batch.supply.qkd.isNext(batch.qkd)) {
       return new KeyweaveError('QKD_OUT_OF_STEP', 'an earlier batch has lost the QKD stream');
     }
-    return { link: batch.supply.qkd, count: (answer as BatchAnswer).count * qkdSlotsOf(batch) };
+    return {
+      link: batch.supply.qkd,
+      count: (answer as BatchAnswer).count * countQkdSlots(batch.stream.terms, batch.degradedSlot),
+    };
   }
 
   #inputs(
@@ -279,7 +282,9 @@ export class InitiatorRound {
   ): BatchInputs | KeyweaveError {
     const { stream, first, degradedSlot } = batch;
     const { count, ciphertexts } = answer as BatchAnswer;
-    const need = batch.qkd ? count * qkdSlotsOf(batch) * QKD_SECRET_BYTES : 0;
+    const need = batch.qkd
+      ? count * countQkdSlots(batch.stream.terms, batch.degradedSlot) * QKD_SECRET_BYTES
+      : 0;
     let error = qkdKeys instanceof KeyweaveError ? qkdKeys : undefined;
     if (Buffer.isBuffer(qkdKeys) && qkdKeys.length < need) {
       error = new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of this node has run dry');
@@ -326,10 +331,6 @@ export class InitiatorRound {
 }
 
 type DerivedOrError = Awaited<ReturnType<typeof deriveTogether>>[number];
-
-function qkdSlotsOf({ stream, degradedSlot }: Batch): number {
-  return stream.terms.slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
-}
 
 /** What is wrong with an answer, if anything. */
 function faultOf({ batch, shares }: Entry, answer: BatchAnswer): KeyweaveError | undefined {

@@ -59,10 +59,6 @@ export class ResponderExchange {
     });
   }
 
-  get stopped(): boolean {
-    return this.#stopped;
-  }
-
   /** Chunks that are being made or wait for their confirmation. */
   get coming(): number {
     let count = this.#making?.count ?? 0;

@@ -10,7 +10,7 @@ import { fetchTogether, type QkdNeed } from '../sources/qkd-link.ts';
 import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from './derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from './kem-groups.ts';
 import type { ResponderExchange } from './responder-exchange.ts';
-import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 /** An offer and the exchange of its stream, or why there is none. */
 export interface ReceivedOffer {
@@ -154,7 +154,7 @@ async function qkdNeed(
   } catch (thrown) {
     return KeyweaveError.from(thrown);
   }
-  return { link: exchange.qkd, count: count * qkdSlotsOf(offer, exchange) };
+  return { link: exchange.qkd, count: count * countQkdSlots(exchange.stream.terms, offer.degradedSlot) };
 }
 
 /** Everything that goes into the batch; where its only QKD slot runs low, it gets shorter rather than failing. */
@@ -166,7 +166,7 @@ function inputsOf(
 ): BatchInputs | KeyweaveError {
   if (qkdKeys instanceof KeyweaveError) return qkdKeys;
   const { stream } = exchange;
-  const qkdSlots = offer.qkd ? qkdSlotsOf(offer, exchange) : 0;
+  const qkdSlots = offer.qkd ? countQkdSlots(exchange.stream.terms, offer.degradedSlot) : 0;
   const got = Math.floor((qkdKeys?.length ?? 0) / QKD_SECRET_BYTES);
   const possible =
     qkdSlots === 0 ? count : qkdSlots === 1 ? Math.min(count, got) : got >= count * qkdSlots ? count : 0;
@@ -220,10 +220,6 @@ function hold(
     buffered: exchange.stream.buffer.size,
     failure: undefined,
   };
-}
-
-function qkdSlotsOf({ degradedSlot }: BatchOffer, { stream }: ResponderExchange): number {
-  return stream.terms.slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
 }
 
 function failedAnswer(error: KeyweaveError): BatchAnswer {

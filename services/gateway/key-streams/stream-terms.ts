@@ -81,6 +81,11 @@ export function isQkd(slot: SourceSlot): boolean {
   return slot.algorithm === 'QKD';
 }
 
+/** Slots that take QKD keys; where a shared_seed stands in for one (`degradedSlot`, plus one; 0 = none) it does not count. */
+export function countQkdSlots({ slots }: StreamTerms, degradedSlot: number): number {
+  return slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
+}
+
 function slotNames(query: URLSearchParams, defaults: TermsDefaults): readonly string[] {
   const list = query.get('key_sources');
   const kem = query.get('kem_mec');
