@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { parseAddress, parseCount } from '../address.ts';
 import { Etsi004Client, expectSuccess, fetchKey, type OpenData, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
@@ -59,9 +60,9 @@ async function cycle(request: OpenData, options: CycleOptions): Promise<CycleRes
     const { ksid, chunkBytes } = await openStream(client, request);
     const keys: CycleResult['keys'] = [];
     for (let i = 0; i < parseCount('--keys', options.keys); i++) {
-      const started = performance.now();
+      const started = systemClock.monotonicMs();
       const { key, index } = await fetchKey(client, ksid, chunkBytes);
-      const ms = performance.now() - started;
+      const ms = systemClock.monotonicMs() - started;
       keys.push({
         index,
         fingerprint: fingerprint(key),

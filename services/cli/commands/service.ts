@@ -6,6 +6,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { trimHeap } from '#common/lifecycle/trim-heap.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
@@ -80,7 +81,9 @@ async function serve(
     addresses: addressesOf(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
-  health?.started(() => (identity.notAfterMs > Date.now() ? undefined : 'the certificate has expired'));
+  health?.started(() =>
+    identity.notAfterMs > systemClock.wallMs() ? undefined : 'the certificate has expired',
+  );
   const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',

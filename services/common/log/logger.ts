@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type DestinationStream, destination, pino } from 'pino';
 import type { LogType, NodeConfig } from '#common/config/node-config.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { Log, LogFields } from './log.ts';
 
 export interface Logger extends Log {
@@ -101,5 +102,5 @@ function consoleLine(
     .join(' ');
   const label = level.toUpperCase().padEnd(7);
   const shown = colours ? `${COLOURS[level]}${label}\x1b[0m` : label;
-  return `${new Date().toISOString()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
+  return `${new Date(systemClock.wallMs()).toISOString()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
 }

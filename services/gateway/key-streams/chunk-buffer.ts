@@ -6,7 +6,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 export interface Chunk {
   readonly index: number;
   readonly key: Secret;
-  /** When both ends had confirmed it, milliseconds since the epoch. */
+  /** When both ends had confirmed it, by the stream's monotonic clock, milliseconds. */
   readonly availableAtMs: number;
   /** True where a shared_seed stood in for a source. */
   readonly degraded: boolean;

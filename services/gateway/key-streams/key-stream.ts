@@ -34,6 +34,7 @@ export interface KeyStreamOptions {
   allowDegraded: boolean;
   maxPrefetchChunks: number;
   maxBufferedChunks: number;
+  /** Milliseconds of a monotonic clock. */
   now: () => number;
 }
 
@@ -155,6 +156,11 @@ export class KeyStream {
       }
       return chunk;
     });
+  }
+
+  /** Whole milliseconds since both ends had confirmed the chunk (`age` of ETSI GS QKD 004 V2.1.1, Table 3). */
+  ageMs(chunk: Chunk): number {
+    return Math.floor(this.#now() - chunk.availableAtMs);
   }
 
   /** Asks for what demand and prefetch lack. */
