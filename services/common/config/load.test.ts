@@ -81,6 +81,11 @@ describe('loadNodeFiles', () => {
       /qkd\.timeout: must be a whole number with a unit/,
     ],
     [
+      'a duration that no timer takes',
+      { ...REFERENCE, limits: { max_timeout: '597h' } },
+      /limits\.max_timeout: must be at most 596h/,
+    ],
+    [
       'a log file without a name',
       { ...REFERENCE, logging_config: { file_log_type: 'info' } },
       /logging_config\.filename: required/,
