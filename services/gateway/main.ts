@@ -16,10 +16,12 @@ import { StreamRegistry } from './key-streams/stream-registry.ts';
 import { KeyPairStreams } from './sources/key-pair-streams.ts';
 import type { NodeServices } from './sources/node-services.ts';
 import { usableAlgorithms } from './usable-algorithms.ts';
+import { warnOfWeakSeeds } from './weak-seeds.ts';
 
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
   const { config, peers, log } = context;
+  warnOfWeakSeeds(context);
   const pqcSource = connectOwn(context, 'pqc-source');
   const qkdSource = connectOwn(context, 'qkd-source');
   const hybridizer = connectOwn(context, 'hybridizer');

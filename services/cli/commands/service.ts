@@ -3,6 +3,7 @@ import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { parseJson } from '#common/json/parse-json.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { trimHeap } from '#common/lifecycle/trim-heap.ts';
 import { createLogger } from '#common/log/logger.ts';
@@ -139,7 +140,7 @@ function serviceName(name: string): ServiceName {
 
 /** Given addresses first, then those of the configuration, then the defaults on loopback. */
 function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
-  const given = json === undefined ? {} : addressesSchema.parse(JSON.parse(json));
+  const given = json === undefined ? {} : addressesSchema.parse(parseJson(json, '--addresses'));
   return Object.fromEntries(
     SERVICE_NAMES.map((name) => [
       name,

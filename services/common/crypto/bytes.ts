@@ -24,6 +24,16 @@ export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer
   return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
 }
 
+/**
+ * A copy in memory of exactly its size: for what is kept, which must neither
+ * keep alive what its bytes came in, nor share the run time's pool with others.
+ */
+export function ownCopy(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
+}
+
 /** The same memory as a Buffer (no copy). */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
