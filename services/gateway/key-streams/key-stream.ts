@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { ownCopy } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
@@ -63,7 +64,7 @@ export class KeyStream {
 
   constructor(options: KeyStreamOptions) {
     this.id = options.id;
-    this.idBytes = Buffer.from(options.id.replaceAll('-', ''), 'hex');
+    this.idBytes = ownCopy(Buffer.from(options.id.replaceAll('-', ''), 'hex'));
     this.terms = options.terms;
     this.role = options.role;
     this.peerNode = options.peerNode;
