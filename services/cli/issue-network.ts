@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { loadConfig } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { issueFor, writeAtomically } from '#common/tls/ensure.ts';
 import { createCa } from '#common/tls/issue.ts';
@@ -91,6 +92,6 @@ function isGood(config: NodeConfig, service: ServiceName, caPem: string, days: n
   const { certPath, keyPath } = certificateFiles(config, service);
   if (!existsSync(certPath) || !existsSync(keyPath)) return false;
   const certificate = new X509Certificate(readFileSync(certPath));
-  const left = certificate.validToDate.getTime() - Date.now();
+  const left = certificate.validToDate.getTime() - systemClock.wallMs();
   return left > days * DAY_MS * RENEWAL_SHARE && certificate.verify(new X509Certificate(caPem).publicKey);
 }

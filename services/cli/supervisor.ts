@@ -4,6 +4,7 @@ import type { ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
 import type { Log } from '#common/log/log.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { ServiceMessage } from './commands/service.ts';
 import { CACHE_ENVIRONMENT } from './compile-cache.ts';
 
@@ -85,7 +86,7 @@ export class ServiceSupervisor {
       },
     );
     this.#child = child;
-    this.#startedMs = Date.now();
+    this.#startedMs = systemClock.monotonicMs();
     let failure: KeyweaveError | undefined;
     child.on('message', (message: ServiceMessage) => {
       if (message.type === 'ready') {
@@ -107,7 +108,7 @@ export class ServiceSupervisor {
         );
         return;
       }
-      if (Date.now() - this.#startedMs > STEADY_MS) this.#delayMs = FIRST_DELAY_MS;
+      if (systemClock.monotonicMs() - this.#startedMs > STEADY_MS) this.#delayMs = FIRST_DELAY_MS;
       log.error('a service died and is started again', {
         service: this.name,
         exit: signal ?? code ?? 'unknown',

@@ -2,6 +2,7 @@ import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
@@ -15,10 +16,12 @@ import { StreamRegistry } from './key-streams/stream-registry.ts';
 import { KeyPairStreams } from './sources/key-pair-streams.ts';
 import type { NodeServices } from './sources/node-services.ts';
 import { usableAlgorithms } from './usable-algorithms.ts';
+import { warnOfWeakSeeds } from './weak-seeds.ts';
 
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
   const { config, peers, log } = context;
+  warnOfWeakSeeds(context);
   const pqcSource = connectOwn(context, 'pqc-source');
   const qkdSource = connectOwn(context, 'qkd-source');
   const hybridizer = connectOwn(context, 'hybridizer');
@@ -26,7 +29,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
 
   const pqcClient = pqcSource.client(PqcSourceDefinition);
   const agreementClient = broker.client(KeyAgreementDefinition);
-  const keyPairs = new KeyPairStreams(pqcClient, Date.now);
+  const keyPairs = new KeyPairStreams(pqcClient, systemClock.monotonicMs);
   const services: NodeServices = {
     nodeUuid: config.uuid,
     keyPairs,
@@ -36,7 +39,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     limits: config.limits,
     qkd: config.qkd,
     log,
-    now: Date.now,
+    now: systemClock.monotonicMs,
     sharedSeed: (peerNode) => peers[peerNode]?.shared_seed,
     peer: (nodeUuid) => createPeerAgreement(agreementClient, nodeUuid),
   };
@@ -45,7 +48,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     maxStreams: config.limits.max_streams,
     onExpiry: (stream) => void delivery.closeStream(stream, 'its TTL has run out'),
   });
-  const assertUsable = usableAlgorithms(pqcClient, Date.now);
+  const assertUsable = usableAlgorithms(pqcClient, systemClock.monotonicMs);
   const rendezvous = new Rendezvous({ config, services, registry });
   const delivery = new KeyDelivery({ config, peers, services, registry, rendezvous, assertUsable });
 

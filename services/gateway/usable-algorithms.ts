@@ -10,6 +10,8 @@ const MAX_AGE_MS = 60_000;
  * Refuses algorithms that no engine of this node can do, in the engine's own
  * words. While pqc-source cannot be asked nothing is refused: the stream then
  * fails, and recovers, as any other stream does.
+ *
+ * @param now milliseconds of a monotonic clock.
  */
 export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now: () => number) {
   let unavailable: Promise<Map<string, string>> | undefined;

@@ -9,6 +9,7 @@ export interface LinkOptions {
   bufferBytes: number;
   /** Bytes of key that one end may be ahead of the other, over all streams; more is refused as dry. */
   maxHeldBytes: number;
+  /** Milliseconds of a monotonic clock. */
   now: () => number;
 }
 

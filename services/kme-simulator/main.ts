@@ -1,6 +1,7 @@
 import type { TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
 import { SimulatedEnd } from './etsi004-json-server.ts';
 import type { FaultKind } from './faults.ts';
@@ -77,7 +78,7 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     rateBps: options.rateBps ?? Number.POSITIVE_INFINITY,
     bufferBytes: options.bufferBytes ?? 1_048_576,
     maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
-    now: Date.now,
+    now: systemClock.monotonicMs,
   });
   const { blocking = false, perCall = false, keyFormat = 'list', tls } = options;
   const ends = options.ends.map(

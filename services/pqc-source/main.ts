@@ -1,6 +1,7 @@
 import { ownCallers } from '#common/grpc/callers.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
@@ -15,7 +16,7 @@ export async function startPqcSource(context: ServiceContext): Promise<RunningSe
   const pool = new KeyPairPool({
     maxPairs: max_pairs,
     maxBytes: max_bytes,
-    now: () => performance.now(),
+    now: systemClock.monotonicMs,
     log: context.log,
   });
   const server = await startGrpcServer(context, {

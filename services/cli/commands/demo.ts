@@ -1,4 +1,5 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../local-network.ts';
@@ -31,10 +32,10 @@ export async function runDemo(): Promise<void> {
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   progress('starting the nodes Alice, Bob and Charlie, five services each, with simulated key managers');
-  const started = performance.now();
+  const started = systemClock.monotonicMs();
   network = await startLocalNetwork({ names: ['Alice', 'Bob', 'Charlie'] });
   try {
-    progress(`all are ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    progress(`all are ready after ${((systemClock.monotonicMs() - started) / 1000).toFixed(1)} s`);
     const { nodes } = network;
     const rows = (await Promise.all(STREAMS.map((stream) => runStream(nodes, stream)))).flat();
     if (interrupted) return;

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { parseJson } from '#common/json/parse-json.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { parseAddress, parseCount } from '../address.ts';
 import { Etsi004Client, expectSuccess, fetchKey, type OpenData, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
@@ -59,9 +61,9 @@ async function cycle(request: OpenData, options: CycleOptions): Promise<CycleRes
     const { ksid, chunkBytes } = await openStream(client, request);
     const keys: CycleResult['keys'] = [];
     for (let i = 0; i < parseCount('--keys', options.keys); i++) {
-      const started = performance.now();
+      const started = systemClock.monotonicMs();
       const { key, index } = await fetchKey(client, ksid, chunkBytes);
-      const ms = performance.now() - started;
+      const ms = systemClock.monotonicMs() - started;
       keys.push({
         index,
         fingerprint: fingerprint(key),
@@ -80,15 +82,14 @@ async function cycle(request: OpenData, options: CycleOptions): Promise<CycleRes
 /** The request file, or the shipped one of that name. */
 function readRequest(path: string): OpenData {
   const found = existsSync(path) ? path : `${SHIPPED}${path}`;
+  let text: string;
   try {
-    const request = JSON.parse(readFileSync(found, 'utf8')) as { command?: string; data?: OpenData };
-    if (request.command === 'OPEN_CONNECT' && request.data) return request.data;
+    text = readFileSync(found, 'utf8');
   } catch (cause) {
-    throw new KeyweaveError(
-      'BAD_CONFIG',
-      `${path}: cannot be read as a request (${(cause as Error).message})`,
-      { cause },
-    );
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new KeyweaveError('BAD_CONFIG', `${path}: cannot be read (${code})`, { cause });
   }
+  const request = parseJson(text, path) as { command?: string; data?: OpenData } | null;
+  if (request?.command === 'OPEN_CONNECT' && request.data) return request.data;
   throw new KeyweaveError('BAD_CONFIG', `${path}: is not an OPEN_CONNECT request`);
 }

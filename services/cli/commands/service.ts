@@ -3,9 +3,11 @@ import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { parseJson } from '#common/json/parse-json.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { trimHeap } from '#common/lifecycle/trim-heap.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
@@ -80,7 +82,9 @@ async function serve(
     addresses: addressesOf(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
-  health?.started(() => (identity.notAfterMs > Date.now() ? undefined : 'the certificate has expired'));
+  health?.started(() =>
+    identity.notAfterMs > systemClock.wallMs() ? undefined : 'the certificate has expired',
+  );
   const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',
@@ -136,7 +140,7 @@ function serviceName(name: string): ServiceName {
 
 /** Given addresses first, then those of the configuration, then the defaults on loopback. */
 function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
-  const given = json === undefined ? {} : addressesSchema.parse(JSON.parse(json));
+  const given = json === undefined ? {} : addressesSchema.parse(parseJson(json, '--addresses'));
   return Object.fromEntries(
     SERVICE_NAMES.map((name) => [
       name,

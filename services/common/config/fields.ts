@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LONGEST_TIMER_MS } from '#common/time/long-timer.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
@@ -24,7 +25,8 @@ export function durationField(defaultText: string) {
     .string()
     .regex(/^\d+(ms|s|m|h)$/, 'must be a whole number with a unit, such as 250ms, 10s, 5m or 1h')
     .default(defaultText)
-    .transform(parseDurationMs);
+    .transform(parseDurationMs)
+    .refine((ms) => ms <= LONGEST_TIMER_MS, 'must be at most 596h, as long as a timer runs');
 }
 
 /** Milliseconds of a text that matches the duration pattern. */

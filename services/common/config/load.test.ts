@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import { loadNodeFiles } from './load.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-config-'));
@@ -33,8 +34,28 @@ const REFERENCE = {
 function load(config: unknown, peers: unknown = {}) {
   const [configPath, peersPath] = [join(folder, 'config.json'), join(folder, 'peers.json')];
   writeFileSync(configPath, typeof config === 'string' ? config : JSON.stringify(config));
-  writeFileSync(peersPath, JSON.stringify(peers));
+  writeFileSync(peersPath, typeof peers === 'string' ? peers : JSON.stringify(peers));
   return loadNodeFiles(configPath, peersPath);
+}
+
+const PEER = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
+const ADDRESS = { host: '10.10.11.245', port: 3001 };
+const peersWith = (seed: unknown) => ({ [PEER]: { shared_seed: seed, address: ADDRESS } });
+
+/** All that an error and its causes could put into a log. */
+function textOf(thrown: unknown): string {
+  const texts: string[] = [];
+  for (let error = thrown; error instanceof Error; error = error.cause) texts.push(inspect(error));
+  return texts.join('\n');
+}
+
+function errorOf(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (thrown) {
+    return thrown;
+  }
+  return assert.fail('nothing was thrown');
 }
 
 describe('loadNodeFiles', () => {
@@ -81,6 +102,11 @@ describe('loadNodeFiles', () => {
       /qkd\.timeout: must be a whole number with a unit/,
     ],
     [
+      'a duration that no timer takes',
+      { ...REFERENCE, limits: { max_timeout: '597h' } },
+      /limits\.max_timeout: must be at most 596h/,
+    ],
+    [
       'a log file without a name',
       { ...REFERENCE, logging_config: { file_log_type: 'info' } },
       /logging_config\.filename: required/,
@@ -91,10 +117,76 @@ describe('loadNodeFiles', () => {
     it(`refuses ${what} by the path of its key`, () => assert.throws(() => load(config), message));
   }
 
+  it('says where a file is not JSON', () => {
+    const text = JSON.stringify(REFERENCE, undefined, 2).replace('"port": 65430', '"port": 65430,');
+    assert.throws(() => load(text), /config\.json: is not JSON \(line 18, column 3\)$/);
+    assert.throws(() => load('{"uuid":'), /config\.json: is not JSON \(it ends at line 1, column 9\)$/);
+  });
+
   it('names a file that is not there', () => {
     assert.throws(
       () => loadNodeFiles(join(folder, 'nowhere.json'), 'x'),
       /nowhere\.json: cannot be read \(ENOENT\)/,
     );
+  });
+});
+
+describe('a shared_seed', () => {
+  const SEED = 'Pl4nted-S3ed';
+  const written = JSON.stringify(peersWith(SEED), undefined, 2);
+
+  for (const [what, peers] of [
+    ['without its first quote', written.replace(`"${SEED}`, SEED)],
+    ['without its last quote', written.replace(`${SEED}"`, SEED)],
+    ['in single quotes', written.replace(`"${SEED}"`, `'${SEED}'`)],
+    ['without the colon before it', written.replace(`: "${SEED}"`, ` "${SEED}"`)],
+    ['without the comma behind it', written.replace(`"${SEED}",`, `"${SEED}"`)],
+    ['with a line break in it', written.replace(SEED, `${SEED}\n`)],
+    ['with a wrong escape in it', written.replace(SEED, `${SEED}\\x`)],
+    ['at which the file ends', written.slice(0, written.indexOf(SEED) + SEED.length)],
+    ['with text behind the file', `${written}"${SEED}"`],
+    ['in a list', peersWith([SEED])],
+    ['in an object', peersWith({ is: SEED })],
+    ['as a number', peersWith(Number.parseInt(SEED, 36))],
+    ['as the address', { [PEER]: { address: SEED } }],
+    ['as the host', { [PEER]: { address: { host: [SEED], port: SEED } } }],
+    ['as the whole entry', { [PEER]: SEED }],
+    ['as the whole file', JSON.stringify(SEED)],
+    ['that is too short', peersWith(SEED.slice(0, 7))],
+  ] as const) {
+    it(`${what} is refused by its place, and no piece of it is told`, () => {
+      const told = textOf(errorOf(() => load(REFERENCE, peers)));
+      assert.match(told, /peers\.json: /);
+      for (let i = 0; i + 4 <= SEED.length; i++) {
+        const piece = SEED.slice(i, i + 4);
+        assert.ok(!told.includes(piece), `${JSON.stringify(piece)} is in: ${told}`);
+      }
+      assert.ok(!told.includes(String(Number.parseInt(SEED, 36)).slice(0, 5)), told);
+    });
+  }
+
+  for (const [what, seed] of [
+    ['empty', ''],
+    ['blank', ' \t\n        '],
+    ['short', 'seven77'],
+    ['short but for blanks', 'seven77      '],
+  ] as const) {
+    it(`that is ${what} is refused in words`, () => {
+      assert.throws(
+        () => load(REFERENCE, peersWith(seed)),
+        /peers\.json: aaaaaaaa-.*\.shared_seed: must have at least 8 bytes besides blanks; leave it out where/,
+      );
+    });
+  }
+
+  it("may be as short as the reference's, 123456789, or in any script, and stays as it was written", () => {
+    for (const seed of ['123456789', 'acht8888', 'ключ', '  twelve bytes ']) {
+      assert.equal(load(REFERENCE, peersWith(seed)).peers[PEER]?.shared_seed?.expose().toString(), seed);
+    }
+  });
+
+  it('lies in memory of its own', () => {
+    const seed = load(REFERENCE, peersWith('123456789')).peers[PEER]?.shared_seed?.expose();
+    assert.equal(seed?.buffer.byteLength, 9);
   });
 });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { parseJson } from '#common/json/parse-json.ts';
 import { type NodeConfig, nodeConfigSchema } from './node-config.ts';
 import { type TrustedPeers, trustedPeersSchema } from './trusted-peers.ts';
 
@@ -10,7 +11,8 @@ export interface NodeFiles {
 }
 
 /**
- * Reads a node's two files.
+ * Reads a node's two files. What is wrong in them is told by place, never by
+ * quoting the text: there are secrets in it.
  *
  * @throws KeyweaveError BAD_CONFIG naming the file and every offending key.
  */
@@ -40,13 +42,7 @@ function parseFile<S extends z.ZodType>(path: string, schema: S): z.infer<S> {
       },
     );
   }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw badConfig(path, [`is not JSON: ${(cause as Error).message.replaceAll('\n', ' ')}`]);
-  }
-  const result = schema.safeParse(json);
+  const result = schema.safeParse(parseJson(text, path));
   if (!result.success) throw badConfig(path, result.error.issues.flatMap(describeIssue));
   return result.data;
 }

@@ -2,11 +2,18 @@ import { z } from 'zod';
 import { Secret } from '#common/crypto/secret.ts';
 import { addressField, uuidField } from './fields.ts';
 
+/** Less than this is found by trying. */
+const MIN_SEED_BYTES = 8;
+
 const peerEntry = z.strictObject({
   /** Agreed beforehand; makes the stand-in for a missing source where the policy allows it. */
   shared_seed: z
     .string()
-    .transform((text) => new Secret(Buffer.from(text, 'utf8')))
+    .refine(
+      (text) => Buffer.byteLength(text.trim()) >= MIN_SEED_BYTES,
+      `must have at least ${MIN_SEED_BYTES} bytes besides blanks; leave it out where nothing shall stand in for a source`,
+    )
+    .transform(secretOf)
     .optional(),
   /** Where the peer's broker listens. */
   address: addressField,
@@ -16,3 +23,10 @@ const peerEntry = z.strictObject({
 export const trustedPeersSchema = z.record(uuidField, peerEntry);
 
 export type TrustedPeers = z.infer<typeof trustedPeersSchema>;
+
+/** The text in UTF-8, in memory of its own, since it is kept. */
+function secretOf(text: string): Secret {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
+  bytes.write(text);
+  return new Secret(bytes);
+}

@@ -24,6 +24,21 @@ export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer
   return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
 }
 
+/**
+ * A copy of the parts, end to end, in memory of exactly its size: for secrets
+ * and for what is kept, which must neither keep alive what its bytes came in,
+ * nor share the run time's pool with others.
+ */
+export function ownCopy(...parts: readonly Uint8Array[]): Buffer {
+  const copy = Buffer.allocUnsafeSlow(parts.reduce((bytes, part) => bytes + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    copy.set(part, at);
+    at += part.length;
+  }
+  return copy;
+}
+
 /** The same memory as a Buffer (no copy). */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -28,7 +28,8 @@ export function authorizationInterceptor(options: {
   /** Allowed SPIFFE ids by full gRPC service name, e.g. keyweave.v1.Hybridizer. */
   callers: ReadonlyMap<string, ReadonlySet<string>>;
   log: Log;
-  now: () => number;
+  /** Milliseconds since 1970, for the certificates' dates. */
+  wallNow: () => number;
 }): ServerInterceptor {
   const cache = new Map<string, CallerCertificate>();
 
@@ -47,7 +48,7 @@ export function authorizationInterceptor(options: {
 
   function refusal(path: string, certificate: CallerCertificate | undefined): string | undefined {
     if (certificate?.spiffeId === undefined) return 'the certificate carries no SPIFFE id';
-    const now = options.now();
+    const now = options.wallNow();
     if (now < certificate.notBeforeMs || now > certificate.notAfterMs)
       return 'the certificate is out of date';
     const service = path.split('/')[1] ?? '';

@@ -8,6 +8,7 @@ import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ownAddress } from '#common/lifecycle/own-address.ts';
 import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
 import { authorizationInterceptor } from './authorization.ts';
 import { anyOwnService } from './callers.ts';
@@ -57,7 +58,7 @@ export async function startGrpcServer(
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
-    interceptors: [authorizationInterceptor({ callers, log, now: Date.now })],
+    interceptors: [authorizationInterceptor({ callers, log, wallNow: systemClock.wallMs })],
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));

@@ -61,4 +61,25 @@ describe('createLogger', () => {
     assert.match(written[0] ?? '', /middle.*inner/);
     assert.doesNotMatch(written[0] ?? '', /deadbeef/);
   });
+
+  it('does not print what a parser could not read, which its error quotes', () => {
+    const written: string[] = [];
+    const log = createLogger({
+      service: 'x',
+      config: { console_log_type: 'debug', file_log_type: 'none', colorless_console_log: true },
+      console: (line) => written.push(line),
+    });
+    for (const text of ['{"key_buffer": S3cret-key}', "{'S3cret-key': 1}", '[\n    at S3cret-key\n]']) {
+      try {
+        JSON.parse(text);
+      } catch (cause) {
+        log.error('outer', {}, new Error('middle', { cause }));
+      }
+    }
+    assert.equal(written.length, 3);
+    for (const line of written) {
+      assert.match(line, /middle.*SyntaxError/);
+      assert.doesNotMatch(line, /S3cr|t-key/);
+    }
+  });
 });

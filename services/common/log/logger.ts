@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type DestinationStream, destination, pino } from 'pino';
 import type { LogType, NodeConfig } from '#common/config/node-config.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { Log, LogFields } from './log.ts';
 
 export interface Logger extends Log {
@@ -74,16 +75,22 @@ function openFile(path: string): { stream: DestinationStream; flush: () => void 
   return { stream, flush: () => stream.flushSync() };
 }
 
-/** Name, message and first stack line of an error and its causes: never the fields that libraries hang on it. */
+/**
+ * Name, message and first stack line of an error and its causes: never the
+ * fields that libraries hang on it, nor the message of a parser, which quotes
+ * what it could not read.
+ */
 function describe(cause: unknown): string {
   const texts: string[] = [];
   for (let error = cause, depth = 0; error instanceof Error && depth < 4; error = error.cause, depth++) {
+    const message = error.name === 'SyntaxError' ? '(quotes its input)' : error.message;
     const at =
       error.stack
-        ?.split('\n')
+        ?.replace(error.message, '')
+        .split('\n')
         .find((line) => line.trimStart().startsWith('at '))
         ?.trim() ?? '';
-    texts.push(`${error.name}: ${error.message} ${at}`.trimEnd());
+    texts.push(`${error.name}: ${message} ${at}`.trimEnd());
   }
   return texts.length > 0 ? texts.join(' <- ') : typeof cause;
 }
@@ -101,5 +108,5 @@ function consoleLine(
     .join(' ');
   const label = level.toUpperCase().padEnd(7);
   const shown = colours ? `${COLOURS[level]}${label}\x1b[0m` : label;
-  return `${new Date().toISOString()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
+  return `${new Date(systemClock.wallMs()).toISOString()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
 }

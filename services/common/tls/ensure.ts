@@ -5,6 +5,7 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSubnet } from '#common/lifecycle/own-address.ts';
 import type { Log } from '#common/log/log.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { caKeyPath, certificateFiles } from './certificate-files.ts';
 import { spiffeId, spiffeIdOfCertificate } from './spiffe.ts';
 
@@ -93,7 +94,7 @@ function checkCertificate(config: NodeConfig, service: string, caPem: string): v
       `${certPath}: was not issued by the CA in ${config.certificate_config.cert_authority_path}; ${advice}`,
     );
   }
-  if (certificate.validToDate.getTime() < Date.now()) {
+  if (certificate.validToDate.getTime() < systemClock.wallMs()) {
     throw bad(`${certPath}: expired on ${certificate.validTo}; ${advice}`);
   }
   if (!certificate.checkPrivateKey(parseKey(keyPath, read(keyPath, advice)))) {

@@ -3,6 +3,7 @@ import { createPrivateKey, randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { spiffeId } from './spiffe.ts';
 
 x509.cryptoProvider.set(webcrypto as never);
@@ -20,7 +21,7 @@ export interface PemPair {
 /** Makes a self-signed CA (ECDSA P-256). The caller keeps the key. */
 export async function createCa(options: { network: string; days: number; nowMs?: number }): Promise<PemPair> {
   const keys = await generateKeys();
-  const now = options.nowMs ?? Date.now();
+  const now = options.nowMs ?? systemClock.wallMs();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name: `CN=Keyweave CA ${options.network}`,
@@ -56,7 +57,7 @@ export async function issueServiceCertificate(options: IssueOptions): Promise<Pe
   const issuer = new x509.X509Certificate(ca.certificate);
   const { key: signingKey, algorithm } = await importCaKey(ca.key);
   const keys = await generateKeys();
-  const now = options.nowMs ?? Date.now();
+  const now = options.nowMs ?? systemClock.wallMs();
   const names = new Set([service, 'localhost', nodeUuid, ...options.names]);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),

@@ -57,7 +57,7 @@ function writeDecimals(into: Buffer, start: number, bytes: Buffer): number {
 const STREAM_METADATA = new WeakMap<KeyStream, string>();
 
 /** ETSI GS QKD 004 V2.1.1 Table 3 (age, hops), and ours. */
-export function chunkMetadata(chunk: Chunk, stream: KeyStream, nowMs: number): string {
+export function chunkMetadata(chunk: Chunk, stream: KeyStream): string {
   let common = STREAM_METADATA.get(stream);
   if (common === undefined) {
     const { slots, method } = stream.terms;
@@ -65,8 +65,7 @@ export function chunkMetadata(chunk: Chunk, stream: KeyStream, nowMs: number): s
     common = `"hops":0,"sources":${sources},"method":"${method.name}"`;
     STREAM_METADATA.set(stream, common);
   }
-  const age = Math.max(0, nowMs - chunk.availableAtMs);
-  return `{"age":${age},${common},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
+  return `{"age":${stream.ageMs(chunk)},${common},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
 }
 
 export function closeAnswer(): Buffer {

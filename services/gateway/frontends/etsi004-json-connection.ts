@@ -165,7 +165,7 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
     let metadata: string | undefined;
     const fits = (candidate: Chunk, stream: KeyStream) => {
       if (room === 0 || stream.qos.metadataMimetype === '') return;
-      metadata = chunkMetadata(candidate, stream, Date.now());
+      metadata = chunkMetadata(candidate, stream);
       if (room !== undefined && metadata.length > room) throw new MetadataTooSmall(metadata.length);
     };
     const answer = (chunk: Chunk) => {

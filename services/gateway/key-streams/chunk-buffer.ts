@@ -6,7 +6,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 export interface Chunk {
   readonly index: number;
   readonly key: Secret;
-  /** When both ends had confirmed it, milliseconds since the epoch. */
+  /** When both ends had confirmed it, by the stream's monotonic clock, milliseconds. */
   readonly availableAtMs: number;
   /** True where a shared_seed stood in for a source. */
   readonly degraded: boolean;
@@ -95,7 +95,10 @@ export class ChunkBuffer {
 
   /**
    * Adds confirmed chunks `[first, first + count)` of `chunkBytes` each, end
-   * to end in `keys`, and serves those who wait. Takes ownership of `keys`.
+   * to end in `keys`, and serves those who wait. Takes ownership of `keys`,
+   * memory of their own: each chunk is a view of it, so that the last one to
+   * be read keeps that of its batch, wiped but for itself (8 KiB of 256 chunks
+   * of 32 bytes).
    */
   release(first: number, keys: Buffer, chunkBytes: number, meta: { nowMs: number; degraded: boolean }): void {
     const count = keys.length / chunkBytes;

@@ -1,5 +1,5 @@
 import { hkdfSync } from 'node:crypto';
-import { digestPacked, wipe } from '#common/crypto/bytes.ts';
+import { digestPacked, ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
@@ -130,10 +130,10 @@ function checked(
     derived.initiatorTags.length === count * TAG_BYTES &&
     derived.responderTags.length === count * TAG_BYTES
   ) {
-    // A copy, since a key that waits for long must not keep the whole message alive.
-    const keys = Buffer.from(derived.keys);
+    // Keys and the tags that release them wait, and must not keep the whole message alive.
+    const keys = ownCopy(derived.keys);
     wipe(derived.keys);
-    return { ...derived, keys };
+    return { ...derived, keys, initiatorTags: ownCopy(derived.initiatorTags) };
   }
   wipe(derived?.keys);
   return new KeyweaveError('INTERNAL', 'the hybridizer answered with keys of the wrong size');

@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { ownCopy } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
@@ -34,6 +35,7 @@ export interface KeyStreamOptions {
   allowDegraded: boolean;
   maxPrefetchChunks: number;
   maxBufferedChunks: number;
+  /** Milliseconds of a monotonic clock. */
   now: () => number;
 }
 
@@ -62,7 +64,7 @@ export class KeyStream {
 
   constructor(options: KeyStreamOptions) {
     this.id = options.id;
-    this.idBytes = Buffer.from(options.id.replaceAll('-', ''), 'hex');
+    this.idBytes = ownCopy(Buffer.from(options.id.replaceAll('-', ''), 'hex'));
     this.terms = options.terms;
     this.role = options.role;
     this.peerNode = options.peerNode;
@@ -155,6 +157,11 @@ export class KeyStream {
       }
       return chunk;
     });
+  }
+
+  /** Whole milliseconds since both ends had confirmed the chunk (`age` of ETSI GS QKD 004 V2.1.1, Table 3). */
+  ageMs(chunk: Chunk): number {
+    return Math.floor(this.#now() - chunk.availableAtMs);
   }
 
   /** Asks for what demand and prefetch lack. */

@@ -1,16 +1,14 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { afterMs, type LongTimer } from '#common/time/long-timer.ts';
 import type { KeyStream } from './key-stream.ts';
 import type { ResponderExchange } from './responder-exchange.ts';
 
 /** A day: what a QoS ttl of 0 means, so that a forgotten stream does not live for ever. */
 const DEFAULT_TTL_S = 86_400;
 
-/** Longest delay that a timer of the run time takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 /** Every stream of this gateway, by KSID. Streams leave it by CLOSE or when their TTL runs out. */
 export class StreamRegistry {
-  readonly #streams = new Map<string, { stream: KeyStream; ttl: NodeJS.Timeout }>();
+  readonly #streams = new Map<string, { stream: KeyStream; ttl: LongTimer }>();
   readonly #exchanges = new WeakMap<KeyStream, ResponderExchange>();
   readonly #maxStreams: number;
   readonly #onExpiry: (stream: KeyStream) => void;
@@ -40,7 +38,7 @@ export class StreamRegistry {
       );
     }
     const seconds = stream.qos.ttlS === 0 ? DEFAULT_TTL_S : stream.qos.ttlS;
-    const ttl = setTimeout(() => this.#onExpiry(stream), Math.min(seconds * 1000, MAX_TIMER_MS)).unref();
+    const ttl = afterMs(seconds * 1000, () => this.#onExpiry(stream));
     this.#streams.set(stream.id, { stream, ttl });
     if (exchange) this.#exchanges.set(stream, exchange);
   }
@@ -53,7 +51,7 @@ export class StreamRegistry {
   remove(stream: KeyStream): void {
     const entry = this.#streams.get(stream.id);
     if (entry?.stream !== stream) return;
-    clearTimeout(entry.ttl);
+    entry.ttl.cancel();
     this.#streams.delete(stream.id);
     this.#exchanges.get(stream)?.stop();
   }

@@ -35,6 +35,7 @@ export class KeyPairStreams implements KeyPairs {
 
   constructor(
     client: ServiceClient<PqcSourceDefinition>,
+    /** Milliseconds of a monotonic clock. */
     now: () => number,
     open: () => KeyPairSession = () => new KeyPairSession(client),
   ) {

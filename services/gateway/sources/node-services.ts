@@ -18,6 +18,7 @@ export interface NodeServices {
   readonly limits: NodeConfig['limits'];
   readonly qkd: NodeConfig['qkd'];
   readonly log: Log;
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
   /** The seed agreed with a peer, where its entry has one. */
   sharedSeed(peerNode: string): Secret | undefined;

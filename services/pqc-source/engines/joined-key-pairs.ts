@@ -1,5 +1,5 @@
 import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
-import { wipe } from '#common/crypto/bytes.ts';
+import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import type { KemEngine, KeyPairs, PrivateKeyBatch } from './kem-engine.ts';
 
 /** Private keys of several batches of one engine, as one batch. */
@@ -48,7 +48,7 @@ export async function decapsulateJoined(
   try {
     const failed = settled.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
-    return Buffer.concat(secrets);
+    return ownCopy(...secrets);
   } finally {
     wipe(...secrets);
   }

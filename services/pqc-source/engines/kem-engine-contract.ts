@@ -38,11 +38,14 @@ async function agree(engine: KemEngine, algorithm: KemAlgorithm): Promise<void> 
   assert.equal(ciphertexts.length, count * algorithm.ciphertextBytes);
   assert.equal(sharedSecrets.length, count * algorithm.sharedSecretBytes);
   assert.deepEqual(publicKeys, before, 'an input was changed');
+  for (const bytes of [publicKeys, ciphertexts, sharedSecrets])
+    assert.equal(bytes.buffer.byteLength, bytes.length, 'something else shares its memory');
   const tampered = Buffer.from(ciphertexts);
   const last = (count - 1) * algorithm.ciphertextBytes;
   tampered[last] = (tampered[last] as number) ^ 0x55;
   const opened = await engine.decapsulate(algorithm, privateKeys, ciphertexts);
   assert.deepEqual(opened, sharedSecrets);
+  assert.equal(opened.buffer.byteLength, opened.length, 'something else shares its memory');
   const secretOf = (secrets: Buffer, i: number) => packedItem(secrets, i, algorithm.sharedSecretBytes);
   const wrong = await engine.decapsulate(algorithm, privateKeys, tampered).catch(() => undefined);
   if (wrong) assert.notDeepEqual(secretOf(wrong, count - 1), secretOf(sharedSecrets, count - 1));

@@ -24,12 +24,13 @@ export interface Encapsulated {
  * A library that does KEM operations.
  *
  * Contract: batches are packed, item after item, and of the sizes in the
- * algorithm's row (the service checks them before the engine sees them); no
- * input is changed, and callers leave public keys alone until the promise
- * settles; private keys work only in the engine that made them. A
- * ciphertext that was tampered with gives another secret or rejects, never
- * the right one. Operations reject with KeyweaveError UNSUPPORTED for an
- * algorithm that the engine lacks and AGREEMENT_FAILED for anything else.
+ * algorithm's row (the service checks them before the engine sees them); what
+ * comes back lies in memory of exactly its size. No input is changed, and
+ * callers leave public keys alone until the promise settles; private keys work
+ * only in the engine that made them. A ciphertext that was tampered with gives
+ * another secret or rejects, never the right one. Operations reject with
+ * KeyweaveError UNSUPPORTED for an algorithm that the engine lacks and
+ * AGREEMENT_FAILED for anything else.
  */
 export interface KemEngine {
   readonly name: KemEngineName;

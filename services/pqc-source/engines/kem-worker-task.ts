@@ -1,4 +1,8 @@
-/** One batch for a worker. Which of `first` and `second` is used, and for what, depends on the operation. */
+/**
+ * One batch for a worker. Which of `first` and `second` is used, and for what,
+ * depends on the operation. Both move to the worker with their whole memory,
+ * and so have memory of exactly their size; the worker wipes them.
+ */
 export interface WorkerTask {
   readonly operation: 'generate' | 'encapsulate' | 'decapsulate';
   /** Name of the WASM library's factory function. */

@@ -23,45 +23,20 @@ function instanceOf(factory: string): Promise<WasmKem> {
   return instance;
 }
 
-/** Runs one batch. The answer's memory moves to the caller, so that no copy of a secret stays here. */
+/**
+ * Runs one batch. The answer's memory moves to the caller, and what the task
+ * brought is wiped, so that no copy of a secret stays here.
+ */
 export default async function run(task: WorkerTask): Promise<unknown> {
-  const kem = await instanceOf(task.factory);
   const answer: WorkerAnswer = { first: new Uint8Array(0), second: new Uint8Array(0) };
-  switch (task.operation) {
-    case 'generate': {
-      answer.first = new Uint8Array(task.count * task.publicKeyBytes);
-      answer.second = new Uint8Array(task.count * task.privateKeyBytes);
-      for (let i = 0; i < task.count; i++) {
-        const { publicKey, secretKey } = kem.generateKeyPair();
-        answer.first.set(publicKey, i * task.publicKeyBytes);
-        answer.second.set(secretKey, i * task.privateKeyBytes);
-        secretKey.fill(0);
-      }
-      break;
-    }
-    case 'encapsulate': {
-      answer.first = new Uint8Array(task.count * task.ciphertextBytes);
-      answer.second = new Uint8Array(task.count * task.sharedSecretBytes);
-      for (let i = 0; i < task.count; i++) {
-        const { ciphertext, sharedSecret } = kem.encapsulate(item(task.first, i, task.publicKeyBytes));
-        answer.first.set(ciphertext, i * task.ciphertextBytes);
-        answer.second.set(sharedSecret, i * task.sharedSecretBytes);
-        sharedSecret.fill(0);
-      }
-      break;
-    }
-    case 'decapsulate': {
-      answer.second = new Uint8Array(task.count * task.sharedSecretBytes);
-      for (let i = 0; i < task.count; i++) {
-        const privateKey = item(task.second, i, task.privateKeyBytes);
-        const secret = kem.decapsulate(item(task.first, i, task.ciphertextBytes), privateKey);
-        answer.second.set(secret, i * task.sharedSecretBytes);
-        privateKey.fill(0);
-        secret.fill(0);
-      }
-      task.second.fill(0);
-      break;
-    }
+  try {
+    work(await instanceOf(task.factory), task, answer);
+  } catch (error) {
+    answer.second.fill(0);
+    throw error;
+  } finally {
+    task.first.fill(0);
+    task.second.fill(0);
   }
   return move({
     get [transferableSymbol]() {
@@ -71,6 +46,49 @@ export default async function run(task: WorkerTask): Promise<unknown> {
       return answer;
     },
   } as never);
+}
+
+/** Fills the answer, which may be half full when this throws. */
+function work(kem: WasmKem, task: WorkerTask, answer: WorkerAnswer): void {
+  const { count } = task;
+  switch (task.operation) {
+    case 'generate': {
+      answer.first = new Uint8Array(count * task.publicKeyBytes);
+      answer.second = new Uint8Array(count * task.privateKeyBytes);
+      for (let i = 0; i < count; i++) {
+        const { publicKey, secretKey } = kem.generateKeyPair();
+        answer.first.set(publicKey, i * task.publicKeyBytes);
+        answer.second.set(secretKey, i * task.privateKeyBytes);
+        secretKey.fill(0);
+      }
+      break;
+    }
+    case 'encapsulate': {
+      answer.first = new Uint8Array(count * task.ciphertextBytes);
+      answer.second = new Uint8Array(count * task.sharedSecretBytes);
+      for (let i = 0; i < count; i++) {
+        const { ciphertext, sharedSecret } = kem.encapsulate(item(task.first, i, task.publicKeyBytes));
+        answer.first.set(ciphertext, i * task.ciphertextBytes);
+        answer.second.set(sharedSecret, i * task.sharedSecretBytes);
+        sharedSecret.fill(0);
+      }
+      break;
+    }
+    case 'decapsulate': {
+      answer.second = new Uint8Array(count * task.sharedSecretBytes);
+      for (let i = 0; i < count; i++) {
+        const privateKey = item(task.second, i, task.privateKeyBytes);
+        try {
+          const secret = kem.decapsulate(item(task.first, i, task.ciphertextBytes), privateKey);
+          answer.second.set(secret, i * task.sharedSecretBytes);
+          secret.fill(0);
+        } finally {
+          privateKey.fill(0);
+        }
+      }
+      break;
+    }
+  }
 }
 
 /** A copy of its own: the WASM wrapper refuses views of other types, and wiping it must not touch the task. */

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
-import { asBuffer } from '#common/crypto/bytes.ts';
+import { asBuffer, ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine } from './kem-engine.ts';
 import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';
@@ -42,14 +42,17 @@ const MAX_QUEUE = 256;
 /** An idle worker gives its memory back after this. */
 const IDLE_MS = 30_000;
 
+/** What the engine needs of a pool of workers. */
+export type WorkerPool = Pick<Piscina<WorkerTask, WorkerAnswer>, 'run' | 'queueSize' | 'destroy'>;
+
 /**
  * liboqs as WebAssembly, in worker threads. Heavy algorithms have a pool of
  * their own, so that seconds of key generation hold up nobody else.
  */
-export function createLiboqsWasmEngine(): KemEngine {
-  const pools = new Map<'medium' | 'heavy', Promise<Piscina>>();
+export function createLiboqsWasmEngine(startPool: () => Promise<WorkerPool> = startWorkers): KemEngine {
+  const pools = new Map<'medium' | 'heavy', Promise<WorkerPool>>();
 
-  function poolOf(cost: KemCost): Promise<Piscina> {
+  function poolOf(cost: KemCost): Promise<WorkerPool> {
     const kind = cost === 'heavy' ? 'heavy' : 'medium';
     let pool = pools.get(kind);
     if (!pool) {
@@ -73,6 +76,8 @@ export function createLiboqsWasmEngine(): KemEngine {
     if (pool.queueSize >= MAX_QUEUE)
       throw new KeyweaveError('LIMIT_EXCEEDED', 'too many KEM batches are waiting');
     const { publicKeyBytes, privateKeyBytes, ciphertextBytes, sharedSecretBytes } = algorithm;
+    // A view would cross over with all that lies around it, and a clone would stay here.
+    const sent = { first: ownCopy(first), second: ownCopy(second) };
     const task: WorkerTask = {
       operation,
       factory,
@@ -81,13 +86,17 @@ export function createLiboqsWasmEngine(): KemEngine {
       privateKeyBytes,
       ciphertextBytes,
       sharedSecretBytes,
-      first,
-      second,
+      ...sent,
     };
+    const moving = Object.values(sent).map(({ buffer }) => buffer as ArrayBuffer);
     try {
-      return (await pool.run(task)) as WorkerAnswer;
+      // Piscina takes a list; its type is that of the other form of postMessage.
+      return await pool.run(task, { transferList: moving as never });
     } catch (cause) {
       throw new KeyweaveError('AGREEMENT_FAILED', 'key encapsulation failed', { cause });
+    } finally {
+      // What has moved is detached; what never got away is wiped.
+      for (const memory of moving) if (!memory.detached) wipe(new Uint8Array(memory));
     }
   }
 
@@ -134,7 +143,7 @@ export function createLiboqsWasmEngine(): KemEngine {
 }
 
 /** Loaded on first use: a node that speaks ML-KEM only never pays for it. */
-async function startPool(): Promise<Piscina> {
+async function startWorkers(): Promise<WorkerPool> {
   const { Piscina } = await import('piscina');
   return new Piscina({
     filename: new URL('./kem-worker.ts', import.meta.url).href,

@@ -27,4 +27,21 @@ describe('PipelineWindow', () => {
     now += 11 * 60_000;
     assert.equal(window.size, 2);
   });
+
+  for (const stepMs of [-3_600_000, 3_600_000]) {
+    it(`rests for its time though the wall clock is set by ${stepMs / 60_000} minutes`, (t) => {
+      let steadyMs = 1_000;
+      let wallMs = 1_800_000_000_000;
+      t.mock.method(performance, 'now', () => steadyMs);
+      t.mock.method(Date, 'now', () => wallMs);
+      const window = new PipelineWindow();
+      window.failed(2);
+      window.succeeded();
+      wallMs += stepMs;
+      assert.equal(window.size, 1);
+      steadyMs += 11 * 60_000;
+      wallMs += 11 * 60_000;
+      assert.equal(window.size, 2);
+    });
+  }
 });

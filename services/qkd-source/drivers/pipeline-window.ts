@@ -1,3 +1,5 @@
+import { systemClock } from '#common/time/clock.ts';
+
 /** Most requests under way on one connection. */
 const MAX_WINDOW = 32;
 
@@ -16,7 +18,7 @@ export class PipelineWindow {
   #size = 1;
   #restsUntil = 0;
 
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = systemClock.monotonicMs) {
     this.#now = now;
   }
 
