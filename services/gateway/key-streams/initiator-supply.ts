@@ -173,6 +173,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#nextIndex += count;
     this.#wanted = Math.max(0, this.#wanted - count);
     this.#demanded = Math.max(0, this.#demanded - count);
+    stream.countHeld();
     return {
       supply: this,
       stream,
@@ -216,6 +217,7 @@ export class InitiatorSupply implements ChunkSupply {
       if (made === 0) this.#offering = false;
       else this.#unconfirmed -= 1;
       this.#coming -= count;
+      this.stream.countHeld();
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
       } else {

@@ -3,6 +3,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
+import type { HeldBytes } from './held-bytes.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
 import type { StreamTerms } from './stream-terms.ts';
 
@@ -25,6 +26,8 @@ export interface ChunkSupply {
 export interface KeyStreamOptions {
   /** UUID v4 in text form. */
   id: string;
+  /** 8 random bytes of the initiator, which tell this stream from earlier ones of the same KSID. */
+  incarnation: Buffer;
   terms: StreamTerms;
   role: StreamRole;
   peerNode: string;
@@ -34,6 +37,10 @@ export interface KeyStreamOptions {
   allowDegraded: boolean;
   maxPrefetchChunks: number;
   maxBufferedChunks: number;
+  /** Bytes of those chunks; absent = no limit but their number. */
+  maxBufferedBytes?: number;
+  /** What all streams with the peer hold together; absent = nobody counts. */
+  held?: HeldBytes;
   now: () => number;
 }
 
@@ -42,13 +49,13 @@ export class KeyStream {
   readonly id: string;
   /** The KSID's 16 bytes in network order. */
   readonly idBytes: Buffer;
+  readonly incarnation: Buffer;
   readonly terms: StreamTerms;
   readonly role: StreamRole;
   readonly peerNode: string;
   readonly predefined: boolean;
   readonly buffer = new ChunkBuffer();
   readonly depth: PrefetchDepth;
-  readonly maxBufferedChunks: number;
   allowDegraded: boolean;
   local: Presence = 'absent';
   peer: Presence = 'absent';
@@ -56,13 +63,22 @@ export class KeyStream {
   /** Why the last exchange failed, for the message of a GET_KEY that times out. */
   lastFailure: KeyweaveError | undefined;
   readonly #now: () => number;
+  readonly #maxChunks: number;
+  readonly #maxBytes: number;
+  readonly #held: HeldBytes | undefined;
+  /** This stream's part of what is held for the peer. */
+  #heldBytes = 0;
+  #maxBufferedChunks: number;
   #qos: Qos;
   #rate: DeliveryRate;
   #ended: KeyweaveError | undefined;
+  /** Why the peer's end is gone, in words. */
+  #peerGone = '';
 
   constructor(options: KeyStreamOptions) {
     this.id = options.id;
     this.idBytes = Buffer.from(options.id.replaceAll('-', ''), 'hex');
+    this.incarnation = options.incarnation;
     this.terms = options.terms;
     this.role = options.role;
     this.peerNode = options.peerNode;
@@ -70,8 +86,11 @@ export class KeyStream {
     this.#rate = new DeliveryRate(options.qos);
     this.predefined = options.predefined;
     this.allowDegraded = options.allowDegraded;
-    this.maxBufferedChunks = options.maxBufferedChunks;
-    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, options.maxBufferedChunks));
+    this.#maxChunks = options.maxBufferedChunks;
+    this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
+    this.#maxBufferedChunks = this.#window();
+    this.#held = options.held;
+    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks));
     this.#now = options.now;
   }
 
@@ -83,6 +102,38 @@ export class KeyStream {
     const { maxBps, keyChunkSize } = this.#qos;
     this.#qos = qos;
     if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
+    this.#maxBufferedChunks = this.#window();
+  }
+
+  /** Unread chunks that this end holds at most; at least one. */
+  get maxBufferedChunks(): number {
+    return this.#maxBufferedChunks;
+  }
+
+  /**
+   * Chunks that the peer's share of this node's memory still takes. Those for
+   * which somebody waits come on top, since they are gone at once.
+   */
+  get peerRoom(): number {
+    if (!this.#held) return Number.POSITIVE_INFINITY;
+    return Math.floor(this.#held.room / this.#qos.keyChunkSize) + this.buffer.waiting;
+  }
+
+  /** @throws KeyweaveError LIMIT_EXCEEDED where not one more chunk may be made for the peer. */
+  assertPeerRoom(): void {
+    if (this.peerRoom >= 1) return;
+    throw new KeyweaveError(
+      'LIMIT_EXCEEDED',
+      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.peerNode} (limits.max_held_bytes_per_peer)`,
+    );
+  }
+
+  /** Brings this stream's part of what is held for the peer up to date. */
+  countHeld(): void {
+    const chunks = this.#ended ? 0 : this.buffer.size + (this.supply?.coming ?? 0);
+    const bytes = chunks * this.#qos.keyChunkSize;
+    this.#held?.change(bytes - this.#heldBytes);
+    this.#heldBytes = bytes;
   }
 
   get ended(): boolean {
@@ -159,6 +210,7 @@ export class KeyStream {
 
   /** Asks for what demand and prefetch lack. */
   refill(): void {
+    this.countHeld();
     if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
     const { buffer, supply } = this;
     const there = buffer.size + supply.coming;
@@ -169,7 +221,7 @@ export class KeyStream {
     if (highest >= buffer.nextIndex) {
       missing = Math.max(missing, highest - buffer.nextIndex + 1 - supply.coming);
     }
-    const room = this.maxBufferedChunks + buffer.waiting - there;
+    const room = Math.min(this.maxBufferedChunks + buffer.waiting - there, this.peerRoom);
     supply.want(Math.max(0, Math.min(missing, room)));
   }
 
@@ -193,6 +245,7 @@ export class KeyStream {
   peerClosed(detail: string): void {
     if (this.peer === 'closed') return;
     this.peer = 'closed';
+    this.#peerGone = detail;
     this.supply?.stop();
     this.buffer.failWaiters(new KeyweaveError('PEER_APPLICATION_ABSENT', detail));
   }
@@ -205,13 +258,14 @@ export class KeyStream {
     this.supply?.stop();
     this.buffer.failWaiters(error);
     this.buffer.wipe();
+    this.countHeld();
   }
 
   #assertCanGrow(index: number | undefined): void {
     if (this.peer === 'closed') {
       throw new KeyweaveError(
         'PEER_APPLICATION_ABSENT',
-        'the other end has closed this stream and every confirmed key has been read',
+        `${this.#peerGone}; every confirmed key has been read`,
       );
     }
     if (this.peer === 'absent' && this.role === 'responder') return;
@@ -222,6 +276,10 @@ export class KeyStream {
         `index ${index} is beyond the window, which ends at ${buffer.nextIndex + this.maxBufferedChunks - buffer.size - 1}`,
       );
     }
+  }
+
+  #window(): number {
+    return Math.max(1, Math.min(this.#maxChunks, Math.floor(this.#maxBytes / this.#qos.keyChunkSize)));
   }
 
   #timeoutDetail(): string {
