@@ -8,7 +8,8 @@ const KEEP_MS = 600_000;
 const MAX_OF_PEER = 2_048;
 
 interface Ended {
-  readonly incarnation: Buffer;
+  /** In hex: a slice of a buffer would keep all of that. */
+  readonly incarnation: string;
   /** What an application that still asks is told; undefined where it knows, since it closed the stream itself. */
   readonly why: KeyweaveError | undefined;
   readonly untilMs: number;
@@ -31,7 +32,8 @@ export class EndedStreams {
     const ended = this.#byPeer.get(stream.peerNode) ?? new Map<string, Ended>();
     this.#byPeer.set(stream.peerNode, ended);
     ended.delete(stream.id);
-    ended.set(stream.id, { incarnation: stream.incarnation, why, untilMs: this.#now() + KEEP_MS });
+    const incarnation = stream.incarnation.toString('hex');
+    ended.set(stream.id, { incarnation, why, untilMs: this.#now() + KEEP_MS });
     for (const [ksid, { untilMs }] of ended) {
       if (ended.size <= MAX_OF_PEER && untilMs > this.#now()) break;
       ended.delete(ksid);
@@ -40,7 +42,7 @@ export class EndedStreams {
 
   /** Whether this incarnation of a peer's stream has ended here. */
   has(peerNode: string, ksid: string, incarnation: Buffer): boolean {
-    return this.#of(peerNode, ksid)?.incarnation.equals(incarnation) ?? false;
+    return this.#of(peerNode, ksid)?.incarnation === incarnation.toString('hex');
   }
 
   /** Why the stream ended, for the application that still asks for its keys. */

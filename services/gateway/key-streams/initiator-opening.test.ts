@@ -15,6 +15,7 @@ import {
   settle,
   wishOf,
 } from '../../../test/helpers/openings.ts';
+import type { InitiatorSupply } from './initiator-supply.ts';
 
 let alice: Openings;
 let answer: (request: OpenRequest) => Promise<OpenResponse>;
@@ -52,6 +53,8 @@ describe('the initiator', () => {
     assert.equal(stream.incarnation.length, 8);
     assert.notDeepEqual(second.incarnation, stream.incarnation);
     assert.deepEqual(offers().at(-1)?.incarnation, second.incarnation);
+    const epochs = [stream, second].map(({ supply }) => (supply as InitiatorSupply).qkd.epoch);
+    assert.notEqual(epochs[0], epochs[1], 'both meet the same stream at the key managers');
   });
 
   it('takes from an answer only what is less than it asked', async () => {

@@ -94,6 +94,8 @@ export class InitiatorSupply implements ChunkSupply {
       initiatorNode: stream.terms.sourceNode,
       responderNode: stream.terms.destinationNode,
       keyBytes: QKD_SECRET_BYTES,
+      // So that key managers that pair by URIs do not pair what an earlier stream of this KSID has left.
+      firstEpoch: stream.incarnation.readUIntBE(0, 3),
     });
   }
 

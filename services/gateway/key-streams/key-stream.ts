@@ -72,6 +72,8 @@ export class KeyStream {
   #qos: Qos;
   #rate: DeliveryRate;
   #ended: KeyweaveError | undefined;
+  /** Ends the pauses of GET_KEYs that max_bps holds back. */
+  #over: AbortController | undefined;
   /** Why the peer's end is gone, in words. */
   #peerGone = '';
 
@@ -164,10 +166,13 @@ export class KeyStream {
       );
     }
     if (delayMs === 0) return this.#take(index, timeoutMs, fits);
-    return setTimeout(delayMs).then(() => {
-      if (this.#ended) throw this.#ended;
-      return this.#take(index, timeoutMs - delayMs, fits);
-    });
+    this.#over ??= new AbortController();
+    return setTimeout(delayMs, undefined, { signal: this.#over.signal })
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#ended) throw this.#ended;
+        return this.#take(index, timeoutMs - delayMs, fits);
+      });
   }
 
   #take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
@@ -256,6 +261,7 @@ export class KeyStream {
     this.#ended = error;
     this.local = 'closed';
     this.supply?.stop();
+    this.#over?.abort();
     this.buffer.failWaiters(error);
     this.buffer.wipe();
     this.countHeld();

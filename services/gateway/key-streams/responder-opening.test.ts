@@ -59,9 +59,10 @@ describe('an offer of a KSID that is open here', () => {
     const old = await join({ ksid });
     old.release(0, Buffer.alloc(32, 7), false);
     const key = await nextKey(old);
-    const waiting = nextKey(old);
+    const waiting = [nextKey(old), nextKey(old)];
     const answer = await open(offer(2));
-    assert.match(String(await waiting), /the other end has opened this KSID anew; open it again/);
+    for (const told of await Promise.all(waiting))
+      assert.match(String(told), /the other end has opened this KSID anew; open it again/);
     assert.ok(!(key instanceof Error) && old.ended);
     assert.equal(answer.joined, false, 'the new stream met the old application');
     assert.match(
@@ -73,6 +74,22 @@ describe('an offer of a KSID that is open here', () => {
     assert.notEqual(stream, old);
     assert.deepEqual([stream.local, stream.buffer.nextIndex], ['joined', 0]);
     assert.deepEqual(stream.incarnation, incarnation(2));
+  });
+
+  it('answers those whom max_bps holds back at once, too', async () => {
+    const slow = { ...QOS, maxBps: 512 };
+    await open(offer(1, { qos: slow }));
+    const old = await join({ ksid });
+    const waiting = [1, 2, 3, 4].map(() =>
+      watched(Promise.resolve(old.take(undefined, 10_000, () => undefined))),
+    );
+    await settle();
+    await open(offer(2, { qos: slow }));
+    await settle();
+    assert.deepEqual(
+      waiting.map(({ error }) => isReason(error, 'UNKNOWN_STREAM')),
+      [true, true, true, true],
+    );
   });
 
   it('of the old incarnation, come late, does not end the new stream', async () => {

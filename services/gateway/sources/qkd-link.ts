@@ -21,6 +21,8 @@ export interface QkdLinkOptions {
   responderNode: string;
   /** Bytes of one QKD key. */
   keyBytes: number;
+  /** Initiator: the first epoch, which the responder follows; default 0. */
+  firstEpoch?: number;
 }
 
 /**
@@ -45,6 +47,7 @@ export class QkdLink {
 
   constructor(options: QkdLinkOptions) {
     this.#options = options;
+    this.#epoch = options.firstEpoch ?? 0;
   }
 
   get epoch(): number {

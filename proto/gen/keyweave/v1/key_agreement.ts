@@ -84,7 +84,7 @@ export interface JoinResponse {
 export interface QkdReference {
   /**
    * Raised whenever the two ends may have lost step; each epoch is a QKD
-   * stream of its own.
+   * stream of its own. Each incarnation of a KSID starts with another one.
    */
   epoch: number;
   /** The key manager's own stream id, empty when it pairs by URIs. */
