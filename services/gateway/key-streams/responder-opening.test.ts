@@ -178,6 +178,14 @@ describe('open offers', () => {
     assert.equal(bob.registry.size, 0);
   });
 
+  it('that are stale make room for a new one at once, though the timer is late', async () => {
+    bob = openingsOf(BOB, { max_streams: 10, max_open_offers_per_peer: 5 });
+    for (let n = 0; n < 5; n++) await open(offerOf(`app-${n}`, ALICE, BOB, n));
+    bob.time.ms += 15_001;
+    await open(offerOf('app', ALICE, BOB, 5));
+    assert.equal(bob.registry.size, 1);
+  });
+
   it('of one peer have a limit, named, that leaves room for other peers and for own applications', async () => {
     bob = openingsOf(BOB, { max_streams: 20 }, 2);
     const flood = [];
@@ -264,6 +272,37 @@ describe('joining an offer', () => {
     assert.equal((await open(offerOf('app', ALICE, BOB, 1))).joined, true);
     await settle();
     assert.equal(seen.value?.id, ksidOf(1).text);
+  });
+
+  it('is not put off by an earlier failure once the initiator has repeated its offer', async () => {
+    await open(offerOf('app', ALICE, BOB, 1));
+    const alice = bob.peerOf(ALICE);
+    alice.script.join = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no route'));
+    const first = watched(join({ timeoutMs: 250 }));
+    await pass(bob, 250);
+    assert.ok(isReason(first.error, 'TIMEOUT'));
+    alice.script.join = async () => ({ accepted: true });
+    await open(offerOf('app', ALICE, BOB, 1));
+    const second = watched(join());
+    await settle();
+    assert.equal(second.value?.id, ksidOf(1).text);
+  });
+
+  it('that was given up late leaves the offer as if it had just been repeated', async () => {
+    await open(offerOf('app', ALICE, BOB, 1));
+    await pass(bob, 13_000);
+    const gone = new AbortController();
+    const answer = Promise.withResolvers<{ accepted: boolean }>();
+    bob.peerOf(ALICE).script.join = () => answer.promise;
+    watched(join({ signal: gone.signal }));
+    await settle();
+    gone.abort();
+    answer.resolve({ accepted: true });
+    await pass(bob, 10_000);
+    bob.peerOf(ALICE).script.join = async () => ({ accepted: true });
+    const next = watched(join());
+    await settle();
+    assert.equal(next.value?.id, ksidOf(1).text);
   });
 
   it('whose answer was lost succeeds with the next attempt', async () => {

@@ -153,7 +153,7 @@ export class ResponderOpening {
     offer.local = 'waiting';
     const joining = this.#join(offer, Math.min(leftMs, STEP_TIMEOUT_MS.rendezvous));
     const attempt = await waitFor(joining, leftMs, wish.signal);
-    if (attempt === 'accepted' && !wish.signal.aborted && !offer.ended) {
+    if (attempt === 'accepted' && !offer.ended) {
       this.#offers.remove(offer);
       offer.local = 'joined';
       offer.peer = 'joined';
