@@ -14,11 +14,15 @@ import type {
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { InitiatorSupply } from './key-streams/initiator-supply.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
+import { assertCloseText, assertOfferText } from './key-streams/peer-text.ts';
 import type { Rendezvous } from './key-streams/rendezvous.ts';
 import { answerRound, type ReceivedOffer } from './key-streams/responder-round.ts';
 import type { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
 import type { NodeServices } from './sources/node-services.ts';
+
+/** What every message names its stream by. */
+type StreamName = Pick<OpenRequest, 'keyStreamId' | 'incarnation'>;
 
 /** How long the end of a stream waits for confirmations that are on their way. */
 const SETTLE_LIMIT_MS = 1_000;
@@ -42,17 +46,21 @@ export interface AgreementServiceOptions {
 export function createAgreementService(options: AgreementServiceOptions): KeyAgreementServiceImplementation {
   const { registry, rendezvous } = options;
 
-  /** The stream, provided that it is this peer's; to anybody else it does not exist. */
-  function streamOf(keyStreamId: Buffer, context: CallContext): KeyStream {
-    const stream = registry.get(uuidText('key_stream_id', keyStreamId));
-    if (!stream || stream.peerNode !== peerOf(context)) {
-      throw new KeyweaveError('UNKNOWN_STREAM', 'this node knows no such stream');
-    }
+  /** The stream, provided that it is this peer's and of this incarnation; to anybody else it does not exist. */
+  function heldStream(named: StreamName, context: CallContext): KeyStream | undefined {
+    const stream = registry.get(uuidText('key_stream_id', named.keyStreamId));
+    const isTheirs = stream?.peerNode === peerOf(context) && stream.incarnation.equals(named.incarnation);
+    return isTheirs ? stream : undefined;
+  }
+
+  function streamOf(named: StreamName, context: CallContext): KeyStream {
+    const stream = heldStream(named, context);
+    if (!stream) throw new KeyweaveError('UNKNOWN_STREAM', 'this node knows no such stream');
     return stream;
   }
 
-  function exchangeOf(keyStreamId: Buffer, context: CallContext) {
-    const exchange = registry.exchangeOf(streamOf(keyStreamId, context));
+  function exchangeOf(named: StreamName, context: CallContext) {
+    const exchange = registry.exchangeOf(streamOf(named, context));
     if (!exchange) throw new KeyweaveError('BAD_REQUEST', 'this node is the initiator of the stream');
     return exchange;
   }
@@ -65,7 +73,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     await failpoint('responder.confirm');
     const decisions = confirmations.map((confirmation): BatchDecision => {
       try {
-        return exchangeOf(confirmation.keyStreamId, context).confirm(confirmation);
+        return exchangeOf(confirmation, context).confirm(confirmation);
       } catch (thrown) {
         return { released: false, buffered: 0, failure: failureOf(thrown) };
       }
@@ -77,6 +85,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
   return {
     open: async (request, context) => {
       const peer = peerOf(context);
+      assertOfferText(request);
       try {
         const terms = agreedTerms(request, peer, options.nodeUuid);
         await options.assertUsable(terms);
@@ -89,7 +98,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       }
     },
     join: async (request, context) => {
-      const stream = streamOf(request.keyStreamId, context);
+      const stream = streamOf(request, context);
       return { accepted: rendezvous.joinedByPeer(stream) };
     },
     produce: async ({ offers, confirmations }, context) => {
@@ -97,7 +106,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const decisions = await decide(confirmations, context);
       const received = offers.map((offer): ReceivedOffer => {
         try {
-          return { offer, exchange: exchangeOf(offer.keyStreamId, context) };
+          return { offer, exchange: exchangeOf(offer, context) };
         } catch (thrown) {
           return { offer, exchange: KeyweaveError.from(thrown) };
         }
@@ -106,10 +115,13 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     },
     confirm: async ({ confirmations }, context) => ({ decisions: await decide(confirmations, context) }),
     demand: async (request, context) => {
-      const stream = streamOf(request.keyStreamId, context);
+      const stream = streamOf(request, context);
       if (!(stream.supply instanceof InitiatorSupply)) {
         throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
       }
+      // Nothing is made before both ends have agreed on the size of the chunks.
+      await rendezvous.openingOver(stream);
+      stream.assertPeerRoom();
       const room = stream.maxBufferedChunks - stream.buffer.size;
       if (room < 1) {
         throw new KeyweaveError(
@@ -117,12 +129,16 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
           `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
         );
       }
-      await stream.supply.demand(Math.min(Math.max(1, request.count), room), request.waitedFor);
+      await stream.supply.demand(
+        Math.min(Math.max(1, request.count), room, stream.peerRoom),
+        request.waitedFor,
+      );
       return { buffered: stream.buffer.size };
     },
     close: async (request, context) => {
-      const stream = registry.get(uuidText('key_stream_id', request.keyStreamId));
-      if (!stream || stream.peerNode !== peerOf(context)) return {};
+      assertCloseText(request.reason);
+      const stream = heldStream(request, context);
+      if (!stream) return {};
       rendezvous.forget(stream);
       // What the other end has released and read may be released here only when its answer arrives.
       if (stream.supply instanceof InitiatorSupply) await stream.supply.settled(SETTLE_LIMIT_MS);
@@ -130,6 +146,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       registry.exchangeOf(stream)?.abandon();
       if (stream.local !== 'joined') {
         registry.remove(stream);
+        registry.ended.note(stream);
         stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
       }
       return {};

@@ -11,6 +11,7 @@ import { createPeerAgreement } from './agreement-client.ts';
 import { createAgreementService } from './agreement-service.ts';
 import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
 import { KeyDelivery } from './key-streams/key-delivery.ts';
+import { peerQuotas } from './key-streams/peer-quotas.ts';
 import { Rendezvous } from './key-streams/rendezvous.ts';
 import { StreamRegistry } from './key-streams/stream-registry.ts';
 import { KeyPairStreams } from './sources/key-pair-streams.ts';
@@ -46,6 +47,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
 
   const registry = new StreamRegistry({
     maxStreams: config.limits.max_streams,
+    quotas: peerQuotas(config.limits, Object.keys(peers).filter((uuid) => uuid !== config.uuid).length),
+    now: services.now,
     onExpiry: (stream) => void delivery.closeStream(stream, 'its TTL has run out'),
   });
   const assertUsable = usableAlgorithms(pqcClient, systemClock.monotonicMs);
@@ -74,6 +77,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     listening: { grpc: grpc.address, json: json.address },
     stop: async () => {
       await json.stop();
+      rendezvous.stop();
       const open = [...registry.all()];
       await Promise.all(open.map((stream) => delivery.closeStream(stream, 'the gateway is stopping')));
       await grpc.stop();

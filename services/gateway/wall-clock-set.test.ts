@@ -38,6 +38,7 @@ function newStream(qos: Partial<Qos>): KeyStream {
     role: 'initiator',
     peerNode: UUIDS[1] as string,
     qos: { ...none, keyChunkSize: 32, timeoutMs: 5_000, metadataMimetype: 'application/json', ...qos },
+    incarnation: Buffer.alloc(8),
     predefined: false,
     allowDegraded: false,
     maxPrefetchChunks: 16,

@@ -5,7 +5,7 @@ const DIGEST_BYTES = 32;
 /**
  * The canonical context of each chunk of a batch: every field behind its
  * length as u32, big-endian, in the order of the design (protocol version,
- * method, KSID, index, chunk size, both nodes, both URIs, then per slot the
+ * method, KSID and incarnation, index, chunk size, both nodes, both URIs, then per slot the
  * algorithm, revision and digests of public key and ciphertext, then the QKD
  * reference). What the batch shares is encoded once.
  */
@@ -22,6 +22,7 @@ export class ChunkContext {
     fields.u32(context.protocolVersion);
     fields.text(request.method);
     fields.bytes(context.keyStreamId);
+    fields.bytes(context.incarnation);
     this.#indexAt = fields.u32(0);
     fields.u32(request.chunkBytes);
     fields.text(context.initiatorNode);

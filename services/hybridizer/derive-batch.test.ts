@@ -79,6 +79,7 @@ describe('every method', () => {
         ...Object.entries({
           protocolVersion: 2,
           keyStreamId: Buffer.alloc(16, 2),
+          incarnation: Buffer.alloc(8, 2),
           initiatorNode: 'x',
           responderNode: 'x',
           source: 'x',

@@ -128,8 +128,16 @@ const limitsSection = z.strictObject({
   /** Longest timeout that a QoS may ask for. */
   max_timeout: durationField('10m'),
   max_streams: z.int().min(1).default(10_000),
+  /** Streams with one peer; absent = max_streams shared evenly among the trusted peers. */
+  max_streams_per_peer: z.int().min(1).optional(),
+  /** Streams that one peer has placed here and no application has joined; absent = half of max_streams_per_peer. */
+  max_open_offers_per_peer: z.int().min(1).optional(),
+  /** Undelivered keys of all streams with one peer, bytes. */
+  max_held_bytes_per_peer: z.int().min(65_536).default(33_554_432),
   /** Unread confirmed chunks that one end of a stream holds at most. */
   max_buffered_chunks: z.int().min(1).max(65_536).default(1024),
+  /** The same in bytes; one chunk is always held. */
+  max_buffered_bytes: z.int().min(1024).default(1_048_576),
   /** Chunks made ahead of demand at most. */
   max_prefetch_chunks: z.int().min(0).max(4096).default(512),
   /** Chunks of one exchange at most. */

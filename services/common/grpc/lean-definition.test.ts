@@ -18,6 +18,7 @@ const request = (bytes: number, value: number): ConfirmRequest => ({
   confirmations: [
     {
       keyStreamId: Buffer.alloc(16, 1),
+      incarnation: Buffer.alloc(8, 2),
       firstIndex: 7,
       count: 3,
       initiatorTags: Buffer.alloc(bytes, value),

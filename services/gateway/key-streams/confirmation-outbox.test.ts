@@ -30,6 +30,7 @@ afterEach(() => mock.timers.reset());
 
 const confirmation = (firstIndex: number, stream = 1) => ({
   keyStreamId: Buffer.alloc(16, stream),
+  incarnation: Buffer.alloc(8, stream),
   firstIndex,
   count: 1,
   initiatorTags: Buffer.alloc(32),

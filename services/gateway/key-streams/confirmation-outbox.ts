@@ -64,16 +64,15 @@ export class ConfirmationOutbox {
    */
   confirm(confirmation: BatchConfirmation, asker: Asker, urgent: boolean): Promise<void> {
     const decided = Promise.withResolvers<void>();
-    const stream = confirmation.keyStreamId.toString('latin1');
+    const stream = confirmation.keyStreamId.toString('latin1') + confirmation.incarnation.toString('latin1');
     this.#waiting.push({ confirmation, stream, asker, sinceMs: this.#now(), decided });
     this.#schedule(urgent ? 0 : LINGER_MS, urgent);
     return decided.promise;
   }
 
   /** Asks the responder to drop a batch; nobody waits for the answer. */
-  drop(keyStreamId: Buffer, firstIndex: number, count: number, asker: Asker): void {
-    const confirmation = { keyStreamId, firstIndex, count, initiatorTags: Buffer.alloc(0) };
-    this.confirm(confirmation, asker, false).catch(() => undefined);
+  drop(batch: Omit<BatchConfirmation, 'initiatorTags'>, asker: Asker): void {
+    this.confirm({ ...batch, initiatorTags: Buffer.alloc(0) }, asker, false).catch(() => undefined);
   }
 
   /** Takes what may travel now. */

@@ -72,6 +72,7 @@ function deriveRequest(inputs: BatchInputs): DeriveBatch {
     context: {
       protocolVersion: PROTOCOL_VERSION,
       keyStreamId: stream.idBytes,
+      incarnation: stream.incarnation,
       initiatorNode: terms.sourceNode,
       responderNode: terms.destinationNode,
       source: terms.source,
@@ -97,7 +98,7 @@ function deriveRequest(inputs: BatchInputs): DeriveBatch {
 /**
  * Stand-in secrets for a slot that is missing at both ends: as in the
  * reference they come from the seed agreed beforehand, and here they differ by
- * stream, slot and index.
+ * stream, its incarnation, slot and index.
  */
 export function standInSecrets(
   services: NodeServices,
@@ -109,11 +110,12 @@ export function standInSecrets(
   const seed = services.sharedSeed(stream.peerNode)?.expose() ?? NOTHING;
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
   const secrets = Buffer.allocUnsafeSlow(count * bytes);
-  const info = Buffer.alloc(24);
+  const info = Buffer.alloc(32);
   stream.idBytes.copy(info);
-  info.writeUInt32BE(slot, 16);
+  stream.incarnation.copy(info, 16);
+  info.writeUInt32BE(slot, 24);
   for (let i = 0; i < count; i++) {
-    info.writeUInt32BE(first + i, 20);
+    info.writeUInt32BE(first + i, 28);
     const secret = Buffer.from(hkdfSync('sha256', seed, 'keyweave v1 shared_seed', info, bytes));
     secret.copy(secrets, i * bytes);
     secret.fill(0);

@@ -113,6 +113,7 @@ export class InitiatorRound {
         {
           offers: this.#entries.map(({ batch, shares }) => ({
             keyStreamId: batch.stream.idBytes,
+            incarnation: batch.stream.incarnation,
             firstIndex: batch.first,
             count: batch.count,
             publicKeys: shares.flatMap((share, slot) =>
@@ -153,11 +154,9 @@ export class InitiatorRound {
     return Promise.reject(failure ?? new KeyweaveError('INTERNAL', 'the batch had no outcome'));
   }
 
-  #drop(batch: Batch): void {
-    this.#outbox.drop(batch.stream.idBytes, batch.first, batch.count, {
-      stopped: () => batch.supply.stopped,
-      onLost: () => undefined,
-    });
+  #drop({ stream, supply, first, count }: Batch): void {
+    const batch = { keyStreamId: stream.idBytes, incarnation: stream.incarnation, firstIndex: first, count };
+    this.#outbox.drop(batch, { stopped: () => supply.stopped, onLost: () => undefined });
   }
 
   /** For each entry its keys, released at the other end, or why not. */
@@ -189,6 +188,7 @@ export class InitiatorRound {
       await failpoint('initiator.confirm');
       const confirmation = {
         keyStreamId: stream.idBytes,
+        incarnation: stream.incarnation,
         firstIndex: first,
         count,
         initiatorTags: derived.initiatorTags,

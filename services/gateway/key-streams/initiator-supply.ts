@@ -94,6 +94,8 @@ export class InitiatorSupply implements ChunkSupply {
       initiatorNode: stream.terms.sourceNode,
       responderNode: stream.terms.destinationNode,
       keyBytes: QKD_SECRET_BYTES,
+      // So that key managers that pair by URIs do not pair what an earlier stream of this KSID has left.
+      firstEpoch: stream.incarnation.readUIntBE(0, 3),
     });
   }
 
@@ -173,6 +175,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#nextIndex += count;
     this.#wanted = Math.max(0, this.#wanted - count);
     this.#demanded = Math.max(0, this.#demanded - count);
+    stream.countHeld();
     return {
       supply: this,
       stream,
@@ -216,6 +219,7 @@ export class InitiatorSupply implements ChunkSupply {
       if (made === 0) this.#offering = false;
       else this.#unconfirmed -= 1;
       this.#coming -= count;
+      this.stream.countHeld();
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
       } else {

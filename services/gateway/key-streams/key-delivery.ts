@@ -121,11 +121,12 @@ export class KeyDelivery {
   async closeStream(stream: KeyStream, reason: string): Promise<void> {
     const { registry, services } = this.#o;
     registry.remove(stream);
+    registry.ended.note(stream);
     stream.end(new KeyweaveError('UNKNOWN_STREAM', `this stream has ended: ${reason}`));
     if (stream.peer === 'closed') return;
     await services
       .peer(stream.peerNode)
-      .close({ keyStreamId: stream.idBytes, reason }, STEP_TIMEOUT_MS.close)
+      .close({ keyStreamId: stream.idBytes, incarnation: stream.incarnation, reason }, STEP_TIMEOUT_MS.close)
       .catch((cause: unknown) => {
         services.log.warning('the peer could not be told of a CLOSE', { ksid: stream.id }, cause);
       });
@@ -135,6 +136,8 @@ export class KeyDelivery {
     const ksid = parseKsid(text);
     const stream = ksid === undefined ? undefined : this.#o.registry.get(ksid);
     if (stream?.local !== 'joined') {
+      const why = ksid === undefined ? undefined : this.#o.registry.ended.whyOf(ksid);
+      if (why) throw why;
       throw new KeyweaveError('UNKNOWN_STREAM', 'No interface selected. OPEN_CONNECT must be called first.');
     }
     return stream;

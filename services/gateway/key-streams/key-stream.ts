@@ -4,6 +4,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
+import type { HeldBytes } from './held-bytes.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
 import type { StreamTerms } from './stream-terms.ts';
 
@@ -26,6 +27,8 @@ export interface ChunkSupply {
 export interface KeyStreamOptions {
   /** UUID v4 in text form. */
   id: string;
+  /** 8 random bytes of the initiator, which tell this stream from earlier ones of the same KSID. */
+  incarnation: Buffer;
   terms: StreamTerms;
   role: StreamRole;
   peerNode: string;
@@ -35,6 +38,10 @@ export interface KeyStreamOptions {
   allowDegraded: boolean;
   maxPrefetchChunks: number;
   maxBufferedChunks: number;
+  /** Bytes of those chunks; absent = no limit but their number. */
+  maxBufferedBytes?: number;
+  /** What all streams with the peer hold together; absent = nobody counts. */
+  held?: HeldBytes;
   /** Milliseconds of a monotonic clock. */
   now: () => number;
 }
@@ -44,13 +51,13 @@ export class KeyStream {
   readonly id: string;
   /** The KSID's 16 bytes in network order. */
   readonly idBytes: Buffer;
+  readonly incarnation: Buffer;
   readonly terms: StreamTerms;
   readonly role: StreamRole;
   readonly peerNode: string;
   readonly predefined: boolean;
   readonly buffer = new ChunkBuffer();
   readonly depth: PrefetchDepth;
-  readonly maxBufferedChunks: number;
   allowDegraded: boolean;
   local: Presence = 'absent';
   peer: Presence = 'absent';
@@ -58,13 +65,24 @@ export class KeyStream {
   /** Why the last exchange failed, for the message of a GET_KEY that times out. */
   lastFailure: KeyweaveError | undefined;
   readonly #now: () => number;
+  readonly #maxChunks: number;
+  readonly #maxBytes: number;
+  readonly #held: HeldBytes | undefined;
+  /** This stream's part of what is held for the peer. */
+  #heldBytes = 0;
+  #maxBufferedChunks: number;
   #qos: Qos;
   #rate: DeliveryRate;
   #ended: KeyweaveError | undefined;
+  /** Ends the pauses of GET_KEYs that max_bps holds back. */
+  #over: AbortController | undefined;
+  /** Why the peer's end is gone, in words. */
+  #peerGone = '';
 
   constructor(options: KeyStreamOptions) {
     this.id = options.id;
     this.idBytes = ownCopy(Buffer.from(options.id.replaceAll('-', ''), 'hex'));
+    this.incarnation = ownCopy(options.incarnation);
     this.terms = options.terms;
     this.role = options.role;
     this.peerNode = options.peerNode;
@@ -72,8 +90,11 @@ export class KeyStream {
     this.#rate = new DeliveryRate(options.qos);
     this.predefined = options.predefined;
     this.allowDegraded = options.allowDegraded;
-    this.maxBufferedChunks = options.maxBufferedChunks;
-    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, options.maxBufferedChunks));
+    this.#maxChunks = options.maxBufferedChunks;
+    this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
+    this.#maxBufferedChunks = this.#window();
+    this.#held = options.held;
+    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks));
     this.#now = options.now;
   }
 
@@ -85,6 +106,38 @@ export class KeyStream {
     const { maxBps, keyChunkSize } = this.#qos;
     this.#qos = qos;
     if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
+    this.#maxBufferedChunks = this.#window();
+  }
+
+  /** Unread chunks that this end holds at most; at least one. */
+  get maxBufferedChunks(): number {
+    return this.#maxBufferedChunks;
+  }
+
+  /**
+   * Chunks that the peer's share of this node's memory still takes. Those for
+   * which somebody waits come on top, since they are gone at once.
+   */
+  get peerRoom(): number {
+    if (!this.#held) return Number.POSITIVE_INFINITY;
+    return Math.floor(this.#held.room / this.#qos.keyChunkSize) + this.buffer.waiting;
+  }
+
+  /** @throws KeyweaveError LIMIT_EXCEEDED where not one more chunk may be made for the peer. */
+  assertPeerRoom(): void {
+    if (this.peerRoom >= 1) return;
+    throw new KeyweaveError(
+      'LIMIT_EXCEEDED',
+      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.peerNode} (limits.max_held_bytes_per_peer)`,
+    );
+  }
+
+  /** Brings this stream's part of what is held for the peer up to date. */
+  countHeld(): void {
+    const chunks = this.#ended ? 0 : this.buffer.size + (this.supply?.coming ?? 0);
+    const bytes = chunks * this.#qos.keyChunkSize;
+    this.#held?.change(bytes - this.#heldBytes);
+    this.#heldBytes = bytes;
   }
 
   get ended(): boolean {
@@ -115,10 +168,13 @@ export class KeyStream {
       );
     }
     if (delayMs === 0) return this.#take(index, timeoutMs, fits);
-    return setTimeout(delayMs).then(() => {
-      if (this.#ended) throw this.#ended;
-      return this.#take(index, timeoutMs - delayMs, fits);
-    });
+    this.#over ??= new AbortController();
+    return setTimeout(delayMs, undefined, { signal: this.#over.signal })
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#ended) throw this.#ended;
+        return this.#take(index, timeoutMs - delayMs, fits);
+      });
   }
 
   #take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
@@ -166,6 +222,7 @@ export class KeyStream {
 
   /** Asks for what demand and prefetch lack. */
   refill(): void {
+    this.countHeld();
     if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
     const { buffer, supply } = this;
     const there = buffer.size + supply.coming;
@@ -176,7 +233,7 @@ export class KeyStream {
     if (highest >= buffer.nextIndex) {
       missing = Math.max(missing, highest - buffer.nextIndex + 1 - supply.coming);
     }
-    const room = this.maxBufferedChunks + buffer.waiting - there;
+    const room = Math.min(this.maxBufferedChunks + buffer.waiting - there, this.peerRoom);
     supply.want(Math.max(0, Math.min(missing, room)));
   }
 
@@ -200,6 +257,7 @@ export class KeyStream {
   peerClosed(detail: string): void {
     if (this.peer === 'closed') return;
     this.peer = 'closed';
+    this.#peerGone = detail;
     this.supply?.stop();
     this.buffer.failWaiters(new KeyweaveError('PEER_APPLICATION_ABSENT', detail));
   }
@@ -210,15 +268,17 @@ export class KeyStream {
     this.#ended = error;
     this.local = 'closed';
     this.supply?.stop();
+    this.#over?.abort();
     this.buffer.failWaiters(error);
     this.buffer.wipe();
+    this.countHeld();
   }
 
   #assertCanGrow(index: number | undefined): void {
     if (this.peer === 'closed') {
       throw new KeyweaveError(
         'PEER_APPLICATION_ABSENT',
-        'the other end has closed this stream and every confirmed key has been read',
+        `${this.#peerGone}; every confirmed key has been read`,
       );
     }
     if (this.peer === 'absent' && this.role === 'responder') return;
@@ -229,6 +289,10 @@ export class KeyStream {
         `index ${index} is beyond the window, which ends at ${buffer.nextIndex + this.maxBufferedChunks - buffer.size - 1}`,
       );
     }
+  }
+
+  #window(): number {
+    return Math.max(1, Math.min(this.#maxChunks, Math.floor(this.#maxBytes / this.#qos.keyChunkSize)));
   }
 
   #timeoutDetail(): string {

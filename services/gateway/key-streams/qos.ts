@@ -1,5 +1,6 @@
 import { findKemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { isQkd, QKD_SECRET_BYTES, type StreamTerms } from './stream-terms.ts';
 
@@ -40,6 +41,29 @@ export function meetQos(asked: Qos, terms: StreamTerms, { limits, qkd }: QosLimi
     minBps: Math.min(asked.minBps, sustainableBps(keyChunkSize, terms, qkd.key_rate_bps), ceiling),
     timeoutMs: Math.min(timeoutMs, limits.max_timeout),
     metadataMimetype: mimetype === '' ? '' : METADATA_MIMETYPE,
+  };
+}
+
+/**
+ * The QoS that both nodes can meet, from what this one asked and what the
+ * other one `answered`, which may only be less. Whatever it says of the rest,
+ * which each end sees to by itself, does not count.
+ *
+ * @throws KeyweaveError AGREEMENT_FAILED for another chunk size than both ends could use.
+ */
+export function agreedQos(asked: Qos, answered: Qos | undefined): Qos {
+  const bytes = answered?.keyChunkSize ?? 0;
+  if (!answered || bytes < 1 || bytes > asked.keyChunkSize) {
+    throw new KeyweaveError(
+      'AGREEMENT_FAILED',
+      `the other node answers with a key_chunk_size of ${bytes}, where ${asked.keyChunkSize} at most was offered`,
+    );
+  }
+  return {
+    ...asked,
+    keyChunkSize: bytes,
+    minBps: Math.min(asked.minBps, answered.minBps),
+    timeoutMs: answered.timeoutMs === 0 ? asked.timeoutMs : Math.min(asked.timeoutMs, answered.timeoutMs),
   };
 }
 

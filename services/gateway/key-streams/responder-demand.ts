@@ -69,12 +69,15 @@ export class ResponderDemand implements ChunkSupply {
         const count = this.#wanted;
         this.#wanted = 0;
         try {
-          await this.#services
-            .peer(stream.peerNode)
-            .demand(
-              { keyStreamId: stream.idBytes, count, waitedFor: stream.buffer.waiting > 0 },
-              DEMAND_TIMEOUT_MS,
-            );
+          await this.#services.peer(stream.peerNode).demand(
+            {
+              keyStreamId: stream.idBytes,
+              incarnation: stream.incarnation,
+              count,
+              waitedFor: stream.buffer.waiting > 0,
+            },
+            DEMAND_TIMEOUT_MS,
+          );
           this.#failures = 0;
           if (!this.#stopped) stream.refill();
         } catch (thrown) {

@@ -10,6 +10,7 @@ import { parseStreamTerms } from './stream-terms.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const TAG = Buffer.alloc(32, 7);
+const INCARNATION = Buffer.alloc(8, 1);
 
 let stream: KeyStream;
 let exchange: ResponderExchange;
@@ -17,6 +18,7 @@ let exchange: ResponderExchange;
 beforeEach(() => {
   stream = new KeyStream({
     id: '11111111-1111-4111-8111-111111111111',
+    incarnation: INCARNATION,
     terms: parseStreamTerms(
       'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
       'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
@@ -40,6 +42,7 @@ beforeEach(() => {
 function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = {}): BatchOffer {
   return {
     keyStreamId: stream.idBytes,
+    incarnation: INCARNATION,
     firstIndex,
     count,
     publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(count * PUBLIC_KEY_BYTES) }],
@@ -61,6 +64,7 @@ function held(firstIndex: number, count: number, value: number): Buffer {
 const confirm = (firstIndex: number, count: number, tag = TAG) =>
   exchange.confirm({
     keyStreamId: stream.idBytes,
+    incarnation: INCARNATION,
     firstIndex,
     count,
     initiatorTags: Buffer.alloc(count * tag.length, tag),
@@ -101,8 +105,10 @@ describe('ResponderExchange', () => {
     ] as const) {
       const keys = held(first, 2, 5);
       assert.equal(
-        exchange.confirm({ keyStreamId: stream.idBytes, firstIndex: first, count, initiatorTags: tags })
-          .released,
+        exchange.confirm({
+          ...{ keyStreamId: stream.idBytes, incarnation: INCARNATION },
+          ...{ firstIndex: first, count, initiatorTags: tags },
+        }).released,
         false,
       );
       assert.ok(keys.every((byte) => byte === 0));

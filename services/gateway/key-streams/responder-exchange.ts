@@ -93,9 +93,12 @@ export class ResponderExchange {
         `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
       );
     }
+    stream.assertPeerRoom();
+    const admitted = Math.min(count, room, stream.peerRoom);
     this.#highWater = firstIndex + count;
     this.#making = offer;
-    return Math.min(count, room);
+    stream.countHeld();
+    return admitted;
   }
 
   /** Holds the derived keys back until they are confirmed. Takes ownership of them. */
@@ -115,6 +118,7 @@ export class ResponderExchange {
       timer: setTimeout(() => this.#decide(pending, false), PENDING_LIMIT_MS).unref(),
     };
     this.#pending.set(pending.first, pending);
+    this.stream.countHeld();
     if (this.#pending.size > MAX_PENDING) {
       for (const oldest of this.#pending.values()) {
         this.#decide(oldest, false);
@@ -126,6 +130,7 @@ export class ResponderExchange {
   /** The batch could not be made; its indexes are burned once those before it are decided. */
   fail(): void {
     this.#making = undefined;
+    this.stream.countHeld();
     this.#burnDecided();
   }
 

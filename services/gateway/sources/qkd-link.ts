@@ -11,6 +11,9 @@ const KSID_PATIENCE_MS = 250;
 /** Most QKD keys in one block: 2 KiB of key at a time. */
 const MAX_BLOCK_KEYS = 64;
 
+/** Longest name that the other end may give of its key manager's stream: a UUID, or whatever that makes. */
+const MAX_ID_CHARACTERS = 256;
+
 export interface QkdLinkOptions {
   services: NodeServices;
   keyStreamId: Buffer;
@@ -18,6 +21,8 @@ export interface QkdLinkOptions {
   responderNode: string;
   /** Bytes of one QKD key. */
   keyBytes: number;
+  /** Initiator: the first epoch, which the responder follows; default 0. */
+  firstEpoch?: number;
 }
 
 /**
@@ -42,6 +47,7 @@ export class QkdLink {
 
   constructor(options: QkdLinkOptions) {
     this.#options = options;
+    this.#epoch = options.firstEpoch ?? 0;
   }
 
   get epoch(): number {
@@ -90,6 +96,9 @@ export class QkdLink {
   /** Responder: moves to the initiator's epoch and checks that both ends are in step. */
   async follow(reference: QkdReference): Promise<void> {
     const { epoch, position, blockKeys } = reference;
+    if (reference.qkdKeyStreamId.length > MAX_ID_CHARACTERS) {
+      throw new KeyweaveError('BAD_REQUEST', `qkd_key_stream_id is over ${MAX_ID_CHARACTERS} characters`);
+    }
     if (epoch < this.#epoch) throw new KeyweaveError('QKD_OUT_OF_STEP', `QKD epoch ${epoch} has been left`);
     if (blockKeys < 1 || blockKeys > MAX_BLOCK_KEYS) {
       throw new KeyweaveError('BAD_REQUEST', `block_keys must be 1 to ${MAX_BLOCK_KEYS}, not ${blockKeys}`);

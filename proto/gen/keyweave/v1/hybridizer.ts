@@ -41,6 +41,7 @@ export interface StreamContext {
   qkdPosition: bigint;
   /** Slot that a shared_seed stands in for, plus one; 0 = none. */
   degradedSlot: number;
+  incarnation: Buffer;
 }
 
 export interface SlotSecrets {
@@ -276,6 +277,7 @@ function createBaseStreamContext(): StreamContext {
     qkdEpoch: 0,
     qkdPosition: 0n,
     degradedSlot: 0,
+    incarnation: Buffer.alloc(0),
   };
 }
 
@@ -313,6 +315,9 @@ export const StreamContext: MessageFns<StreamContext> = {
     }
     if (message.degradedSlot !== 0) {
       writer.uint32(80).uint32(message.degradedSlot);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(90).bytes(message.incarnation);
     }
     return writer;
   },
@@ -410,6 +415,14 @@ export const StreamContext: MessageFns<StreamContext> = {
             message.degradedSlot = reader.uint32();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -439,6 +452,7 @@ export const StreamContext: MessageFns<StreamContext> = {
       ? BigInt(object.qkdPosition)
       : 0n;
     message.degradedSlot = object.degradedSlot ?? 0;
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };

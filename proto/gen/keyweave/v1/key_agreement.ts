@@ -56,12 +56,14 @@ export interface OpenRequest {
   /** True where the initiator's policy lets a shared_seed stand in for a source. */
   allowDegraded: boolean;
   softwareVersion: string;
+  /** 8 random bytes */
+  incarnation: Buffer;
 }
 
 export interface OpenResponse {
   /** True when the responder's application is there; else the offer is kept. */
   joined: boolean;
-  /** What both nodes can meet, never more than asked. */
+  /** What both nodes can meet, never more than asked; the same in every answer. */
   qos: Qos | undefined;
   allowDegraded: boolean;
   softwareVersion: string;
@@ -70,6 +72,7 @@ export interface OpenResponse {
 
 export interface JoinRequest {
   keyStreamId: Buffer;
+  incarnation: Buffer;
 }
 
 export interface JoinResponse {
@@ -81,7 +84,7 @@ export interface JoinResponse {
 export interface QkdReference {
   /**
    * Raised whenever the two ends may have lost step; each epoch is a QKD
-   * stream of its own.
+   * stream of its own. Each incarnation of a KSID starts with another one.
    */
   epoch: number;
   /** The key manager's own stream id, empty when it pairs by URIs. */
@@ -133,6 +136,7 @@ export interface BatchOffer {
    * 0 = none.
    */
   degradedSlot: number;
+  incarnation: Buffer;
 }
 
 export interface BatchAnswer {
@@ -156,6 +160,7 @@ export interface BatchConfirmation {
   count: number;
   /** count tags of 32 bytes end to end; empty asks to drop the batch. */
   initiatorTags: Buffer;
+  incarnation: Buffer;
 }
 
 export interface BatchDecision {
@@ -198,6 +203,7 @@ export interface DemandRequest {
   count: number;
   /** The responder's application waits for them. */
   waitedFor: boolean;
+  incarnation: Buffer;
 }
 
 export interface DemandResponse {
@@ -209,6 +215,7 @@ export interface CloseRequest {
   keyStreamId: Buffer;
   /** Why, for the log; never shown to applications. */
   reason: string;
+  incarnation: Buffer;
 }
 
 export interface CloseResponse {
@@ -468,6 +475,7 @@ function createBaseOpenRequest(): OpenRequest {
     predefined: false,
     allowDegraded: false,
     softwareVersion: "",
+    incarnation: Buffer.alloc(0),
   };
 }
 
@@ -502,6 +510,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.softwareVersion !== "") {
       writer.uint32(82).string(message.softwareVersion);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(90).bytes(message.incarnation);
     }
     return writer;
   },
@@ -599,6 +610,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.softwareVersion = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -626,6 +645,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.predefined = object.predefined ?? false;
     message.allowDegraded = object.allowDegraded ?? false;
     message.softwareVersion = object.softwareVersion ?? "";
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -734,13 +754,16 @@ export const OpenResponse: MessageFns<OpenResponse> = {
 };
 
 function createBaseJoinRequest(): JoinRequest {
-  return { keyStreamId: Buffer.alloc(0) };
+  return { keyStreamId: Buffer.alloc(0), incarnation: Buffer.alloc(0) };
 }
 
 export const JoinRequest: MessageFns<JoinRequest> = {
   encode(message: JoinRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(18).bytes(message.incarnation);
     }
     return writer;
   },
@@ -766,6 +789,14 @@ export const JoinRequest: MessageFns<JoinRequest> = {
             message.keyStreamId = reader.bytes() as Buffer;
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -784,6 +815,7 @@ export const JoinRequest: MessageFns<JoinRequest> = {
   fromPartial(object: DeepPartial<JoinRequest>): JoinRequest {
     const message = createBaseJoinRequest();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1139,7 +1171,15 @@ export const Failure: MessageFns<Failure> = {
 };
 
 function createBaseBatchOffer(): BatchOffer {
-  return { keyStreamId: Buffer.alloc(0), firstIndex: 0, count: 0, publicKeys: [], qkd: undefined, degradedSlot: 0 };
+  return {
+    keyStreamId: Buffer.alloc(0),
+    firstIndex: 0,
+    count: 0,
+    publicKeys: [],
+    qkd: undefined,
+    degradedSlot: 0,
+    incarnation: Buffer.alloc(0),
+  };
 }
 
 export const BatchOffer: MessageFns<BatchOffer> = {
@@ -1161,6 +1201,9 @@ export const BatchOffer: MessageFns<BatchOffer> = {
     }
     if (message.degradedSlot !== 0) {
       writer.uint32(48).uint32(message.degradedSlot);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(58).bytes(message.incarnation);
     }
     return writer;
   },
@@ -1226,6 +1269,14 @@ export const BatchOffer: MessageFns<BatchOffer> = {
             message.degradedSlot = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1249,6 +1300,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
     message.publicKeys = object.publicKeys?.map((e) => KemPublicKeys.fromPartial(e)) || [];
     message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReference.fromPartial(object.qkd) : undefined;
     message.degradedSlot = object.degradedSlot ?? 0;
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1359,7 +1411,13 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
 };
 
 function createBaseBatchConfirmation(): BatchConfirmation {
-  return { keyStreamId: Buffer.alloc(0), firstIndex: 0, count: 0, initiatorTags: Buffer.alloc(0) };
+  return {
+    keyStreamId: Buffer.alloc(0),
+    firstIndex: 0,
+    count: 0,
+    initiatorTags: Buffer.alloc(0),
+    incarnation: Buffer.alloc(0),
+  };
 }
 
 export const BatchConfirmation: MessageFns<BatchConfirmation> = {
@@ -1375,6 +1433,9 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
     }
     if (message.initiatorTags.length !== 0) {
       writer.uint32(34).bytes(message.initiatorTags);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(42).bytes(message.incarnation);
     }
     return writer;
   },
@@ -1424,6 +1485,14 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
             message.initiatorTags = reader.bytes() as Buffer;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1445,6 +1514,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
     message.firstIndex = object.firstIndex ?? 0;
     message.count = object.count ?? 0;
     message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1775,7 +1845,7 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
 };
 
 function createBaseDemandRequest(): DemandRequest {
-  return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false };
+  return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false, incarnation: Buffer.alloc(0) };
 }
 
 export const DemandRequest: MessageFns<DemandRequest> = {
@@ -1788,6 +1858,9 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     }
     if (message.waitedFor !== false) {
       writer.uint32(24).bool(message.waitedFor);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(34).bytes(message.incarnation);
     }
     return writer;
   },
@@ -1829,6 +1902,14 @@ export const DemandRequest: MessageFns<DemandRequest> = {
             message.waitedFor = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1849,6 +1930,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.count = object.count ?? 0;
     message.waitedFor = object.waitedFor ?? false;
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1909,7 +1991,7 @@ export const DemandResponse: MessageFns<DemandResponse> = {
 };
 
 function createBaseCloseRequest(): CloseRequest {
-  return { keyStreamId: Buffer.alloc(0), reason: "" };
+  return { keyStreamId: Buffer.alloc(0), reason: "", incarnation: Buffer.alloc(0) };
 }
 
 export const CloseRequest: MessageFns<CloseRequest> = {
@@ -1919,6 +2001,9 @@ export const CloseRequest: MessageFns<CloseRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(18).string(message.reason);
+    }
+    if (message.incarnation.length !== 0) {
+      writer.uint32(26).bytes(message.incarnation);
     }
     return writer;
   },
@@ -1952,6 +2037,14 @@ export const CloseRequest: MessageFns<CloseRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.incarnation = reader.bytes() as Buffer;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1971,6 +2064,7 @@ export const CloseRequest: MessageFns<CloseRequest> = {
     const message = createBaseCloseRequest();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.reason = object.reason ?? "";
+    message.incarnation = object.incarnation ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -2025,7 +2119,8 @@ export const KeyAgreementDefinition = {
   methods: {
     /**
      * Offers a key stream to the node of the destination URI. Idempotent: the
-     * initiator repeats it while its application waits.
+     * initiator repeats it, unchanged, while its application waits. Another
+     * incarnation of a stream that the other end holds ends that stream there.
      */
     open: {
       name: "Open",
@@ -2092,7 +2187,8 @@ export const KeyAgreementDefinition = {
 export interface KeyAgreementServiceImplementation<CallContextExt = {}> {
   /**
    * Offers a key stream to the node of the destination URI. Idempotent: the
-   * initiator repeats it while its application waits.
+   * initiator repeats it, unchanged, while its application waits. Another
+   * incarnation of a stream that the other end holds ends that stream there.
    */
   open(request: OpenRequest, context: CallContext & CallContextExt): Promise<DeepPartial<OpenResponse>>;
   /** The responder's application has taken the offer. */
@@ -2116,7 +2212,8 @@ export interface KeyAgreementServiceImplementation<CallContextExt = {}> {
 export interface KeyAgreementClient<CallOptionsExt = {}> {
   /**
    * Offers a key stream to the node of the destination URI. Idempotent: the
-   * initiator repeats it while its application waits.
+   * initiator repeats it, unchanged, while its application waits. Another
+   * incarnation of a stream that the other end holds ends that stream there.
    */
   open(request: DeepPartial<OpenRequest>, options?: CallOptions & CallOptionsExt): Promise<OpenResponse>;
   /** The responder's application has taken the offer. */

@@ -16,6 +16,7 @@ function streamOf(keyChunkSize: number): KeyStream {
       method: 'hkdf-sha384',
       keySources: ['ML-KEM-768', 'QKD'],
     }),
+    incarnation: Buffer.alloc(8),
     role: 'responder',
     peerNode: UUIDS[0] as string,
     qos: {
