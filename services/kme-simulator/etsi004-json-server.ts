@@ -14,9 +14,11 @@ const DEFAULT_OPEN_TIMEOUT_MS = 10_000;
 /** Sizes of keys of which the last is remembered. */
 const MAX_SIZES = 64;
 
-/** Of an answer that is written byte by byte so much goes in segments of one byte, the rest in larger ones. */
-const SINGLE_BYTES = 2048;
-const LARGER_BYTES = 1400;
+/** How an answer is written byte by byte: so much of it in segments of one byte, then in longer and longer ones. */
+const SINGLE_BYTES = 64;
+
+/** Bytes of the segment that begins at byte `at`. */
+const segmentAt = (at: number) => (at < SINGLE_BYTES ? 1 : at < 2048 ? 16 : 1400);
 
 export interface SimulatedEndOptions {
   link: SimulatedLink;
@@ -223,7 +225,7 @@ function tooLarge(frame: JsonFrame): boolean {
 async function writeInPieces(socket: Socket, text: string): Promise<void> {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length && !socket.destroyed; ) {
-    const end = at + (at < SINGLE_BYTES ? 1 : LARGER_BYTES);
+    const end = at + segmentAt(at);
     await new Promise((written) => socket.write(bytes.subarray(at, end), written));
     // A turn for the reader, so that it finds one piece at a time.
     await new Promise(setImmediate);
