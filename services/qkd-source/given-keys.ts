@@ -32,6 +32,12 @@ export class GivenKeys {
   /** The salt, and behind it the secret that is being digested. */
   readonly #scratch = randomFillSync(Buffer.allocUnsafeSlow(SALT_BYTES + SECRET_BYTES), 0, SALT_BYTES);
 
+  readonly #maxBytes: number;
+
+  constructor(maxBytes = MAX_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
   /** Bytes that the memories of single streams take. */
   get bytes(): number {
     return this.#bytes;
@@ -82,7 +88,7 @@ export class GivenKeys {
 
   #limit(): void {
     for (const stream of this.#streams.keys()) {
-      if (this.#bytes <= MAX_BYTES) return;
+      if (this.#bytes <= this.#maxBytes) return;
       this.forget(stream);
     }
   }

@@ -102,7 +102,7 @@ describe('simple key managers', () => {
       const broken = await networkFor(t, { names: ['Alice', 'Bob'] });
       const [a, b] = broken.nodes as [LocalNode, LocalNode];
       for (const end of [0, 1]) broken.kme.setFault(end, kind);
-      const pair = await openPair(broken, openData(a, b, undefined, { timeout: 1500 }));
+      const pair = await openPair(broken, openData(a, b, undefined, { timeout: 6000 }));
       const history: HistoryEntry[] = [];
       for (let i = 0; i < 5; i++) await askBoth(history, pair);
       const served = history.filter(({ status }) => status === 0).length;
