@@ -4,12 +4,21 @@ import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import { decodeJson, type JsonFrame, JsonFramer } from '#common/etsi/json-framer.ts';
-import { Faults } from './faults.ts';
+import { Faults, type Habit } from './faults.ts';
 import type { SimulatedLink } from './link.ts';
 
 const MAX_REQUEST_BYTES = 65_536;
 const MAX_CHUNK_BYTES = 65_536;
 const DEFAULT_OPEN_TIMEOUT_MS = 10_000;
+
+/** Sizes of keys of which the last is remembered. */
+const MAX_SIZES = 64;
+
+/** How an answer is written byte by byte: so much of it in segments of one byte, then in longer and longer ones. */
+const SINGLE_BYTES = 64;
+
+/** Bytes of the segment that begins at byte `at`. */
+const segmentAt = (at: number) => (at < SINGLE_BYTES ? 1 : at < 2048 ? 16 : 1400);
 
 export interface SimulatedEndOptions {
   link: SimulatedLink;
@@ -17,8 +26,8 @@ export interface SimulatedEndOptions {
   end: number;
   /** OPEN_CONNECT answers only when the other end has come too. */
   blocking: boolean;
-  /** Close the connection after each answer, as some key managers do. */
-  perCall: boolean;
+  /** What this key manager always does. */
+  habit?: Habit | undefined;
   keyFormat: 'list' | 'base64' | 'hex';
   /** Serve TLS instead of plain TCP. */
   tls?: TlsOptions | undefined;
@@ -34,6 +43,8 @@ export class SimulatedEnd {
   readonly faults = new Faults();
   readonly #options: SimulatedEndOptions;
   readonly #sockets = new Set<Socket>();
+  /** The key given last, in whichever stream, by its size. */
+  readonly #last = new Map<number, Buffer>();
   #server: Server | undefined;
   #address: Address | undefined;
   #delivered = 0;
@@ -103,7 +114,9 @@ export class SimulatedEnd {
     const framer = new JsonFramer({ maxBytes: MAX_REQUEST_BYTES });
     let turn = Promise.resolve();
     socket.on('data', (data: Buffer) => {
-      for (const frame of framer.push(data)) {
+      const frames = framer.push(data);
+      if (frames.length > 1 && this.#does('read-once')) frames.length = 1;
+      for (const frame of frames) {
         turn = turn.then(() => this.#serve(socket, frame)).catch(() => reset(socket));
       }
     });
@@ -119,8 +132,15 @@ export class SimulatedEnd {
     const text = JSON.stringify(answer);
     if (faults.strikes('drop')) {
       socket.write(text.slice(0, text.length / 2), () => socket.destroy());
-    } else if (this.#options.perCall || tooLarge(frame)) socket.end(text);
+      return;
+    }
+    if (this.#does('byte-by-byte')) await writeInPieces(socket, text);
     else socket.write(text);
+    if (this.#does('close-after-answer') || tooLarge(frame)) socket.end();
+  }
+
+  #does(habit: Habit): boolean {
+    return this.#options.habit === habit || this.faults.strikes(habit);
   }
 
   async #answer(socket: Socket, frame: JsonFrame): Promise<Members> {
@@ -169,13 +189,22 @@ export class SimulatedEnd {
   #getKey(data: Members): Members {
     const { link, end, keyFormat } = this.#options;
     if (this.faults.strikes('dry')) return { status: ETSI004_STATUS.INSUFFICIENT_KEY };
-    const key = link.take(end, String(data.key_stream_id));
+    let key = link.take(end, String(data.key_stream_id));
     if (key === null) return { status: ETSI004_STATUS.PEER_APPLICATION_NOT_CONNECTED };
     if (key === undefined) return { status: ETSI004_STATUS.INSUFFICIENT_KEY };
+    const last = this.#last.get(key.length);
+    if (last && this.faults.strikes('repeat')) key = Buffer.from(last);
     if (this.faults.strikes('wrong-key')) key[0] = (key[0] as number) ^ 0xff;
+    if (this.faults.strikes('zero')) key.fill(0);
+    this.#remember(key);
     this.#delivered += 1;
     const key_buffer = keyFormat === 'list' ? [...key] : key.toString(keyFormat);
     return { status: ETSI004_STATUS.SUCCESS, key_buffer, index: data.index ?? 0 };
+  }
+
+  #remember(key: Buffer): void {
+    if (this.#last.size >= MAX_SIZES) this.#last.clear();
+    this.#last.set(key.length, Buffer.from(key));
   }
 
   #close(data: Members): Members {
@@ -190,6 +219,18 @@ function membersOf(json: unknown): Members {
 
 function tooLarge(frame: JsonFrame): boolean {
   return !Buffer.isBuffer(frame) && frame.error === 'too-large';
+}
+
+/** Resolves when all is written, or the connection has gone. */
+async function writeInPieces(socket: Socket, text: string): Promise<void> {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length && !socket.destroyed; ) {
+    const end = at + segmentAt(at);
+    await new Promise((written) => socket.write(bytes.subarray(at, end), written));
+    // A turn for the reader, so that it finds one piece at a time.
+    await new Promise(setImmediate);
+    at = end;
+  }
 }
 
 /** A TLS connection has no reset of its own. */

@@ -106,6 +106,47 @@ describe('KME simulator', () => {
     assert.equal((await control('/state')).body.ends[1]?.fault, null);
   });
 
+  it('gives the last key again, or zeros, when told to', async (t) => {
+    const { client, kme } = await simulator(t);
+    const { call } = await client(0);
+    const { key_stream_id } = await call('OPEN_CONNECT', URIS);
+    const next = async () => (await call('GET_KEY', { key_stream_id })).key_buffer;
+    kme.setFault(0, 'repeat');
+    const first = await next();
+    assert.deepEqual(await next(), first);
+    const other = await call('OPEN_CONNECT', { source: 'qkd://x@a', destination: 'qkd://x@b' });
+    assert.deepEqual((await call('GET_KEY', other)).key_buffer, first);
+    kme.setFault(0, 'zero', 1);
+    assert.deepEqual(await next(), new Array(32).fill(0));
+    assert.notDeepEqual(await next(), first);
+  });
+
+  it('loses what comes together when it reads once', async (t) => {
+    const { client, kme } = await simulator(t, { habit: 'read-once' });
+    const { socket } = await client(0);
+    const got: Buffer[] = [];
+    socket.removeAllListeners('data').on('data', (data: Buffer) => got.push(data));
+    socket.write('{"command":"x"}{"command":"y"}');
+    while (got.length === 0) await new Promise(setImmediate);
+    socket.write('{"command":"z"}');
+    while (Buffer.concat(got).toString().split('Unknown').length < 3) await new Promise(setImmediate);
+    assert.equal(Buffer.concat(got).toString().split('Unknown').length, 3, 'two answers to three requests');
+    kme.setFault(0, 'close-after-answer');
+    socket.write('{}');
+    await once(socket, 'close');
+  });
+
+  it('answers byte by byte', async (t) => {
+    const { client } = await simulator(t, { habit: 'byte-by-byte' });
+    const { socket } = await client(0);
+    const sizes: number[] = [];
+    socket.removeAllListeners('data').on('data', (data: Buffer) => sizes.push(data.length));
+    socket.write('{}');
+    const answer = JSON.stringify({ status: 'error', message: 'Unknown command' });
+    while (sizes.reduce((sum, size) => sum + size, 0) < answer.length) await new Promise(setImmediate);
+    assert.ok(sizes.length > answer.length / 4, `${sizes.length} segments`);
+  });
+
   it('resets connections when it refuses', async (t) => {
     const { client, kme } = await simulator(t);
     kme.setFault(0, 'refuse', 1);

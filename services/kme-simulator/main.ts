@@ -4,7 +4,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
 import { SimulatedEnd } from './etsi004-json-server.ts';
-import type { FaultKind } from './faults.ts';
+import type { FaultKind, Habit } from './faults.ts';
 import { SimulatedLink } from './link.ts';
 
 export interface KmeSimulatorOptions {
@@ -20,8 +20,8 @@ export interface KmeSimulatorOptions {
   maxHeldBytes?: number;
   /** OPEN_CONNECT answers only when the other end has come too. */
   blocking?: boolean;
-  /** Close the connection after each answer, as some key managers do. */
-  perCall?: boolean;
+  /** What all the key managers always do, beside whatever fault is set. */
+  habit?: Habit;
   /** How keys are written; a list of numbers by default. */
   keyFormat?: 'list' | 'base64' | 'hex';
   /** Serve TLS instead of plain TCP. */
@@ -80,10 +80,8 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
     now: systemClock.monotonicMs,
   });
-  const { blocking = false, perCall = false, keyFormat = 'list', tls } = options;
-  const ends = options.ends.map(
-    (_, end) => new SimulatedEnd({ link, end, blocking, perCall, keyFormat, tls }),
-  );
+  const { blocking = false, habit, keyFormat = 'list', tls } = options;
+  const ends = options.ends.map((_, end) => new SimulatedEnd({ link, end, blocking, habit, keyFormat, tls }));
   const addresses: Address[] = [];
   let control: ControlServer | undefined;
 

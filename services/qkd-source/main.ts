@@ -12,17 +12,18 @@ const DRIVERS = { 'etsi004-json': createEtsi004JsonDriver } as const;
 /** Starts qkd-source: QKD keys, whatever the key manager speaks. */
 export async function startQkdSource(context: ServiceContext): Promise<RunningService> {
   const { config, log } = context;
-  const driver = loggedDriver(DRIVERS[config.qkd.driver](config.qkd_address, config.qkd), log);
+  const driver = loggedDriver(DRIVERS[config.qkd.driver](config.qkd_address, config.qkd, { log }), log);
   const server = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [
       {
         definition: QkdSourceDefinition,
-        implementation: createQkdSourceService(driver),
+        implementation: createQkdSourceService({ driver, nodeUuid: config.uuid, log }),
         callers: ownCallers(config, 'qkd-source'),
       },
     ],
   });
+  void driver.learn();
   return {
     listening: { grpc: server.address },
     stop: async () => {

@@ -1,10 +1,14 @@
 import { uuidField } from '#common/config/fields.ts';
+import { wipe } from '#common/crypto/bytes.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Log } from '#common/log/log.ts';
 import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
-import type { QkdDriver } from './drivers/qkd-driver.ts';
-import { StreamPositions } from './stream-positions.ts';
+import { MAX_HANDLE_CHARS, type QkdDriver } from './drivers/qkd-driver.ts';
+import { GivenKeys, type KeyFault } from './given-keys.ts';
+import { Openings } from './openings.ts';
+import { nameOf, type StreamKey, StreamPositions } from './stream-positions.ts';
 
 const MAX_COUNT = 16_384;
 const MAX_KEY_BYTES = 65_536;
@@ -12,20 +16,52 @@ const MAX_TOTAL_BYTES = 2 * 1024 * 1024;
 const MAX_FETCHES = 1024;
 const NO_KEYS = Buffer.alloc(0);
 
-/** The gRPC face of qkd-source: checks the requests and keeps every stream in strict sequence. */
-export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImplementation {
+const FAULTS: Record<KeyFault, string> = {
+  repeated: 'gave a key that it had given before',
+  zero: 'gave a key of zeros',
+};
+
+export interface QkdSourceOptions {
+  readonly driver: QkdDriver;
+  readonly nodeUuid: string;
+  readonly log: Log;
+}
+
+/**
+ * The gRPC face of qkd-source: checks the requests, keeps every stream in
+ * strict sequence, and gives no secret twice.
+ */
+export function createQkdSourceService(options: QkdSourceOptions): QkdSourceServiceImplementation {
+  const { driver, nodeUuid, log } = options;
   const positions = new StreamPositions();
+  const openings = new Openings();
+  const given = new GivenKeys();
+  let faults = 0;
+
+  /** Wipes keys that no sound key manager gives, and throws. */
+  function assertSound(stream: StreamKey, position: bigint, keys: Buffer, keyBytes: number): void {
+    const fault = given.faultOf(nameOf(stream), keys, keyBytes);
+    if (!fault) return;
+    wipe(keys);
+    faults += 1;
+    const { keyStreamId: ksid, epoch } = stream;
+    log.error(`the key manager ${FAULTS[fault]}`, { ksid, epoch, position: String(position), faults });
+    throw new KeyweaveError('SOURCE_FAULT', `the key manager of node ${nodeUuid} ${FAULTS[fault]}`);
+  }
 
   async function fetchOne(fetch: QkdFetch, signal: AbortSignal): Promise<Buffer> {
     const { epoch, position, count, keyBytes, qkdKeyStreamId } = fetch;
     const keyStreamId = uuidText('key_stream_id', fetch.keyStreamId);
     assertKeyBytes(keyBytes);
     if (qkdKeyStreamId === '') throw new KeyweaveError('BAD_REQUEST', 'qkd_key_stream_id must not be empty');
+    assertHandle(qkdKeyStreamId);
     if (count < 1 || count > MAX_COUNT) {
       throw new KeyweaveError('BAD_REQUEST', `count must be 1 to ${MAX_COUNT}, not ${count}`);
     }
-    const { keys } = await positions.reading({ keyStreamId, epoch, qkdKeyStreamId }, position, async () => {
+    const stream = { keyStreamId, epoch, qkdKeyStreamId };
+    const { keys } = await positions.reading(stream, position, async () => {
       const read = await driver.fetch(qkdKeyStreamId, position, count, keyBytes, signal);
+      assertSound(stream, position, read, keyBytes);
       return { keys: read, read: BigInt(read.length / keyBytes) };
     });
     return keys;
@@ -35,17 +71,26 @@ export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImple
     openQkd: async (request, context) => {
       const { epoch, keyBytes } = request;
       const keyStreamId = uuidText('key_stream_id', request.keyStreamId);
-      const sourceNode = nodeUuid('source_node', request.sourceNode);
-      const destinationNode = nodeUuid('destination_node', request.destinationNode);
+      const sourceNode = uuidOfNode('source_node', request.sourceNode);
+      const destinationNode = uuidOfNode('destination_node', request.destinationNode);
       assertKeyBytes(keyBytes);
+      assertHandle(request.qkdKeyStreamId);
       const stream = { keyStreamId, epoch, sourceNode, destinationNode };
-      const qkdKeyStreamId = await driver.open(stream, keyBytes, request.qkdKeyStreamId, context.signal);
+      void driver.learn(stream);
+      const qkdKeyStreamId = await openings.run(stream, context.signal, async (signal) => {
+        const handle = await driver.open(stream, keyBytes, request.qkdKeyStreamId, signal);
+        if (!signal.aborted) return handle;
+        // Nobody will hear of it.
+        void driver.close(handle, new AbortController().signal);
+        throw signal.reason;
+      });
       positions.start({ keyStreamId, epoch, qkdKeyStreamId });
       return { qkdKeyStreamId };
     },
 
     fetchKeys: async ({ fetches }, context) => {
       assertFetches(fetches);
+      void driver.learn();
       const settled = await Promise.allSettled(fetches.map((one) => fetchOne(one, context.signal)));
       return {
         results: settled.map((result) =>
@@ -53,13 +98,17 @@ export function createQkdSourceService(driver: QkdDriver): QkdSourceServiceImple
             ? { keys: result.value, failure: undefined }
             : { keys: NO_KEYS, failure: failureOf(result.reason) },
         ),
+        blockBytes: driver.blockBytes,
       };
     },
 
     closeQkd: async (request, context) => {
       const { epoch, qkdKeyStreamId } = request;
       const keyStreamId = uuidText('key_stream_id', request.keyStreamId);
-      positions.forget({ keyStreamId, epoch, qkdKeyStreamId });
+      assertHandle(qkdKeyStreamId);
+      const stream = { keyStreamId, epoch, qkdKeyStreamId };
+      positions.forget(stream);
+      given.forget(nameOf(stream));
       await driver.close(qkdKeyStreamId, context.signal);
       return {};
     },
@@ -82,7 +131,16 @@ function assertKeyBytes(keyBytes: number): void {
   }
 }
 
-function nodeUuid(what: string, text: string): string {
+function assertHandle(qkdKeyStreamId: string): void {
+  if (qkdKeyStreamId.length > MAX_HANDLE_CHARS) {
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `qkd_key_stream_id must not exceed ${MAX_HANDLE_CHARS} characters`,
+    );
+  }
+}
+
+function uuidOfNode(what: string, text: string): string {
   const parsed = uuidField.safeParse(text);
   if (!parsed.success) throw new KeyweaveError('BAD_REQUEST', `${what} must be the UUID of a node`);
   return parsed.data;

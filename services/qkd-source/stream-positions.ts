@@ -75,6 +75,7 @@ export class StreamPositions {
   }
 }
 
-function nameOf({ keyStreamId, epoch, qkdKeyStreamId }: StreamKey): string {
+/** One text for a stream. */
+export function nameOf({ keyStreamId, epoch, qkdKeyStreamId }: StreamKey): string {
   return `${keyStreamId}/${epoch}/${qkdKeyStreamId}`;
 }

@@ -74,6 +74,8 @@ const qkdSection = z.strictObject({
   join: z.enum(['auto', 'ksid', 'uris']).default('auto'),
   /** reuse: one connection for many calls; per-call: as the reference; auto: reuse until the key manager closes. */
   connection: z.enum(['auto', 'reuse', 'per-call']).default('auto'),
+  /** auto: several requests at once, and keys in blocks, where the key manager has been seen to bear it; off: never. */
+  pipeline: z.enum(['auto', 'off']).default('auto'),
   /** Fixed application names towards the key manager, as the reference's Application1 and Application4. */
   source_application: z.string().min(1).optional(),
   destination_application: z.string().min(1).optional(),

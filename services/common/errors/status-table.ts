@@ -62,6 +62,8 @@ export const STATUS_TABLE = {
   QKD_UNAVAILABLE: row(grpcStatus.UNAVAILABLE, E.NO_QKD_CONNECTION, 503, true),
   /** The QKD stream at this end may have lost step with the other end. */
   QKD_OUT_OF_STEP: row(grpcStatus.ABORTED, E.TIMEOUT, 503, true),
+  /** A source gave what no sound source gives: equal or empty secrets. */
+  SOURCE_FAULT: row(grpcStatus.ABORTED, E.NO_QKD_CONNECTION, 503, true),
   /** A KEM or key derivation failed, or the two ends do not agree; one reason, so that nothing can be learnt. */
   AGREEMENT_FAILED: row(grpcStatus.ABORTED, E.TIMEOUT, 503, true),
   TIMEOUT: row(grpcStatus.DEADLINE_EXCEEDED, E.TIMEOUT, 504, true),

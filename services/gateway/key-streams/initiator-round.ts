@@ -70,7 +70,7 @@ export class InitiatorRound {
       for (const entry of this.#entries) entry.failure ??= KeyweaveError.from(thrown);
     }
     for (const { batch, answer, failure } of this.#entries) {
-      if (answer && !failure) batch.supply.answered(batch, answer.count);
+      if (answer && !failure) batch.supply.answered(batch, answer.count, answer.qkdBlockKeys);
       else batch.supply.end(batch, 0, this.#abandoned(batch, failure));
     }
   }

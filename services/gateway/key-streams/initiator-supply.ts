@@ -5,6 +5,7 @@ import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
+import { BlockSize } from './block-size.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
 import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
@@ -17,10 +18,6 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
-
-/** From this depth on a stream's QKD keys are read in blocks, and below that one singly again. */
-const BLOCKS_FROM_DEPTH = 32;
-const BLOCKS_UNTIL_DEPTH = 8;
 
 /** Where a supply asks for a place in the next round. */
 export interface RoundQueue {
@@ -54,6 +51,7 @@ export class InitiatorSupply implements ChunkSupply {
   readonly #services: NodeServices;
   readonly #rounds: RoundQueue;
   readonly #qkdSlots: number;
+  readonly #blockSize: BlockSize;
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
   #demanded = 0;
@@ -71,7 +69,6 @@ export class InitiatorSupply implements ChunkSupply {
   /** Some batch has succeeded, so that both ends have reached their key managers. */
   #proven = false;
   #degradeSlot = 0;
-  #blocksRefused = false;
   #failures = 0;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
@@ -97,6 +94,7 @@ export class InitiatorSupply implements ChunkSupply {
       // So that key managers that pair by URIs do not pair what an earlier stream of this KSID has left.
       firstEpoch: stream.incarnation.readUIntBE(0, 3),
     });
+    this.#blockSize = new BlockSize(services.qkd, this.qkd);
   }
 
   get coming(): number {
@@ -186,8 +184,13 @@ export class InitiatorSupply implements ChunkSupply {
     };
   }
 
-  /** The responder has made `made` chunks of the batch: the next one may be offered. */
-  answered(batch: Batch, made: number): void {
+  /**
+   * The responder has made `made` chunks of the batch: the next one may be offered.
+   *
+   * @param peerBlockKeys most QKD keys in one block that its key manager is known to give; 0 is no news.
+   */
+  answered(batch: Batch, made: number, peerBlockKeys = 0): void {
+    this.#blockSize.notePeer(peerBlockKeys);
     this.#offering = false;
     this.#unconfirmed += 1;
     this.#nextIndex = batch.first + made;
@@ -302,11 +305,10 @@ export class InitiatorSupply implements ChunkSupply {
     );
   }
 
-  /** A key manager at either end that does not give blocks is asked for single keys, for good. */
+  /** A key manager at either end that does not give blocks after all is asked for single keys. */
   #gaveUpBlocks(batch: Batch, error: KeyweaveError): boolean {
     if (batch.qkd === undefined || batch.qkd.blockKeys === 1) return false;
-    if (!isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')) return false;
-    this.#blocksRefused ||= !isReason(error, 'INSUFFICIENT_KEY');
+    if (!this.#blockSize.isBlamedFor(error)) return false;
     this.#renew(1);
     return true;
   }
@@ -339,7 +341,7 @@ export class InitiatorSupply implements ChunkSupply {
     } catch (thrown) {
       this.#preparing = false;
       if (blocks > 1) {
-        this.#blocksRefused = true;
+        this.#blockSize.refuse();
         this.qkd.renew(1);
         this.#again(1);
         return;
@@ -358,14 +360,8 @@ export class InitiatorSupply implements ChunkSupply {
     this.qkd.renew(blockKeys);
   }
 
-  /** Fast streams read their QKD keys in blocks; a slow one must not hold a block of which it needs little. */
   get #wantedBlockKeys(): number {
-    const { block_keys: blockKeys } = this.#services.qkd;
-    const current = this.qkd.blockKeys;
-    if (this.#qkdSlots === 0 || this.#blocksRefused) return current;
-    const { depth } = this.stream.depth;
-    if (depth >= BLOCKS_FROM_DEPTH) return blockKeys;
-    return depth < BLOCKS_UNTIL_DEPTH ? 1 : current;
+    return this.#qkdSlots === 0 ? this.qkd.blockKeys : this.#blockSize.wanted(this.stream.depth.depth);
   }
 
   /** A batch that ends within a block loses the rest of it. */

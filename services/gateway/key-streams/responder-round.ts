@@ -219,12 +219,20 @@ function hold(
     responderTags,
     buffered: exchange.stream.buffer.size,
     failure: undefined,
+    qkdBlockKeys: exchange.qkd.givenBlockKeys,
   };
 }
 
 function failedAnswer(error: KeyweaveError): BatchAnswer {
   const nothing = Buffer.alloc(0);
-  return { count: 0, ciphertexts: [], responderTags: nothing, buffered: 0, failure: failureOf(error) };
+  return {
+    count: 0,
+    ciphertexts: [],
+    responderTags: nothing,
+    buffered: 0,
+    failure: failureOf(error),
+    qkdBlockKeys: 0,
+  };
 }
 
 function missing(): KeyweaveError {

@@ -11,8 +11,11 @@ const KSID_PATIENCE_MS = 250;
 /** Most QKD keys in one block: 2 KiB of key at a time. */
 const MAX_BLOCK_KEYS = 64;
 
-/** Longest name that the other end may give of its key manager's stream: a UUID, or whatever that makes. */
-const MAX_ID_CHARACTERS = 256;
+/** How long an opening whose epoch has been left may still take. */
+const LEAVING_MS = 500;
+
+/** Longest id of a key manager's stream that is taken from the other end, characters; UUIDs have 36. */
+const MAX_HANDLE_CHARS = 256;
 
 export interface QkdLinkOptions {
   services: NodeServices;
@@ -35,11 +38,14 @@ export class QkdLink {
   readonly #options: QkdLinkOptions;
   #epoch = 0;
   #blockKeys = 1;
+  #givenBlockKeys = 0;
   /** Blocks read in this epoch. */
   #position = 0n;
   /** Initiator: blocks that agreed batches take, read or not. */
   #reserved = 0n;
   #opening: Promise<string> | undefined;
+  /** Ends the opening that is under way. */
+  #left = new AbortController();
   /** This end's stream at its key manager, once open. */
   #handle: string | undefined;
   /** The key manager's stream id where the two ends share one, else empty. */
@@ -56,6 +62,11 @@ export class QkdLink {
 
   get blockKeys(): number {
     return this.#blockKeys;
+  }
+
+  /** Most QKD keys in one block that this end's key manager is known to give; 0: it is not known to give blocks. */
+  get givenBlockKeys(): number {
+    return this.#givenBlockKeys;
   }
 
   get isOpen(): boolean {
@@ -96,12 +107,18 @@ export class QkdLink {
   /** Responder: moves to the initiator's epoch and checks that both ends are in step. */
   async follow(reference: QkdReference): Promise<void> {
     const { epoch, position, blockKeys } = reference;
-    if (reference.qkdKeyStreamId.length > MAX_ID_CHARACTERS) {
-      throw new KeyweaveError('BAD_REQUEST', `qkd_key_stream_id is over ${MAX_ID_CHARACTERS} characters`);
-    }
     if (epoch < this.#epoch) throw new KeyweaveError('QKD_OUT_OF_STEP', `QKD epoch ${epoch} has been left`);
     if (blockKeys < 1 || blockKeys > MAX_BLOCK_KEYS) {
       throw new KeyweaveError('BAD_REQUEST', `block_keys must be 1 to ${MAX_BLOCK_KEYS}, not ${blockKeys}`);
+    }
+    if (blockKeys > Math.max(1, this.#givenBlockKeys)) {
+      throw new KeyweaveError('QKD_UNAVAILABLE', `this end does not read blocks of ${blockKeys} QKD keys`);
+    }
+    if (reference.qkdKeyStreamId.length > MAX_HANDLE_CHARS) {
+      throw new KeyweaveError(
+        'BAD_REQUEST',
+        `qkd_key_stream_id must not exceed ${MAX_HANDLE_CHARS} characters`,
+      );
     }
     if (epoch > this.#epoch) {
       this.close();
@@ -152,8 +169,18 @@ export class QkdLink {
     this.#position += BigInt(Math.floor(keys.length / (this.#options.keyBytes * this.#blockKeys)));
   }
 
-  /** Closes the stream at the key manager; safe to repeat. */
+  /** Notes the largest key, in bytes, that this end's key manager is known to give; 0 is no news. */
+  noteBlockBytes(bytes: number): void {
+    if (bytes === 0) return;
+    this.#givenBlockKeys = Math.min(MAX_BLOCK_KEYS, Math.floor(bytes / this.#options.keyBytes));
+  }
+
+  /** Closes the stream at the key manager, or gives up opening it; safe to repeat. */
   close(): void {
+    const left = this.#left;
+    this.#left = new AbortController();
+    // One that is done in a moment can be closed at the key manager, too.
+    if (this.#opening && !this.isOpen) setTimeout(() => left.abort(), LEAVING_MS).unref();
     const opening = this.#opening;
     const epoch = this.#epoch;
     this.#opening = undefined;
@@ -180,19 +207,27 @@ export class QkdLink {
   #open(join: string): Promise<string> {
     if (this.#opening) return this.#opening;
     const { services, keyStreamId, initiatorNode, responderNode, keyBytes } = this.#options;
+    const { signal } = this.#left;
+    const epoch = this.#epoch;
     const opening = services.qkdSource
       .openQkd(
         {
           keyStreamId,
-          epoch: this.#epoch,
+          epoch,
           sourceNode: initiatorNode,
           destinationNode: responderNode,
           keyBytes: keyBytes * this.#blockKeys,
           qkdKeyStreamId: join,
         },
-        { timeoutMs: services.qkd.timeout + 1_000 },
+        { timeoutMs: services.qkd.timeout + 1_000, signal },
       )
-      .then((response) => response.qkdKeyStreamId);
+      .then(
+        (response) => response.qkdKeyStreamId,
+        (thrown: unknown) => {
+          if (!signal.aborted) throw thrown;
+          throw new KeyweaveError('QKD_OUT_OF_STEP', `QKD epoch ${epoch} has been left`);
+        },
+      );
     this.#opening = opening;
     opening.then(
       (handle) => {
@@ -231,8 +266,9 @@ export async function fetchTogether(
     if (typeof handle === 'string') asked.push(link.fetchOf(handle, count));
   });
   let results: readonly (Buffer | KeyweaveError)[];
+  let blockBytes = 0;
   try {
-    results = await fetchAll(services, asked);
+    ({ results, blockBytes } = await fetchAll(services, asked));
   } catch (thrown) {
     results = asked.map(() => KeyweaveError.from(thrown));
   }
@@ -241,6 +277,7 @@ export async function fetchTogether(
     const handle = handles[i];
     if (typeof handle !== 'string') return handle as KeyweaveError;
     const result = results[next++] as Buffer | KeyweaveError;
+    link.noteBlockBytes(blockBytes);
     if (Buffer.isBuffer(result)) link.advance(result);
     return result;
   });
@@ -249,14 +286,17 @@ export async function fetchTogether(
 async function fetchAll(
   services: NodeServices,
   fetches: readonly QkdFetch[],
-): Promise<(Buffer | KeyweaveError)[]> {
-  if (fetches.length === 0) return [];
-  const { results } = await services.qkdSource.fetchKeys(
+): Promise<{ results: (Buffer | KeyweaveError)[]; blockBytes: number }> {
+  if (fetches.length === 0) return { results: [], blockBytes: 0 };
+  const { results, blockBytes } = await services.qkdSource.fetchKeys(
     { fetches: [...fetches] },
     { timeoutMs: services.qkd.timeout + 1_000 },
   );
   if (results.length !== fetches.length) {
     throw new KeyweaveError('INTERNAL', 'qkd-source answered for a wrong number of streams');
   }
-  return results.map(({ keys, failure }) => (failure ? errorOf(failure) : keys));
+  return {
+    results: results.map(({ keys, failure }) => (failure ? errorOf(failure) : keys)),
+    blockBytes,
+  };
 }

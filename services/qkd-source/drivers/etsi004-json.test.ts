@@ -22,6 +22,7 @@ function settings(change: object = {}) {
   return nodeConfigSchema.shape.qkd.parse({ timeout: '20s', ...change });
 }
 
+/** Two key managers and a driver at each, which has learnt what its key manager takes. */
 async function pair(t: TestContext, simulator: Partial<KmeSimulatorOptions> = {}, change: object = {}) {
   const kme = await startKmeSimulator({ ends: [anyPort, anyPort], warn: () => undefined, ...simulator });
   const [a, b] = kme.addresses.map((address) => createEtsi004JsonDriver(address, settings(change)));
@@ -31,6 +32,7 @@ async function pair(t: TestContext, simulator: Partial<KmeSimulatorOptions> = {}
     b.stop();
     await kme.stop();
   });
+  await Promise.all([a.learn(), b.learn()]);
   return { kme, a, b };
 }
 
@@ -51,9 +53,14 @@ function simulated(simulator: Partial<KmeSimulatorOptions>, change: object): Qkd
 
 qkdDriverContract('joined by KSID', simulated({}, {}));
 qkdDriverContract('paired by URIs', simulated({}, { join: 'uris' }));
-qkdDriverContract('one connection per call, learnt', simulated({ perCall: true }, {}));
-qkdDriverContract('one connection per call', simulated({ perCall: true }, { connection: 'per-call' }));
+qkdDriverContract('a new connection for each call, learnt', simulated({ habit: 'close-after-answer' }, {}));
+qkdDriverContract(
+  'a new connection for each call',
+  simulated({ habit: 'close-after-answer' }, { connection: 'per-call' }),
+);
 qkdDriverContract('reused connections', simulated({}, { connection: 'reuse' }));
+qkdDriverContract('one read is one request', simulated({ habit: 'read-once' }, {}));
+qkdDriverContract('answers byte by byte', simulated({ habit: 'byte-by-byte' }, {}));
 qkdDriverContract('keys in base64', simulated({ keyFormat: 'base64' }, {}));
 qkdDriverContract('keys in hex', simulated({ keyFormat: 'hex' }, {}));
 

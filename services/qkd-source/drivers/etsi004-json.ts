@@ -3,26 +3,20 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
-import {
-  encodeClose,
-  encodeGetKey,
-  encodeOpenConnect,
-  type JsonAnswer,
-  parseJsonAnswer,
-} from '#common/etsi/etsi004-json-codec.ts';
+import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import type { Log } from '#common/log/log.ts';
+import { silentLog } from '#common/log/silent-log.ts';
+import { systemClock } from '#common/time/clock.ts';
+import { getKeyRequest, isOpen, openRequest, urisOf } from './etsi004-json-calls.ts';
 import { KeyReader, wipeAnswer } from './key-reader.ts';
 import { KmeConnections } from './kme-connections.ts';
-import type { QkdDriver, QkdStreamName } from './qkd-driver.ts';
+import { KmeLearning } from './kme-learning.ts';
+import { MAX_HANDLE_CHARS, type QkdDriver, type QkdStreamName } from './qkd-driver.ts';
+import { Slots } from './slots.ts';
 
-/** Room offered for metadata, which we do not read: too little would be refused with status 8. */
-const METADATA = { size: 1024, buffer: '' };
-
-/** Rate asked of the key manager, bit/s: what the ETSI reference allows at most. It may give less. */
-const MAX_BPS = 500_000;
-
-/** How much earlier than we the key manager should give up, so that its status still reaches us. */
-const TIMEOUT_MARGIN_MS = 100;
+/** CLOSEs under way at a time: nobody waits for them, and they must not take every connection. */
+const MAX_CLOSING = 8;
 
 /**
  * ETSI GS QKD 004 as JSON over TCP or TLS, as the reference speaks it to its
@@ -31,8 +25,15 @@ const TIMEOUT_MARGIN_MS = 100;
  *
  * @throws KeyweaveError BAD_CONFIG when the TLS files are not usable.
  */
-export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['qkd']): QkdDriver {
+export function createEtsi004JsonDriver(
+  address: Address,
+  settings: NodeConfig['qkd'],
+  options: { log?: Log; now?: () => number } = {},
+): QkdDriver {
   const connections = new KmeConnections(address, settings);
+  const { log = silentLog, now = systemClock.monotonicMs } = options;
+  const learning = new KmeLearning({ connections, settings, log, now });
+  const closing = new Slots(MAX_CLOSING);
   const limitOf = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(settings.timeout)]);
 
   /** One OPEN_CONNECT or CLOSE; sent anew when a connection used before turns out to be dead. */
@@ -61,24 +62,14 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
     join: string,
     limit: AbortSignal,
   ): Promise<JsonAnswer> {
-    const qos = {
-      key_chunk_size: keyBytes,
-      max_bps: MAX_BPS,
-      min_bps: 0,
-      jitter: 0,
-      priority: 0,
-      timeout: Math.max(1, settings.timeout - TIMEOUT_MARGIN_MS),
-      ttl: 0,
-      metadata_mimetype: 'application/json',
-    };
-    const source = uri(settings.source_application, stream, stream.sourceNode);
-    const destination = uri(settings.destination_application, stream, stream.destinationNode);
-    const data = { source, destination, qos };
-    return call(encodeOpenConnect(join === '' ? data : { ...data, key_stream_id: join }), limit);
+    const uris = urisOf(settings, nameOf(stream), stream);
+    return call(openRequest(uris, keyBytes, settings.timeout, join), limit);
   }
 
   async function close(handle: string, limit: AbortSignal): Promise<void> {
-    if (handle !== '') await call(encodeClose({ key_stream_id: handle }), limit).catch(() => undefined);
+    if (handle === '') return;
+    const request = encodeClose({ key_stream_id: handle });
+    await closing.run(limit, () => call(request, limit)).catch(() => undefined);
   }
 
   /** GET_KEYs until all are there or the key manager is dry. */
@@ -87,16 +78,15 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
     for (let next = 0; next < count && !reader.dry; ) {
       const current = connection ?? (await connections.take(limit));
       const burst = connections.burst(count - next);
-      const requests = Array.from({ length: burst }, (_, i) => {
-        const index = Number((first + BigInt(next + i)) & 0xffffffffn);
-        return encodeGetKey({ key_stream_id: handle, index, metadata: METADATA });
-      });
+      const requests = Array.from({ length: burst }, (_, i) =>
+        getKeyRequest(handle, first + BigInt(next + i)),
+      );
       try {
         await endingAt(limit, current, () => readBurst(current, requests, reader));
       } catch (error) {
         current.destroy();
         connections.lost(current);
-        connections.window.failed(burst);
+        if (burst > 1) learning.lostAnswers();
         throw error;
       }
       if (reader.dry) connections.window.ranDry();
@@ -119,30 +109,47 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
         answer = await openConnect(stream, keyBytes, '', limit);
       }
       if (!isOpen(answer)) {
+        if (answer.status === ETSI004_STATUS.QOS_NOT_MET) learning.refusedBlock(keyBytes);
         throw unavailable(`the key manager refuses OPEN_CONNECT with status ${answer.status}`);
       }
       const given = answer.qos?.key_chunk_size ?? keyBytes;
+      const { key_stream_id: handle } = answer;
       if (given !== keyBytes) {
-        await close(answer.key_stream_id, limit);
+        learning.refusedBlock(keyBytes);
+        await close(handle, limit);
         throw unavailable(`the key manager does not give keys of ${keyBytes} bytes`);
       }
-      return answer.key_stream_id;
+      if (handle.length > MAX_HANDLE_CHARS) {
+        await close(handle, limit);
+        throw unavailable(`the key manager names its streams with more than ${MAX_HANDLE_CHARS} characters`);
+      }
+      return handle;
     },
 
     async fetch(handle, first, count, keyBytes, signal) {
       const limit = limitOf(signal);
-      const keys = Buffer.alloc(count * keyBytes);
-      const reader = new KeyReader(keys, keyBytes);
-      try {
-        await connections.inTurn(limit, () => read(handle, first, count, reader, limit));
-        return keys.subarray(0, reader.count * keyBytes);
-      } catch (cause) {
-        wipe(keys);
-        throw reader.failure(cause);
-      }
+      // Nothing is held for a fetch that waits for its turn.
+      return connections.inTurn(limit, async () => {
+        const keys = Buffer.alloc(count * keyBytes);
+        const reader = new KeyReader(keys, keyBytes);
+        try {
+          await read(handle, first, count, reader, limit);
+          return keys.subarray(0, reader.count * keyBytes);
+        } catch (cause) {
+          wipe(keys);
+          if (reader.misfit) learning.refusedBlock(keyBytes);
+          throw reader.failure(cause);
+        }
+      });
     },
 
     close: (handle, signal) => close(handle, limitOf(signal)),
+
+    get blockBytes() {
+      return learning.blockBytes;
+    },
+
+    learn: (between) => learning.learn(between),
 
     stop: () => connections.stop(),
   };
@@ -170,18 +177,9 @@ async function readBurst(
   }
 }
 
-/** Status 7 with a stream is the ETSI reference's: the stream is open on an adjusted QoS. */
-function isOpen(answer: JsonAnswer): answer is JsonAnswer & { key_stream_id: string } {
-  const open =
-    answer.status === ETSI004_STATUS.SUCCESS ||
-    (answer.status === ETSI004_STATUS.QOS_NOT_MET && answer.qos?.key_chunk_size !== undefined);
-  return open && answer.key_stream_id !== undefined && answer.key_stream_id !== '';
-}
-
 /** Names the stream, so that a key manager which pairs by URIs cannot mix two up. */
-function uri(fixed: string | undefined, stream: QkdStreamName, node: string): string {
-  const epoch = stream.epoch === 0 ? '' : `-${stream.epoch}`;
-  return `qkd://${fixed ?? `keyweave-${stream.keyStreamId}${epoch}`}@${node}`;
+function nameOf({ keyStreamId, epoch }: QkdStreamName): string {
+  return `keyweave-${keyStreamId}${epoch === 0 ? '' : `-${epoch}`}`;
 }
 
 function unavailable(detail: string, cause?: unknown): KeyweaveError {

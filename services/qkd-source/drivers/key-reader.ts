@@ -10,6 +10,7 @@ export class KeyReader {
   #refused = 0;
   #count = 0;
   #dry = false;
+  #misfit = false;
 
   /** Fills `keys`, which stays the caller's, with keys of `keyBytes` each. */
   constructor(keys: Buffer, keyBytes: number) {
@@ -25,6 +26,11 @@ export class KeyReader {
   /** Whether the key manager has run dry. */
   get dry(): boolean {
     return this.#dry;
+  }
+
+  /** Whether an answer held something else than a key of the agreed size. */
+  get misfit(): boolean {
+    return this.#misfit;
   }
 
   /** Notes that a GET_KEY is about to be sent. */
@@ -45,11 +51,20 @@ export class KeyReader {
       const detail = `the key manager refuses GET_KEY with status ${answer.status}`;
       throw new KeyweaveError('QKD_UNAVAILABLE', detail);
     }
-    const key = takeKey(answer, this.#keyBytes);
+    const key = this.#take(answer);
     const inSequence = !this.#dry;
     if (inSequence) key.copy(this.#keys, this.#count++ * this.#keyBytes);
     key.fill(0);
     if (!inSequence) throw new KeyweaveError('QKD_OUT_OF_STEP', 'the key manager skipped a key');
+  }
+
+  #take(answer: JsonAnswer): Buffer {
+    try {
+      return takeKey(answer, this.#keyBytes);
+    } catch (error) {
+      this.#misfit = true;
+      throw error;
+    }
   }
 
   /** The error to throw: only when every request was refused is it sure that no key has gone. */
@@ -60,7 +75,8 @@ export class KeyReader {
   }
 }
 
-function takeKey(answer: JsonAnswer, keyBytes: number): Buffer {
+/** The key of an answer, wiped there; the caller wipes the result. @throws KeyweaveError QKD_UNAVAILABLE for anything but `keyBytes` bytes. */
+export function takeKey(answer: JsonAnswer, keyBytes: number): Buffer {
   try {
     return decodeKeyBuffer(answer.key_buffer, keyBytes);
   } finally {

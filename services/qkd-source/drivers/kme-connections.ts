@@ -29,7 +29,7 @@ interface Idle {
  * from what it does unless the configuration says it.
  */
 export class KmeConnections {
-  /** Requests that may go ahead on a connection that is known to carry several. */
+  /** Requests that may go together on a connection that is known to carry several. */
   readonly window = new PipelineWindow();
   readonly #address: Address;
   readonly #settings: NodeConfig['qkd'];
@@ -78,6 +78,11 @@ export class KmeConnections {
       clearTimeout(idle.timer);
       if (!idle.connection.closed) return idle.connection;
     }
+    return this.fresh(signal);
+  }
+
+  /** A new connection, which no call in turn is given; the caller destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
+  async fresh(signal: AbortSignal): Promise<JsonConnection> {
     const connection = new JsonConnection(await this.#connect(signal));
     this.#open.add(connection);
     void connection.whenClosed.then(() => this.#open.delete(connection));

@@ -29,6 +29,8 @@ describe('loggedDriver', () => {
           return Buffer.alloc(count * keyBytes, 0xc0);
         },
         close: async () => undefined,
+        blockBytes: 0,
+        learn: async () => undefined,
         stop: () => undefined,
       },
       log,

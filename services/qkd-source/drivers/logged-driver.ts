@@ -48,6 +48,12 @@ export function loggedDriver(driver: QkdDriver, log: Log): QkdDriver {
       log.debug('a QKD stream was closed', { qkdKsid: handle });
     },
 
+    get blockBytes() {
+      return driver.blockBytes;
+    },
+
+    learn: (between) => driver.learn(between),
+
     stop: () => driver.stop(),
   };
 }

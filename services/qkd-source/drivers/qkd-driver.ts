@@ -1,3 +1,6 @@
+/** Longest handle of a stream that is taken from a key manager or from the other end, characters; UUIDs have 36. */
+export const MAX_HANDLE_CHARS = 256;
+
 /** Which QKD stream: the Keyweave stream, its epoch, and the two nodes. */
 export interface QkdStreamName {
   /** Key_stream_ID of the Keyweave stream, UUID text. */
@@ -34,6 +37,16 @@ export interface QkdDriver {
   fetch(handle: string, first: bigint, count: number, keyBytes: number, signal: AbortSignal): Promise<Buffer>;
   /** Tells the key manager that the stream is done, as well as that can be done; never rejects. */
   close(handle: string, signal: AbortSignal): Promise<void>;
+  /** Largest key that the key manager is known to give at once, bytes; 0: not known to give more than single keys. */
+  readonly blockBytes: number;
+  /**
+   * Finds out in the background what the key manager can do beyond one request
+   * for one key at a time, on streams and connections of its own; does nothing
+   * where that is known, or not to be tried now. Resolves when done; never rejects.
+   *
+   * @param between two nodes, this one among them, of which the other is opening a stream too: blocks need both.
+   */
+  learn(between?: Pick<QkdStreamName, 'sourceNode' | 'destinationNode'>): Promise<void>;
   /** Ends all connections. */
   stop(): void;
 }

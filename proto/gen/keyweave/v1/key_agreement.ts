@@ -151,7 +151,14 @@ export interface BatchAnswer {
   /** Unread confirmed chunks at the responder. */
   buffered: number;
   /** Set when nothing was made; then all else is empty. */
-  failure: Failure | undefined;
+  failure:
+    | Failure
+    | undefined;
+  /**
+   * Most QKD keys in one block that the responder's key manager is known to
+   * give; 0 = single keys only.
+   */
+  qkdBlockKeys: number;
 }
 
 export interface BatchConfirmation {
@@ -1306,7 +1313,14 @@ export const BatchOffer: MessageFns<BatchOffer> = {
 };
 
 function createBaseBatchAnswer(): BatchAnswer {
-  return { count: 0, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined };
+  return {
+    count: 0,
+    ciphertexts: [],
+    responderTags: Buffer.alloc(0),
+    buffered: 0,
+    failure: undefined,
+    qkdBlockKeys: 0,
+  };
 }
 
 export const BatchAnswer: MessageFns<BatchAnswer> = {
@@ -1325,6 +1339,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     }
     if (message.failure !== undefined) {
       Failure.encode(message.failure, writer.uint32(42).fork()).join();
+    }
+    if (message.qkdBlockKeys !== 0) {
+      writer.uint32(48).uint32(message.qkdBlockKeys);
     }
     return writer;
   },
@@ -1382,6 +1399,14 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
             message.failure = Failure.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.qkdBlockKeys = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1406,6 +1431,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
       : undefined;
+    message.qkdBlockKeys = object.qkdBlockKeys ?? 0;
     return message;
   },
 };

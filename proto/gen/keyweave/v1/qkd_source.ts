@@ -59,6 +59,11 @@ export interface FetchKeysRequest {
 export interface FetchKeysResponse {
   /** One for each fetch, in order. */
   results: QkdFetched[];
+  /**
+   * Largest key that the key manager is known to give at once; 0 = it is not
+   * known to give more than single keys.
+   */
+  blockBytes: number;
 }
 
 export interface CloseQkdRequest {
@@ -490,13 +495,16 @@ export const FetchKeysRequest: MessageFns<FetchKeysRequest> = {
 };
 
 function createBaseFetchKeysResponse(): FetchKeysResponse {
-  return { results: [] };
+  return { results: [], blockBytes: 0 };
 }
 
 export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
   encode(message: FetchKeysResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.results) {
       QkdFetched.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.blockBytes !== 0) {
+      writer.uint32(16).uint32(message.blockBytes);
     }
     return writer;
   },
@@ -522,6 +530,14 @@ export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
             message.results.push(QkdFetched.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blockBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -540,6 +556,7 @@ export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
   fromPartial(object: DeepPartial<FetchKeysResponse>): FetchKeysResponse {
     const message = createBaseFetchKeysResponse();
     message.results = object.results?.map((e) => QkdFetched.fromPartial(e)) || [];
+    message.blockBytes = object.blockBytes ?? 0;
     return message;
   },
 };

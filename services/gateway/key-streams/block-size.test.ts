@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { nodeConfigSchema } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import type { QkdLink } from '../sources/qkd-link.ts';
+import { BlockSize } from './block-size.ts';
+
+function sized(givenBlockKeys: number, change: object = {}, blockKeys = 1) {
+  const link = { givenBlockKeys, blockKeys } as QkdLink;
+  return new BlockSize(nodeConfigSchema.shape.qkd.parse(change), link);
+}
+
+const failed = (reason: ErrorReason) => new KeyweaveError(reason, 'as the test says');
+
+describe('BlockSize', () => {
+  it('is one key until both ends are known to give blocks', () => {
+    for (const [own, peer, wanted] of [
+      [0, 0, 1],
+      [16, 0, 1],
+      [0, 16, 1],
+      [16, 16, 16],
+      [16, 4, 4],
+      [8, 4_000_000_000, 8],
+    ] as const) {
+      const size = sized(own);
+      size.notePeer(peer);
+      assert.equal(size.wanted(512), wanted, `${own} here, ${peer} there`);
+    }
+  });
+
+  it('keeps what the other end has told when it tells nothing new', () => {
+    const size = sized(16);
+    size.notePeer(16);
+    size.notePeer(0);
+    assert.equal(size.wanted(512), 16);
+  });
+
+  it('is for fast streams, and no larger than configured', () => {
+    const size = sized(64, { block_keys: 8 }, 4);
+    size.notePeer(64);
+    assert.deepEqual([size.wanted(512), size.wanted(31), size.wanted(7)], [8, 4, 1]);
+  });
+
+  it('is one key for good when a key manager breaks its word, or has run dry for it three times', () => {
+    for (const [reasons, blamed, wanted] of [
+      [['QKD_UNAVAILABLE'], true, 1],
+      [['QKD_OUT_OF_STEP'], true, 1],
+      [['INSUFFICIENT_KEY', 'INSUFFICIENT_KEY'], true, 16],
+      [['INSUFFICIENT_KEY', 'INSUFFICIENT_KEY', 'INSUFFICIENT_KEY'], true, 1],
+      [['AGREEMENT_FAILED'], false, 16],
+      [['SOURCE_FAULT'], false, 16],
+      [['PEER_UNREACHABLE'], false, 16],
+    ] as const) {
+      const size = sized(16);
+      size.notePeer(16);
+      for (const reason of reasons) assert.equal(size.isBlamedFor(failed(reason)), blamed, reason);
+      assert.equal(size.wanted(512), wanted, reasons.join());
+    }
+  });
+});

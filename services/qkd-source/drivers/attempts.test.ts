@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Attempts, type Outcome } from './attempts.ts';
+
+function attempts() {
+  let nowMs = 0;
+  let made = 0;
+  const some = new Attempts(() => nowMs);
+  const run = (outcome: Outcome | Error) =>
+    some.run(async () => {
+      made += 1;
+      if (outcome instanceof Error) throw outcome;
+      return outcome;
+    });
+  const pass = (ms: number) => {
+    nowMs += ms;
+  };
+  return { some, run, made: () => made, pass };
+}
+
+describe('Attempts', () => {
+  it('ends with what is known, until that holds no longer', async () => {
+    const { some, run, made, pass } = attempts();
+    await run('known');
+    pass(1e9);
+    await run('known');
+    assert.equal(made(), 1);
+    some.again();
+    assert.equal(some.due, false, 'a pause comes first');
+    pass(60_000);
+    await run('known');
+    assert.equal(made(), 2);
+  });
+
+  it('makes pauses that grow, and six attempts in all', async () => {
+    const { run, made, pass } = attempts();
+    const at: number[] = [];
+    for (let second = 0; second < 600; second++) {
+      const before = made();
+      await run(second % 2 === 0 ? 'unknown' : new Error('as the test says'));
+      if (made() > before) at.push(second);
+      pass(1000);
+    }
+    assert.deepEqual(at, [0, 1, 3, 7, 15, 31]);
+  });
+
+  it('does not count what did not reach the key manager', async () => {
+    const { run, made, pass } = attempts();
+    for (let i = 0; i < 50; i++) {
+      await run('unreached');
+      pass(2_000);
+    }
+    await run('known');
+    assert.equal(made(), 51);
+  });
+
+  it('is one at a time', async () => {
+    const { some, made, run } = attempts();
+    const held = Promise.withResolvers<Outcome>();
+    const first = some.run(() => held.promise);
+    await run('known');
+    assert.equal(made(), 0);
+    held.resolve('known');
+    await first;
+  });
+});

@@ -1,0 +1,259 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { NodeConfig } from '#common/config/node-config.ts';
+import { wipe } from '#common/crypto/bytes.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
+import { ETSI004_STATUS } from '#common/errors/status-table.ts';
+import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
+import type { Log } from '#common/log/log.ts';
+import { SECRET_BYTES } from '../secret-bytes.ts';
+import { Attempts, type Outcome } from './attempts.ts';
+import { getKeyRequest, isOpen, openRequest } from './etsi004-json-calls.ts';
+import { takeKey, wipeAnswer } from './key-reader.ts';
+import type { KmeConnections } from './kme-connections.ts';
+import { MAX_WINDOW } from './pipeline-window.ts';
+
+/**
+ * Limit of one call of a probe, and of the wait between two answers that belong
+ * together: a key manager that serves one connection at a time is kept from
+ * its applications for no longer than this.
+ */
+const CALL_LIMIT_MS = 800;
+const GAP_LIMIT_MS = 400;
+
+/** Bursts that lose answers before the key manager is known to take one request at a time. */
+const MAX_LOST_BURSTS = 2;
+
+/** Secrets in the key that shows whether more than one is given at once: all that a probe takes. */
+const SAMPLE_SECRETS = 2;
+
+/** Pause before a key manager that has no key yet, since the other end has not come, is asked again. */
+const SAMPLE_PAUSE_MS = 100;
+
+/** The two nodes between which a stream is being opened. */
+export interface Between {
+  readonly sourceNode: string;
+  readonly destinationNode: string;
+}
+
+/**
+ * What a key manager bears beyond one request for one key at a time, learnt on
+ * connections and streams of its own, which no application waits for:
+ *
+ * - several requests at once: GET_KEYs for a stream that nobody has opened, one
+ *   alone, then many together. Each must be refused in the same words. Needs
+ *   no other end and takes no key.
+ * - blocks, which are several keys as one: OPEN_CONNECT for a block, and one
+ *   key of two secrets on another stream. Both ends name these streams alike and try
+ *   when a stream is opened between them, so that they meet at key managers
+ *   that wait for both. Takes two keys of 32 bytes at most, once.
+ *
+ * Until that is known, and where the configuration says so, it is one request
+ * at a time and single keys.
+ */
+export class KmeLearning {
+  readonly #connections: KmeConnections;
+  readonly #settings: NodeConfig['qkd'];
+  readonly #log: Log;
+  readonly #requests: Attempts;
+  readonly #blocks: Attempts;
+  #lostBursts = 0;
+  #blockBytes = 0;
+
+  /** @param options.now monotonic milliseconds. */
+  constructor(options: {
+    connections: KmeConnections;
+    settings: NodeConfig['qkd'];
+    log: Log;
+    now: () => number;
+  }) {
+    this.#connections = options.connections;
+    this.#settings = options.settings;
+    this.#log = options.log;
+    this.#requests = new Attempts(options.now);
+    this.#blocks = new Attempts(options.now);
+  }
+
+  /** Largest key that the key manager is known to give at once, bytes; 0: not known to give blocks. */
+  get blockBytes(): number {
+    return this.#blockBytes;
+  }
+
+  /** Finds out what is not known and may be tried now; never rejects. */
+  async learn(between?: Between): Promise<void> {
+    const { pipeline, connection, block_keys: blockKeys } = this.#settings;
+    if (pipeline === 'off') return;
+    const work: Promise<void>[] = [];
+    if (connection !== 'per-call' && this.#requests.due) {
+      work.push(this.#requests.run(() => this.#probeRequests()).then(() => this.#sayIfSpent()));
+    }
+    if (between && blockKeys > 1 && this.#blocks.due) {
+      work.push(this.#blocks.run(() => this.#probeBlocks(between)));
+    }
+    await Promise.all(work);
+  }
+
+  /** A burst of an application has failed: it is one request at a time until the key manager has shown itself anew. */
+  lostAnswers(): void {
+    if (!this.#connections.window.isOpen) return;
+    this.#connections.window.shut();
+    this.#requests.again();
+    this.#log.warning('requests to the key manager failed together; it gets one at a time for now');
+  }
+
+  /** The key manager has not given a key of `keyBytes` that it was thought to give: it gets no more such requests. */
+  refusedBlock(keyBytes: number): void {
+    if (keyBytes <= SECRET_BYTES || this.#blockBytes === 0) return;
+    this.#blockBytes = 0;
+    this.#log.warning('the key manager does not give a block of keys; single keys from now on', { keyBytes });
+  }
+
+  async #probeRequests(): Promise<Outcome> {
+    const connection = await this.#connect();
+    if (!connection) return 'unreached';
+    try {
+      const handle = crypto.randomUUID();
+      let position = 0n;
+      const requests = (count: number) =>
+        Array.from({ length: count }, () => getKeyRequest(handle, position++));
+      const [alone] = await answersTo(connection, requests(1));
+      if (!alone) return 'unknown';
+      if (alone.status === ETSI004_STATUS.SUCCESS) {
+        wipeAnswer(alone);
+        return this.#oneAtATime('it gives keys of streams that nobody has opened');
+      }
+      if (!(await this.#connections.staysOpen(connection))) {
+        return this.#oneAtATime('it closes the connection after each answer');
+      }
+      const together = await answersTo(connection, requests(MAX_WINDOW));
+      const [after] = together.length === MAX_WINDOW ? await answersTo(connection, requests(1)) : [];
+      if (after && [...together, after].every((answer) => isSameRefusal(answer, alone))) {
+        this.#connections.window.open();
+        this.#log.info('the key manager takes several requests at once', { requests: MAX_WINDOW });
+        return 'known';
+      }
+      this.#lostBursts += 1;
+      if (this.#lostBursts < MAX_LOST_BURSTS) return 'unknown';
+      return this.#oneAtATime(`of ${MAX_WINDOW} requests sent together it answered ${together.length}`);
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  #oneAtATime(why: string): Outcome {
+    this.#log.info('the key manager takes one request at a time', { why });
+    return 'known';
+  }
+
+  #sayIfSpent(): void {
+    if (this.#requests.spent && !this.#connections.window.isOpen) {
+      this.#log.info('the key manager gets one request at a time', {
+        why: 'it did not show that it takes more',
+      });
+    }
+  }
+
+  async #probeBlocks(between: Between): Promise<Outcome> {
+    const keys = this.#settings.block_keys;
+    const bytes = keys * SECRET_BYTES;
+    const whole = await this.#open(between, bytes);
+    if (whole === 'refused') return this.#singleKeys(`it does not open streams of ${bytes}-byte keys`);
+    if (typeof whole === 'string') return whole;
+    await this.#ask(encodeClose({ key_stream_id: whole.handle }));
+    const sampleBytes = SAMPLE_SECRETS * SECRET_BYTES;
+    const sample = await this.#open(between, sampleBytes);
+    if (sample === 'refused') return this.#singleKeys(`it does not open streams of ${sampleBytes}-byte keys`);
+    if (typeof sample === 'string') return sample;
+    try {
+      const outcome = await this.#takeSample(sample.handle, sampleBytes);
+      if (outcome === 'refused')
+        return this.#singleKeys(`its keys are not of ${sampleBytes} bytes as agreed`);
+      if (outcome === 'known') {
+        this.#blockBytes = bytes;
+        this.#log.info('the key manager gives blocks of keys', { keys, bytes, taken: SAMPLE_SECRETS });
+      }
+      return outcome;
+    } finally {
+      await this.#ask(encodeClose({ key_stream_id: sample.handle }));
+    }
+  }
+
+  #singleKeys(why: string): Outcome {
+    this.#log.info('the key manager gives single keys', { why });
+    return 'known';
+  }
+
+  /** Opens a stream of the probe's own, named by its size so that both ends name it alike. */
+  async #open(between: Between, keyBytes: number): Promise<{ handle: string } | 'refused' | Outcome> {
+    const name = `qkd://keyweave-probe-${keyBytes}`;
+    const uris = {
+      source: `${name}@${between.sourceNode}`,
+      destination: `${name}@${between.destinationNode}`,
+    };
+    const answer = await this.#ask(openRequest(uris, keyBytes, CALL_LIMIT_MS));
+    if (answer === 'unreached') return answer;
+    if (!answer) return 'unknown';
+    if (!isOpen(answer)) return answer.status === ETSI004_STATUS.QOS_NOT_MET ? 'refused' : 'unknown';
+    const handle = answer.key_stream_id;
+    if ((answer.qos?.key_chunk_size ?? keyBytes) === keyBytes) return { handle };
+    await this.#ask(encodeClose({ key_stream_id: handle }));
+    return 'refused';
+  }
+
+  /** One key, of which nothing is kept; the other end may take a moment to come. */
+  async #takeSample(handle: string, keyBytes: number): Promise<'refused' | Outcome> {
+    for (let waitedMs = 0; waitedMs < CALL_LIMIT_MS; waitedMs += SAMPLE_PAUSE_MS) {
+      const answer = await this.#ask(getKeyRequest(handle, 0n));
+      if (answer === 'unreached' || !answer) return 'unknown';
+      if (answer.status === ETSI004_STATUS.SUCCESS) {
+        try {
+          wipe(takeKey(answer, keyBytes));
+          return 'known';
+        } catch {
+          return 'refused';
+        }
+      }
+      await delay(SAMPLE_PAUSE_MS, undefined, { ref: false });
+    }
+    return 'unknown';
+  }
+
+  /** One call on a connection of its own; undefined when no answer came in time. */
+  async #ask(request: Buffer): Promise<JsonAnswer | 'unreached' | undefined> {
+    const connection = await this.#connect();
+    if (!connection) return 'unreached';
+    try {
+      return (await answersTo(connection, [request]))[0];
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  async #connect(): Promise<JsonConnection | undefined> {
+    try {
+      return await this.#connections.fresh(AbortSignal.timeout(CALL_LIMIT_MS));
+    } catch (error) {
+      if (isReason(error, 'QKD_UNAVAILABLE')) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** Sends the requests together; gives the answers in order, up to the first that does not come in time. */
+async function answersTo(connection: JsonConnection, requests: readonly Buffer[]): Promise<JsonAnswer[]> {
+  const coming = requests.map((request) => connection.request(request).catch(() => undefined));
+  const answers: JsonAnswer[] = [];
+  for (const answer of coming) {
+    const json = await waitFor(answer, answers.length === 0 ? CALL_LIMIT_MS : GAP_LIMIT_MS);
+    if (json === undefined || json === null) break;
+    answers.push(parseJsonAnswer(json));
+  }
+  return answers;
+}
+
+function isSameRefusal(answer: JsonAnswer, alone: JsonAnswer): boolean {
+  const isRefusal = answer.status !== ETSI004_STATUS.SUCCESS && answer.key_buffer === undefined;
+  wipeAnswer(answer);
+  return isRefusal && answer.status === alone.status && answer.message === alone.message;
+}

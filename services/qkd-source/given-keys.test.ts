@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { inspect } from 'node:util';
+import { DigestMemory } from './digest-memory.ts';
+import { GivenKeys } from './given-keys.ts';
+
+describe('DigestMemory', () => {
+  it('remembers the last ones at least, and twice as many at most', () => {
+    const memory = new DigestMemory(1024);
+    for (let i = 0; i < 10_000; i++) {
+      assert.equal(memory.add(i, i * 7), false, `${i} is new`);
+      for (const back of [0, 1, 500, 1023]) {
+        if (i >= back) assert.equal(memory.add(i - back, (i - back) * 7), true, `${i}: ${back} before`);
+      }
+    }
+    assert.equal(memory.add(10_000 - 2049, (10_000 - 2049) * 7), false, 'what is older is forgotten');
+    assert.ok(memory.bytes <= 1024 * 32, `${memory.bytes} bytes`);
+  });
+
+  it('takes little while little is in it', () => {
+    assert.ok(new DigestMemory(4096).bytes <= 512);
+  });
+
+  it('tells digests apart that share a half, and knows zeros', () => {
+    const memory = new DigestMemory(64);
+    const digests = [
+      [0, 0],
+      [0, 5],
+      [5, 0],
+      [5, 5],
+      [0xffffffff, 5],
+    ] as const;
+    for (const [high, low] of digests) assert.equal(memory.add(high, low), false, `${high} ${low}`);
+    for (const [high, low] of digests) assert.equal(memory.add(high, low), true, `${high} ${low}`);
+  });
+});
+
+describe('GivenKeys', () => {
+  it('lets fresh keys pass, of any size and in any number', () => {
+    const given = new GivenKeys();
+    for (const [count, keyBytes] of [
+      [5000, 32],
+      [300, 512],
+      [50, 16],
+      [50, 33],
+      [2, 65_536],
+    ] as const) {
+      assert.equal(given.faultOf('s', randomBytes(count * keyBytes), keyBytes), undefined, `${keyBytes}`);
+    }
+  });
+
+  it('lets pass what is too short to be told from chance', () => {
+    const given = new GivenKeys();
+    assert.equal(given.faultOf('s', Buffer.alloc(8 * 15), 15), undefined);
+    // A whole secret, and one byte behind it that is zero each time.
+    const keys = Buffer.concat([randomBytes(32), Buffer.alloc(1), randomBytes(32), Buffer.alloc(1)]);
+    assert.equal(given.faultOf('s', keys, 33), undefined);
+  });
+
+  it('finds a secret again wherever in a block it lies', () => {
+    const given = new GivenKeys();
+    const secret = randomBytes(32);
+    assert.equal(given.faultOf('a', Buffer.concat([randomBytes(480), secret]), 512), undefined);
+    assert.equal(given.faultOf('b', secret, 32), 'repeated');
+    assert.equal(given.faultOf('c', Buffer.concat([randomBytes(64), secret]), 96), 'repeated');
+  });
+
+  it('finds a secret of a stream again that others have long outrun', () => {
+    const given = new GivenKeys();
+    const secret = randomBytes(32);
+    assert.equal(given.faultOf('slow', secret, 32), undefined);
+    for (let i = 0; i < 150; i++) given.faultOf('fast', randomBytes(1024 * 32), 32);
+    assert.equal(given.faultOf('slow', secret, 32), 'repeated');
+  });
+
+  it('holds a bounded memory, and none of streams that are forgotten', () => {
+    const given = new GivenKeys(1024 * 1024);
+    for (let stream = 0; stream < 100; stream++) given.faultOf(`${stream}`, randomBytes(1024 * 32), 32);
+    assert.ok(given.bytes <= 1024 * 1024, `${given.bytes} bytes`);
+    assert.ok(given.bytes > 512 * 1024, 'the newest are kept');
+    for (let stream = 0; stream < 100; stream++) given.forget(`${stream}`);
+    assert.equal(given.bytes, 0);
+  });
+
+  it('shows nothing of a secret', () => {
+    const given = new GivenKeys();
+    given.faultOf('s', Buffer.alloc(32, 0xc5), 32);
+    assert.doesNotMatch(inspect(given, { depth: 9, showHidden: true }), /c5c5|197,/);
+  });
+});
