@@ -147,7 +147,11 @@ export interface BatchAnswer {
   /** Unread confirmed chunks at the responder. */
   buffered: number;
   /** Set when nothing was made; then all else is empty. */
-  failure: Failure | undefined;
+  failure:
+    | Failure
+    | undefined;
+  /** Most chunks that the responder makes of one offer of this stream. */
+  most: number;
 }
 
 export interface BatchConfirmation {
@@ -192,7 +196,7 @@ export interface ConfirmResponse {
   decisions: BatchDecision[];
 }
 
-export interface DemandRequest {
+export interface StreamDemand {
   keyStreamId: Buffer;
   /** Chunks wanted. */
   count: number;
@@ -200,9 +204,23 @@ export interface DemandRequest {
   waitedFor: boolean;
 }
 
-export interface DemandResponse {
+export interface DemandRequest {
+  demands: StreamDemand[];
+}
+
+export interface DemandAnswer {
   /** Unread confirmed chunks at the initiator. */
   buffered: number;
+  /**
+   * Set when this stream cannot be asked for, or when what was asked for
+   * before could not be made; then this demand counts for nothing.
+   */
+  failure: Failure | undefined;
+}
+
+export interface DemandResponse {
+  /** One for each demand, in order. */
+  answers: DemandAnswer[];
 }
 
 export interface CloseRequest {
@@ -1254,7 +1272,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
 };
 
 function createBaseBatchAnswer(): BatchAnswer {
-  return { count: 0, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined };
+  return { count: 0, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined, most: 0 };
 }
 
 export const BatchAnswer: MessageFns<BatchAnswer> = {
@@ -1273,6 +1291,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     }
     if (message.failure !== undefined) {
       Failure.encode(message.failure, writer.uint32(42).fork()).join();
+    }
+    if (message.most !== 0) {
+      writer.uint32(48).uint32(message.most);
     }
     return writer;
   },
@@ -1330,6 +1351,14 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
             message.failure = Failure.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.most = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1354,6 +1383,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
       : undefined;
+    message.most = object.most ?? 0;
     return message;
   },
 };
@@ -1774,12 +1804,12 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
   },
 };
 
-function createBaseDemandRequest(): DemandRequest {
+function createBaseStreamDemand(): StreamDemand {
   return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false };
 }
 
-export const DemandRequest: MessageFns<DemandRequest> = {
-  encode(message: DemandRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const StreamDemand: MessageFns<StreamDemand> = {
+  encode(message: StreamDemand, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
     }
@@ -1792,7 +1822,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): DemandRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamDemand {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1801,7 +1831,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDemandRequest();
+      const message = createBaseStreamDemand();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1841,11 +1871,11 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     }
   },
 
-  create(base?: DeepPartial<DemandRequest>): DemandRequest {
-    return DemandRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<StreamDemand>): StreamDemand {
+    return StreamDemand.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<DemandRequest>): DemandRequest {
-    const message = createBaseDemandRequest();
+  fromPartial(object: DeepPartial<StreamDemand>): StreamDemand {
+    const message = createBaseStreamDemand();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.count = object.count ?? 0;
     message.waitedFor = object.waitedFor ?? false;
@@ -1853,14 +1883,138 @@ export const DemandRequest: MessageFns<DemandRequest> = {
   },
 };
 
+function createBaseDemandRequest(): DemandRequest {
+  return { demands: [] };
+}
+
+export const DemandRequest: MessageFns<DemandRequest> = {
+  encode(message: DemandRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.demands) {
+      StreamDemand.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DemandRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDemandRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.demands.push(StreamDemand.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DemandRequest>): DemandRequest {
+    return DemandRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DemandRequest>): DemandRequest {
+    const message = createBaseDemandRequest();
+    message.demands = object.demands?.map((e) => StreamDemand.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDemandAnswer(): DemandAnswer {
+  return { buffered: 0, failure: undefined };
+}
+
+export const DemandAnswer: MessageFns<DemandAnswer> = {
+  encode(message: DemandAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.buffered !== 0) {
+      writer.uint32(8).uint32(message.buffered);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DemandAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDemandAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.buffered = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DemandAnswer>): DemandAnswer {
+    return DemandAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DemandAnswer>): DemandAnswer {
+    const message = createBaseDemandAnswer();
+    message.buffered = object.buffered ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseDemandResponse(): DemandResponse {
-  return { buffered: 0 };
+  return { answers: [] };
 }
 
 export const DemandResponse: MessageFns<DemandResponse> = {
   encode(message: DemandResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.buffered !== 0) {
-      writer.uint32(8).uint32(message.buffered);
+    for (const v of message.answers) {
+      DemandAnswer.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
@@ -1879,11 +2033,11 @@ export const DemandResponse: MessageFns<DemandResponse> = {
         const tag = reader.uint32();
         switch (tag >>> 3) {
           case 1: {
-            if (tag !== 8) {
+            if (tag !== 10) {
               break;
             }
 
-            message.buffered = reader.uint32();
+            message.answers.push(DemandAnswer.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -1903,7 +2057,7 @@ export const DemandResponse: MessageFns<DemandResponse> = {
   },
   fromPartial(object: DeepPartial<DemandResponse>): DemandResponse {
     const message = createBaseDemandResponse();
-    message.buffered = object.buffered ?? 0;
+    message.answers = object.answers?.map((e) => DemandAnswer.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2068,7 +2222,11 @@ export const KeyAgreementDefinition = {
       responseStream: false,
       options: {},
     },
-    /** The responder asks the initiator to produce. Idempotent. */
+    /**
+     * The responder asks the initiator to produce for several streams. Idempotent
+     * and answered at once: what is made comes with Produce, what cannot be made
+     * is told in the answer to a later question.
+     */
     demand: {
       name: "Demand",
       requestType: DemandRequest as typeof DemandRequest,
@@ -2107,7 +2265,11 @@ export interface KeyAgreementServiceImplementation<CallContextExt = {}> {
    * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: ConfirmRequest, context: CallContext & CallContextExt): Promise<DeepPartial<ConfirmResponse>>;
-  /** The responder asks the initiator to produce. Idempotent. */
+  /**
+   * The responder asks the initiator to produce for several streams. Idempotent
+   * and answered at once: what is made comes with Produce, what cannot be made
+   * is told in the answer to a later question.
+   */
   demand(request: DemandRequest, context: CallContext & CallContextExt): Promise<DeepPartial<DemandResponse>>;
   /** One end has closed. Idempotent. */
   close(request: CloseRequest, context: CallContext & CallContextExt): Promise<DeepPartial<CloseResponse>>;
@@ -2131,7 +2293,11 @@ export interface KeyAgreementClient<CallOptionsExt = {}> {
    * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: DeepPartial<ConfirmRequest>, options?: CallOptions & CallOptionsExt): Promise<ConfirmResponse>;
-  /** The responder asks the initiator to produce. Idempotent. */
+  /**
+   * The responder asks the initiator to produce for several streams. Idempotent
+   * and answered at once: what is made comes with Produce, what cannot be made
+   * is told in the answer to a later question.
+   */
   demand(request: DeepPartial<DemandRequest>, options?: CallOptions & CallOptionsExt): Promise<DemandResponse>;
   /** One end has closed. Idempotent. */
   close(request: DeepPartial<CloseRequest>, options?: CallOptions & CallOptionsExt): Promise<CloseResponse>;
