@@ -172,7 +172,10 @@ function boundedByPeer(service: KeyAgreementServiceImplementation): KeyAgreement
 
 function assertFew(list: readonly unknown[], what: string, { taken }: Limit): void {
   if (list.length > taken) {
-    throw new KeyweaveError('BAD_REQUEST', `one message carries at most ${taken} ${what}, not ${list.length}`);
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `one message carries at most ${taken} ${what}, not ${list.length}`,
+    );
   }
 }
 

@@ -49,7 +49,7 @@ export class DemandMessenger {
             `the other end answered ${answers.length} demands of ${questions.length}`,
           );
         }
-        questions.forEach(({ answered }, i) => answered.resolve(answers[i] as DemandAnswer));
+        for (const [i, { answered }] of questions.entries()) answered.resolve(answers[i] as DemandAnswer);
       } catch (error) {
         for (const { answered } of questions) answered.reject(error);
       }

@@ -28,7 +28,10 @@ describe('CallsUnderWay', () => {
   it('counts no call that has failed', async () => {
     const calls = new CallsUnderWay();
     for (let i = 0; i < 2 * CALL_LIMITS.demand.taken; i++) {
-      await assert.rejects(calls.run('a', 'demand', () => Promise.reject(new Error('lost'))), /lost/);
+      await assert.rejects(
+        calls.run('a', 'demand', () => Promise.reject(new Error('lost'))),
+        /lost/,
+      );
     }
   });
 });

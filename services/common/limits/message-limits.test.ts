@@ -9,7 +9,8 @@ const TAGS = 2 * 32;
 
 describe('limits of messages', () => {
   for (const [name, { filled, taken }] of Object.entries<Limit>({ ...MESSAGE_LIMITS, ...CALL_LIMITS })) {
-    it(`${name}: what one side fills the other takes`, () => assert.ok(filled <= taken, `${filled} > ${taken}`));
+    it(`${name}: what one side fills the other takes`, () =>
+      assert.ok(filled <= taken, `${filled} > ${taken}`));
   }
 
   it('the fullest Produce and its answer fit one message', () => {

@@ -196,7 +196,7 @@ describe('ConfirmationOutbox', () => {
     assert.equal(asked.length, 1);
   });
 
-  it('sends by themselves those whose Produce was refused, which may be the offers’ fault', async () => {
+  it('sends by themselves those whose Produce was refused, since the offers may be at fault', async () => {
     const decided = outbox.confirm(confirmation(0), LIVING, false);
     outbox.ride().lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
     assert.equal(outbox.ride().confirmations.length, 0);
@@ -236,7 +236,9 @@ describe('ConfirmationOutbox', () => {
 
   it('has few messages under way, however many ask', async () => {
     for (let turn = 0; turn < 20; turn++) {
-      void outbox.confirm({ ...confirmation(turn), keyStreamId: id(turn) }, LIVING, true).catch(() => undefined);
+      void outbox
+        .confirm({ ...confirmation(turn), keyStreamId: id(turn) }, LIVING, true)
+        .catch(() => undefined);
       mock.timers.tick(1);
       await settle();
     }

@@ -74,7 +74,10 @@ function admit(
     const most = batchLimit(stream, services.limits.max_batch_chunks);
     const affordable = budget.affordable(stream, most);
     if (affordable === 0) {
-      throw new KeyweaveError('LIMIT_EXCEEDED', 'the offers of this message ask for more than one message may');
+      throw new KeyweaveError(
+        'LIMIT_EXCEEDED',
+        'the offers of this message ask for more than one message may',
+      );
     }
     const count = exchange.admit(offer, affordable);
     budget.spend(stream, count);
