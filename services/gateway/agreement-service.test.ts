@@ -1,116 +1,227 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
-import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import {
-  ALICE,
-  BOB,
-  CAROL,
-  from,
-  incarnation,
-  ksidOf,
-  type Openings,
-  offerOf,
-  openingsOf,
-  QOS,
-  wishOf,
-} from '../../test/helpers/openings.ts';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { type CallContext, Metadata } from 'nice-grpc';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { PEER_METADATA } from '#common/grpc/callers.ts';
+import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { silentLog } from '#common/log/silent-log.ts';
+import type { BatchAnswer, KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
+import { createAgreementService } from './agreement-service.ts';
+import { type Batch, InitiatorSupply } from './key-streams/initiator-supply.ts';
+import { KeyStream } from './key-streams/key-stream.ts';
+import type { Rendezvous } from './key-streams/rendezvous.ts';
+import type { ResponderExchange } from './key-streams/responder-exchange.ts';
+import { StreamRegistry } from './key-streams/stream-registry.ts';
+import { parseStreamTerms } from './key-streams/stream-terms.ts';
+import type { NodeServices } from './sources/node-services.ts';
 
-let bob: Openings;
+const OWN = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
+const PEER = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
+const OTHER = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
+
+const INCARNATION = Buffer.alloc(8, 7);
+
+let nowMs: number;
+let stream: KeyStream;
+let supply: InitiatorSupply;
+let registry: StreamRegistry;
+let service: KeyAgreementServiceImplementation;
+/** Encapsulations that wait for the test. */
+let encapsulations: PromiseWithResolvers<never>[];
+
+const context = (peer: string) =>
+  ({ metadata: Metadata({ [PEER_METADATA]: peer }) }) as unknown as CallContext;
+
+function streamOf(role: 'initiator' | 'responder', id: string): KeyStream {
+  return new KeyStream({
+    id,
+    incarnation: INCARNATION,
+    terms: parseStreamTerms(`hybrid://app@${OWN}`, `hybrid://app@${PEER}`, {
+      method: 'hkdf-sha384',
+      keySources: ['ML-KEM-768'],
+    }),
+    role,
+    peerNode: PEER,
+    qos: {
+      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
+      metadataMimetype: '',
+    },
+    predefined: false,
+    allowDegraded: false,
+    maxPrefetchChunks: 4,
+    maxBufferedChunks: 4,
+    now: () => nowMs,
+  });
+}
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
-  bob = openingsOf(BOB);
-});
-afterEach(() => mock.timers.reset());
-
-/** A stream of this incarnation whose initiator is Alice, joined at both ends. */
-async function joined(n: number) {
-  await bob.agreement.open(offerOf('app', ALICE, BOB, 1, { incarnation: incarnation(n) }), from(ALICE));
-  return bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB));
-}
-
-/** A stream whose initiator is this node, and the name that the other end knows it by. */
-async function opened() {
-  const stream = await bob.rendezvous.openAsInitiator({
-    ...wishOf('app', BOB, ALICE),
-    ...{ ksid: ksidOf(1).text, predefined: true },
-  });
-  return { stream, name: { keyStreamId: stream.idBytes, incarnation: stream.incarnation } };
-}
-
-describe('a message that names another incarnation than the one held, or comes from another peer', () => {
-  const nobodys = [
-    ['another incarnation', { keyStreamId: ksidOf(1).bytes, incarnation: incarnation(9) }, ALICE],
-    ['no incarnation', { keyStreamId: ksidOf(1).bytes, incarnation: Buffer.alloc(0) }, ALICE],
-    ['another peer', { keyStreamId: ksidOf(1).bytes, incarnation: incarnation(2) }, CAROL],
-  ] as const;
-  for (const [what, name, peer] of nobodys) {
-    it(`(${what}) is answered as for an unknown stream, and ends nothing`, async () => {
-      const stream = await joined(2);
-      const batch = { ...name, firstIndex: 0, count: 1 };
-      const offer = { ...batch, publicKeys: [], qkd: undefined, degradedSlot: 0 };
-      const produced = await bob.agreement.produce(
-        { offers: [offer], confirmations: [{ ...batch, initiatorTags: Buffer.alloc(0) }] },
-        from(peer),
-      );
-      assert.equal(produced.answers?.[0]?.failure?.reason, 'UNKNOWN_STREAM');
-      assert.equal(produced.decisions?.[0]?.failure?.reason, 'UNKNOWN_STREAM');
-      assert.deepEqual(await bob.agreement.close({ ...name, reason: 'late' }, from(peer)), {});
-      assert.deepEqual([stream.ended, stream.peer], [false, 'joined']);
-      assert.equal(bob.registry.get(stream.id), stream);
-    });
-  }
-
-  it('of the initiator’s stream neither joins it nor makes it produce', async () => {
-    const { stream, name } = await opened();
-    stream.peer = 'absent';
-    const old = { ...name, incarnation: incarnation(1) };
-    await assert.rejects(async () => bob.agreement.join(old, from(ALICE)), /UNKNOWN_STREAM/);
-    await assert.rejects(
-      async () => bob.agreement.demand({ ...old, count: 1, waitedFor: true }, from(ALICE)),
-      /UNKNOWN_STREAM/,
-    );
-    assert.equal(stream.peer, 'absent');
-    assert.deepEqual(await bob.agreement.join(name, from(ALICE)), { accepted: true });
-    assert.equal(stream.peer, 'joined');
+  nowMs = 0;
+  encapsulations = [];
+  const services = {
+    now: () => nowMs,
+    log: silentLog,
+    limits: { max_batch_chunks: 256 },
+    qkd: { block_keys: 1 },
+    pqcSource: {
+      encapsulate: () => {
+        const held = Promise.withResolvers<never>();
+        encapsulations.push(held);
+        return held.promise;
+      },
+    },
+  } as unknown as NodeServices;
+  registry = new StreamRegistry({ maxStreams: 100, onExpiry: () => undefined });
+  stream = streamOf('initiator', '11111111-1111-4111-8111-111111111111');
+  supply = new InitiatorSupply(services, stream, { enqueue: () => undefined });
+  stream.supply = supply;
+  registry.add(stream);
+  service = createAgreementService({
+    nodeUuid: OWN,
+    services,
+    registry,
+    rendezvous: { openingOver: () => undefined } as unknown as Rendezvous,
+    assertUsable: async () => undefined,
   });
 });
+afterEach(() => {
+  for (const one of [...registry.all()]) registry.remove(one);
+  stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
+});
 
-describe('what a peer says', () => {
-  const long = (length: number) => 'x'.repeat(length);
-  const offer = offerOf('app', ALICE, BOB, 1);
-  const changes: [string, Partial<OpenRequest>][] = [
-    ['source', { source: `${offer.source}?${long(4_096)}` }],
-    ['destination', { destination: `${offer.destination}?${long(4_096)}` }],
-    ['method', { method: long(65) }],
-    ['software_version', { softwareVersion: long(129) }],
-    ['metadata_mimetype', { qos: { ...QOS, metadataMimetype: long(257) } }],
-    ['at most 64 slots', { slots: Array.from({ length: 65 }, () => ({ ...offer.slots[0] })) as never }],
-    ['algorithm', { slots: [{ ...offer.slots[0], algorithm: long(65) }] as never }],
-    ['revision', { slots: [{ ...offer.slots[0], revision: long(65) }] as never }],
-  ];
-  for (const [what, change] of changes) {
-    it(`is refused by name where it is longer than anybody needs: ${what}`, async () => {
-      await assert.rejects(
-        async () => bob.agreement.open({ ...offer, ...change }, from(ALICE)),
-        (error: Error) => isReason(error, 'BAD_REQUEST') && error.message.includes(what),
-      );
-      assert.equal(bob.registry.size, 0);
-    });
-  }
+const demand = async (keyStreamId = stream.idBytes, peer = PEER) => {
+  const answer = await service.demand(
+    { demands: [{ keyStreamId, incarnation: INCARNATION, count: 3, waitedFor: true }] },
+    context(peer),
+  );
+  return answer.answers?.[0]?.failure?.reason ?? 'noted';
+};
 
-  it('is refused by name where it is longer than anybody needs: reason of a Close, QKD key stream id', async () => {
-    const stream = await joined(1);
-    const name = { keyStreamId: stream.idBytes, incarnation: stream.incarnation };
-    await assert.rejects(
-      async () => bob.agreement.close({ ...name, reason: long(257) }, from(ALICE)),
-      /BAD_REQUEST: reason /,
+/** The supply's next batch fails. */
+async function failBatch(reason: 'QKD_UNAVAILABLE' | 'PEER_UNREACHABLE'): Promise<void> {
+  nowMs += 10_000;
+  const batch: Batch = supply.begin(supply.hungry);
+  supply.end(batch, 0, Promise.reject(new KeyweaveError(reason, 'as the test says')));
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe('Demand at the initiator', () => {
+  it('is noted at once, and makes chunks wanted', async () => {
+    assert.equal(supply.hungry, 0);
+    assert.equal(await demand(), 'noted');
+    assert.equal(supply.hungry, 3);
+    assert.equal(supply.urgent, true);
+    assert.equal(await demand(), 'noted');
+    assert.equal(supply.hungry, 3, 'a question that is repeated counts twice');
+  });
+
+  it('tells the next question, once, why nothing could be made', async () => {
+    await demand();
+    await failBatch('QKD_UNAVAILABLE');
+    assert.equal(await demand(), 'noted', 'it is still being tried');
+    await failBatch('QKD_UNAVAILABLE');
+    assert.equal(supply.hungry, 0);
+    assert.equal(await demand(), 'QKD_UNAVAILABLE');
+    assert.equal(supply.hungry, 0, 'who has been told has to ask again');
+    nowMs += 10_000;
+    assert.equal(await demand(), 'noted');
+    assert.equal(supply.hungry, 3);
+  });
+
+  it('does not tell of failures that the other end had not asked about', async () => {
+    supply.want(2);
+    await failBatch('QKD_UNAVAILABLE');
+    await failBatch('QKD_UNAVAILABLE');
+    assert.equal(await demand(), 'noted');
+  });
+
+  it('does not tell of failures that are long past', async () => {
+    await demand();
+    await failBatch('QKD_UNAVAILABLE');
+    await failBatch('QKD_UNAVAILABLE');
+    nowMs += 60_000;
+    assert.equal(await demand(), 'noted');
+  });
+
+  it('refuses, each for itself, streams that are unknown, of another peer, full, or led by the other end', async () => {
+    const led = streamOf('responder', '22222222-2222-4222-8222-222222222222');
+    registry.add(led);
+    assert.equal(await demand(Buffer.alloc(16, 9)), 'UNKNOWN_STREAM');
+    assert.equal(await demand(stream.idBytes, OTHER), 'UNKNOWN_STREAM');
+    assert.equal(await demand(led.idBytes), 'BAD_REQUEST');
+    stream.release(0, Buffer.alloc(4 * 32), false);
+    assert.equal(await demand(), 'INSUFFICIENT_KEY');
+    const both = [Buffer.alloc(16, 9), stream.idBytes].map((keyStreamId) => ({
+      keyStreamId,
+      incarnation: INCARNATION,
+      count: 1,
+      waitedFor: false,
+    }));
+    stream.buffer.wipe();
+    const { answers } = await service.demand({ demands: both }, context(PEER));
+    assert.deepEqual(
+      answers?.map(({ failure }) => failure?.reason),
+      ['UNKNOWN_STREAM', undefined],
     );
-    const exchange = bob.registry.exchangeOf(stream);
+  });
+});
+
+describe('limits of one message and of one peer', () => {
+  it('refuses lists that are too long, and says how long they may be', async () => {
+    const keyStreamId = stream.idBytes;
+    const confirmation = {
+      keyStreamId,
+      incarnation: INCARNATION,
+      firstIndex: 0,
+      count: 1,
+      initiatorTags: Buffer.alloc(32),
+    };
+    const { confirmations, demands } = MESSAGE_LIMITS;
     await assert.rejects(
-      async () => exchange?.qkd.follow({ epoch: 0, qkdKeyStreamId: long(257), position: 0n, blockKeys: 1 }),
-      /BAD_REQUEST: qkd_key_stream_id is over 256 characters/,
+      service.confirm(
+        { confirmations: Array.from({ length: confirmations.taken + 1 }, () => confirmation) },
+        context(PEER),
+      ),
+      (error) => isReason(error, 'BAD_REQUEST') && String(error).includes(`at most ${confirmations.taken}`),
     );
+    const full = Array.from({ length: confirmations.taken }, () => confirmation);
+    assert.equal(
+      (await service.confirm({ confirmations: full }, context(PEER))).decisions?.length,
+      full.length,
+    );
+    const one = { keyStreamId, incarnation: INCARNATION, count: 1, waitedFor: false };
+    await assert.rejects(
+      service.demand({ demands: Array.from({ length: demands.taken + 1 }, () => one) }, context(PEER)),
+      /BAD_REQUEST/,
+    );
+  });
+
+  it('works on so many rounds of a peer at a time, even of those it has cancelled, and on those of another beside them', async () => {
+    const responder = streamOf('responder', '33333333-3333-4333-8333-333333333333');
+    const exchange = {
+      stream: responder,
+      admit: () => 1,
+      fail: () => undefined,
+      stop: () => undefined,
+    } as unknown as ResponderExchange;
+    registry.add(responder, exchange);
+    const offer = {
+      keyStreamId: responder.idBytes,
+      incarnation: INCARNATION,
+      firstIndex: 0,
+      count: 1,
+      publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(1184) }],
+      qkd: undefined,
+      degradedSlot: 0,
+    };
+    const produce = async (peer = PEER) =>
+      (await service.produce({ offers: [offer], confirmations: [] }, context(peer))).answers as BatchAnswer[];
+    const running = Array.from({ length: CALL_LIMITS.produce.taken }, () => produce());
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(encapsulations.length, CALL_LIMITS.produce.taken);
+    await assert.rejects(produce(), (error) => isReason(error, 'LIMIT_EXCEEDED'));
+    assert.equal((await produce(OTHER))[0]?.failure?.reason, 'UNKNOWN_STREAM');
+    assert.equal(await demand(), 'noted');
+    for (const held of encapsulations) held.reject(new KeyweaveError('AGREEMENT_FAILED', 'as the test says'));
+    await Promise.all(running);
   });
 });

@@ -5,12 +5,16 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
+import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
+import { type AgreementMethod, type Limit, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type {
   BatchConfirmation,
   BatchDecision,
+  DemandAnswer,
   KeyAgreementServiceImplementation,
   OpenRequest,
   SourceSlot,
+  StreamDemand,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { InitiatorSupply } from './key-streams/initiator-supply.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
@@ -26,9 +30,6 @@ type StreamName = Pick<OpenRequest, 'keyStreamId' | 'incarnation'>;
 
 /** How long the end of a stream waits for confirmations that are on their way. */
 const SETTLE_LIMIT_MS = 1_000;
-
-/** Batches, or confirmations, of one message. */
-const MAX_BATCHES = 1024;
 
 export interface AgreementServiceOptions {
   nodeUuid: string;
@@ -69,7 +70,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     confirmations: readonly BatchConfirmation[],
     context: CallContext,
   ): Promise<BatchDecision[]> {
-    if (confirmations.length > MAX_BATCHES) throw tooMany('confirmations');
+    assertFew(confirmations, 'confirmations', MESSAGE_LIMITS.confirmations);
     await failpoint('responder.confirm');
     const decisions = confirmations.map((confirmation): BatchDecision => {
       try {
@@ -82,7 +83,35 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     return decisions;
   }
 
-  return {
+  /** Notes what the other end wants, or says why that cannot be had; what is made goes there by itself. */
+  function noteDemand(demand: StreamDemand, context: CallContext): DemandAnswer {
+    try {
+      const stream = streamOf(demand, context);
+      const { supply } = stream;
+      if (!(supply instanceof InitiatorSupply)) {
+        throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
+      }
+      stream.assertPeerRoom();
+      const room = stream.maxBufferedChunks - stream.buffer.size;
+      if (room < 1) {
+        throw new KeyweaveError(
+          'INSUFFICIENT_KEY',
+          `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
+        );
+      }
+      const count = Math.min(Math.max(1, demand.count), room, stream.peerRoom);
+      const note = () => supply.demand(count, demand.waitedFor);
+      // Nothing is made before both ends have agreed on the size of the chunks.
+      const opening = rendezvous.openingOver(stream);
+      if (opening) void opening.then(note).catch(() => undefined);
+      else note();
+      return { buffered: stream.buffer.size, failure: undefined };
+    } catch (thrown) {
+      return { buffered: 0, failure: failureOf(thrown) };
+    }
+  }
+
+  return boundedByPeer({
     open: async (request, context) => {
       const peer = peerOf(context);
       assertOfferText(request);
@@ -102,7 +131,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       return { accepted: rendezvous.joinedByPeer(stream) };
     },
     produce: async ({ offers, confirmations }, context) => {
-      if (offers.length > MAX_BATCHES) throw tooMany('offers');
+      assertFew(offers, 'offers', MESSAGE_LIMITS.offers);
       const decisions = await decide(confirmations, context);
       const received = offers.map((offer): ReceivedOffer => {
         try {
@@ -114,26 +143,9 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       return { answers: await answerRound(options.services, received), decisions };
     },
     confirm: async ({ confirmations }, context) => ({ decisions: await decide(confirmations, context) }),
-    demand: async (request, context) => {
-      const stream = streamOf(request, context);
-      if (!(stream.supply instanceof InitiatorSupply)) {
-        throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
-      }
-      // Nothing is made before both ends have agreed on the size of the chunks.
-      await rendezvous.openingOver(stream);
-      stream.assertPeerRoom();
-      const room = stream.maxBufferedChunks - stream.buffer.size;
-      if (room < 1) {
-        throw new KeyweaveError(
-          'INSUFFICIENT_KEY',
-          `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
-        );
-      }
-      await stream.supply.demand(
-        Math.min(Math.max(1, request.count), room, stream.peerRoom),
-        request.waitedFor,
-      );
-      return { buffered: stream.buffer.size };
+    demand: async ({ demands }, context) => {
+      assertFew(demands, 'demands', MESSAGE_LIMITS.demands);
+      return { answers: demands.map((demand) => noteDemand(demand, context)) };
     },
     close: async (request, context) => {
       assertCloseText(request.reason);
@@ -151,11 +163,38 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       }
       return {};
     },
+  });
+}
+
+/**
+ * Limits the calls of each peer that are being worked on. The broker limits
+ * those under way, but what a peer cancels goes on here until it is done.
+ */
+function boundedByPeer(service: KeyAgreementServiceImplementation): KeyAgreementServiceImplementation {
+  const calls = new CallsUnderWay();
+  function bounded<Q, R>(
+    method: AgreementMethod,
+    handler: (request: Q, context: CallContext) => Promise<R>,
+  ): (request: Q, context: CallContext) => Promise<R> {
+    return async (request, context) => calls.run(peerOf(context), method, () => handler(request, context));
+  }
+  return {
+    open: bounded('open', service.open),
+    join: bounded('join', service.join),
+    produce: bounded('produce', service.produce),
+    confirm: bounded('confirm', service.confirm),
+    demand: bounded('demand', service.demand),
+    close: bounded('close', service.close),
   };
 }
 
-function tooMany(what: string): KeyweaveError {
-  return new KeyweaveError('BAD_REQUEST', `one message carries at most ${MAX_BATCHES} ${what}`);
+function assertFew(list: readonly unknown[], what: string, { taken }: Limit): void {
+  if (list.length > taken) {
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `one message carries at most ${taken} ${what}, not ${list.length}`,
+    );
+  }
 }
 
 function peerOf(context: CallContext): string {

@@ -1,5 +1,5 @@
 import { ownCallers } from '#common/grpc/callers.ts';
-import { connectOwn } from '#common/grpc/client.ts';
+import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -7,7 +7,7 @@ import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { createPeerAgreement } from './agreement-client.ts';
+import { PeerAgreements } from './agreement-client.ts';
 import { createAgreementService } from './agreement-service.ts';
 import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
 import { KeyDelivery } from './key-streams/key-delivery.ts';
@@ -26,10 +26,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const pqcSource = connectOwn(context, 'pqc-source');
   const qkdSource = connectOwn(context, 'qkd-source');
   const hybridizer = connectOwn(context, 'hybridizer');
-  const broker = connectOwn(context, 'peer-broker');
+  const agreements = new PeerAgreements(() => connectOwn(context, 'peer-broker', OWN_SESSION));
 
   const pqcClient = pqcSource.client(PqcSourceDefinition);
-  const agreementClient = broker.client(KeyAgreementDefinition);
   const keyPairs = new KeyPairStreams(pqcClient, systemClock.monotonicMs);
   const services: NodeServices = {
     nodeUuid: config.uuid,
@@ -42,7 +41,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     log,
     now: systemClock.monotonicMs,
     sharedSeed: (peerNode) => peers[peerNode]?.shared_seed,
-    peer: (nodeUuid) => createPeerAgreement(agreementClient, nodeUuid),
+    peer: (nodeUuid) => agreements.of(nodeUuid),
   };
 
   const registry = new StreamRegistry({
@@ -82,7 +81,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
       await Promise.all(open.map((stream) => delivery.closeStream(stream, 'the gateway is stopping')));
       await grpc.stop();
       keyPairs.close();
-      for (const connection of [pqcSource, qkdSource, hybridizer, broker]) connection.close();
+      agreements.close();
+      for (const connection of [pqcSource, qkdSource, hybridizer]) connection.close();
     },
   };
 }

@@ -1,6 +1,8 @@
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
+import { chunkBytesOf } from './key-streams/batch-limit.ts';
 import { isQkd, type StreamTerms } from './key-streams/stream-terms.ts';
 
 /** How long what pqc-source said is believed; a restarted one may have other engines. */
@@ -34,6 +36,7 @@ export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now
   }
 
   return async (terms: StreamTerms): Promise<void> => {
+    assertFitsMessage(terms);
     const names = new Set(terms.slots.filter((slot) => !isQkd(slot)).map((slot) => slot.algorithm));
     if (names.size === 0) return;
     let reasons: Map<string, string>;
@@ -50,4 +53,16 @@ export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now
       if (why !== '') throw new KeyweaveError('UNSUPPORTED', why);
     }
   };
+}
+
+/** Every chunk's public keys travel in one message, however large they are. */
+function assertFitsMessage({ slots }: StreamTerms): void {
+  const bytes = chunkBytesOf(slots);
+  const most = MESSAGE_LIMITS.chunkBytes.filled;
+  if (bytes > most) {
+    throw new KeyweaveError(
+      'UNSUPPORTED',
+      `the KEMs of this list exchange ${bytes} bytes for each key and ${most} are possible; name fewer of them`,
+    );
+  }
 }

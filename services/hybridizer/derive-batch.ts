@@ -2,13 +2,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { packedItem, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { DeriveBatch, DerivedBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { confirmationTags, TAG_BYTES } from './confirmation.ts';
 import { ChunkContext } from './context.ts';
 import type { HybridizationMethod } from './methods/method.ts';
 
-const MAX_COUNT = 1024;
-const MAX_SLOTS = 16;
+const MAX_COUNT = MESSAGE_LIMITS.deriveChunks.taken;
+const MAX_SLOTS = MESSAGE_LIMITS.slots.taken;
 const MAX_SECRET_BYTES = 1024;
 const DIGEST_BYTES = 32;
 
@@ -16,7 +17,7 @@ const DIGEST_BYTES = 32;
 const CHUNKS_PER_TURN = 64;
 
 /** Batches in one call. */
-const MAX_BATCHES = 1024;
+const MAX_BATCHES = MESSAGE_LIMITS.deriveBatches.taken;
 
 /**
  * Derives several batches, in order. Wipes the secrets of all of them whatever

@@ -1,17 +1,17 @@
 import { ownCallers, peerBrokerCallers } from '#common/grpc/callers.ts';
-import { connectOwn } from '#common/grpc/client.ts';
+import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
-import { PeerDirectory } from './peer-directory.ts';
+import { connectPeer, PeerClients } from './peer-directory.ts';
 import { KEY_AGREEMENT_NAME, rawKeyAgreement } from './raw-key-agreement.ts';
-import { createInboundRelay, createOutboundRelay, type RawClient } from './relay.ts';
+import { createInboundRelay, createOutboundRelay } from './relay.ts';
 
 /** Starts the peer-broker: the only service that other nodes reach. */
 export async function startPeerBroker(context: ServiceContext): Promise<RunningService> {
   const { config, peers } = context;
-  const directory = new PeerDirectory(context);
-  const gateway = connectOwn(context, 'gateway');
-  const gatewayClient = gateway.client(rawKeyAgreement) as RawClient;
+  const brokers = new PeerClients((peer) => connectPeer(context, peer));
+  // A session for each peer: calls that one leaves unanswered take no room of another's.
+  const gateways = new PeerClients(() => connectOwn(context, 'gateway', OWN_SESSION));
 
   const inside = await startGrpcServer(context, {
     address: listenAddress(context),
@@ -19,7 +19,7 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
       {
         fullName: KEY_AGREEMENT_NAME,
         definition: rawKeyAgreement,
-        implementation: createOutboundRelay((peer) => directory.clientOf(peer)),
+        implementation: createOutboundRelay((peer) => brokers.of(peer)),
         callers: ownCallers(config, 'peer-broker'),
       },
     ],
@@ -30,7 +30,7 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
       {
         fullName: KEY_AGREEMENT_NAME,
         definition: rawKeyAgreement,
-        implementation: createInboundRelay(gatewayClient, config.uuid),
+        implementation: createInboundRelay((peer) => gateways.of(peer), config.uuid),
         callers: peerBrokerCallers(config, peers),
       },
     ],
@@ -40,8 +40,8 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
     listening: { grpc: inside.address, peer: outside.address },
     stop: async () => {
       await Promise.all([outside.stop(), inside.stop()]);
-      directory.close();
-      gateway.close();
+      brokers.close();
+      gateways.close();
     },
   };
 }

@@ -4,33 +4,44 @@ import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { rawKeyAgreement } from './raw-key-agreement.ts';
 import type { RawClient } from './relay.ts';
 
-/** The trusted peers of this node, each with one lazily opened connection to its broker. */
-export class PeerDirectory {
-  readonly #context: ServiceContext;
+/**
+ * Connects to a trusted peer's broker.
+ *
+ * @throws KeyweaveError NO_ROUTE when the node is not among the trusted peers.
+ */
+export function connectPeer(context: ServiceContext, peerNode: string): GrpcConnection {
+  const entry = Object.hasOwn(context.peers, peerNode) ? context.peers[peerNode] : undefined;
+  if (!entry || peerNode === context.config.uuid) {
+    throw new KeyweaveError('NO_ROUTE', `node ${peerNode} is not among this node's trusted peers`);
+  }
+  return connect({
+    context,
+    address: entry.address,
+    nodeUuid: peerNode,
+    service: 'peer-broker',
+    unreachable: 'PEER_UNREACHABLE',
+  });
+}
+
+/** One lazily opened connection for each peer, with its client. */
+export class PeerClients {
+  readonly #connect: (peerNode: string) => GrpcConnection;
   readonly #connections = new Map<string, { connection: GrpcConnection; client: RawClient }>();
 
-  constructor(context: ServiceContext) {
-    this.#context = context;
+  /** @param connect makes the connection of a peer, or throws where there is none. */
+  constructor(connect: (peerNode: string) => GrpcConnection) {
+    this.#connect = connect;
   }
 
-  /** @throws KeyweaveError NO_ROUTE when the node is not among the trusted peers. */
-  clientOf(peerNode: string): RawClient {
-    const known = this.#connections.get(peerNode);
-    if (known) return known.client;
-    const entry = Object.hasOwn(this.#context.peers, peerNode) ? this.#context.peers[peerNode] : undefined;
-    if (!entry || peerNode === this.#context.config.uuid) {
-      throw new KeyweaveError('NO_ROUTE', `node ${peerNode} is not among this node's trusted peers`);
+  /** @throws what `connect` throws. */
+  of(peerNode: string): RawClient {
+    let known = this.#connections.get(peerNode);
+    if (!known) {
+      const connection = this.#connect(peerNode);
+      known = { connection, client: connection.client(rawKeyAgreement) as RawClient };
+      this.#connections.set(peerNode, known);
     }
-    const connection = connect({
-      context: this.#context,
-      address: entry.address,
-      nodeUuid: peerNode,
-      service: 'peer-broker',
-      unreachable: 'PEER_UNREACHABLE',
-    });
-    const client = connection.client(rawKeyAgreement) as RawClient;
-    this.#connections.set(peerNode, { connection, client });
-    return client;
+    return known.client;
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import { callerOf, PEER_METADATA } from '#common/grpc/callers.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import { TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
+import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
 import { parseSpiffeId } from '#common/tls/spiffe.ts';
 import { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import { METHODS, type RawKeyAgreementDefinition } from './raw-key-agreement.ts';
@@ -18,12 +19,19 @@ export type RawClient = ServiceClient<RawKeyAgreementDefinition>;
 type RawMethod = (request: Buffer, context: CallContext) => Promise<Buffer>;
 export type RawService = Record<keyof RawKeyAgreementDefinition, RawMethod>;
 
+/** Where a call goes, and the peer on whose account it is. */
+interface Route {
+  readonly peer: string;
+  readonly client: RawClient;
+  readonly metadata: Metadata;
+}
+
 /** From the own gateway to the peer that the call names. */
 export function createOutboundRelay(clientOf: (peerNode: string) => RawClient): RawService {
   return relay((context) => {
     const peer = context.metadata.get(PEER_METADATA);
     if (peer === undefined) throw new KeyweaveError('BAD_REQUEST', 'the call names no peer node');
-    return { client: clientOf(peer), metadata: Metadata() };
+    return { peer, client: clientOf(peer), metadata: Metadata() };
   });
 }
 
@@ -33,12 +41,17 @@ export function createOutboundRelay(clientOf: (peerNode: string) => RawClient): 
  * offers is read here, so that nodes that do not speak the same language part
  * before anything else happens; algorithms are the gateway's to compare, which
  * can tell the application that waits for the offer.
+ *
+ * @param gatewayFor the connection to the own gateway that serves this peer alone.
  */
-export function createInboundRelay(gateway: RawClient, nodeUuid: string): RawService {
-  const relayed = relay((context) => ({
-    client: gateway,
-    metadata: Metadata({ [PEER_METADATA]: peerOf(context) }),
-  }));
+export function createInboundRelay(
+  gatewayFor: (peerNode: string) => RawClient,
+  nodeUuid: string,
+): RawService {
+  const relayed = relay((context) => {
+    const peer = peerOf(context);
+    return { peer, client: gatewayFor(peer), metadata: Metadata({ [PEER_METADATA]: peer }) };
+  });
   return {
     ...relayed,
     open: async (bytes, context) => {
@@ -48,12 +61,15 @@ export function createInboundRelay(gateway: RawClient, nodeUuid: string): RawSer
   };
 }
 
-function relay(route: (context: CallContext) => { client: RawClient; metadata: Metadata }): RawService {
+/** Passes calls on; each peer has so many of each method under way, and what is more is refused at once. */
+function relay(route: (context: CallContext) => Route): RawService {
+  const calls = new CallsUnderWay();
   const method =
     (name: keyof RawKeyAgreementDefinition): RawMethod =>
-    (request, context) => {
-      const { client, metadata } = route(context);
-      return client[name](request, { metadata, signal: context.signal, timeoutMs: timeLeftMs(context) });
+    async (request, context) => {
+      const { peer, client, metadata } = route(context);
+      const options = { metadata, signal: context.signal, timeoutMs: timeLeftMs(context) };
+      return calls.run(peer, name, () => client[name](request, options));
     };
   return Object.fromEntries(METHODS.map((name) => [name, method(name)])) as RawService;
 }

@@ -1,15 +1,15 @@
 import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { PushQueue } from '#common/lifecycle/push-queue.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
 import { decapsulateJoined } from './engines/joined-key-pairs.ts';
 import type { KemEngine, PrivateKeyBatch } from './engines/kem-engine.ts';
 import type { KeyPairPool } from './key-pair-pool.ts';
 
-export const MAX_COUNT = 1024;
+export const MAX_COUNT = MESSAGE_LIMITS.kemItems.taken;
 
 /** Batches of private keys that one stream may hold. */
 const MAX_BATCHES = 16_384;
@@ -119,7 +119,7 @@ export async function* serveKeyPairs(
 
 /** A batch must fit one message; a single key pair always does. */
 export function assertCount(algorithm: KemAlgorithm, count: number): void {
-  const fits = count === 1 || count * algorithm.publicKeyBytes <= MAX_MESSAGE_BYTES / 2;
+  const fits = count === 1 || count * algorithm.publicKeyBytes <= MESSAGE_LIMITS.kemBytes.taken;
   if (count < 1 || count > MAX_COUNT || !fits) {
     throw new KeyweaveError('BAD_REQUEST', `${count} key pairs of ${algorithm.name} do not make a batch`);
   }

@@ -16,7 +16,9 @@ const pool = new KeyPairPool({
   log: silentLog,
 });
 const service = createPqcSourceService(engines, pool);
-const context = {} as never;
+const context = { signal: new AbortController().signal } as never;
+const encapsulate = async (algorithm: string, bytes: number, peerNode = '') =>
+  service.encapsulate({ algorithm, publicKeys: Buffer.alloc(bytes), peerNode }, context);
 after(async () => {
   pool.close();
   await engines.close();
@@ -52,14 +54,51 @@ describe('pqc-source over gRPC', () => {
     const row = findKemAlgorithm('ML-KEM-768') as KemAlgorithm;
     for (const bytes of [0, 1, row.publicKeyBytes - 1, row.publicKeyBytes + 1, 5000 * row.publicKeyBytes]) {
       await assert.rejects(
-        async () => service.encapsulate({ algorithm: row.name, publicKeys: Buffer.alloc(bytes) }, context),
+        async () => encapsulate(row.name, bytes),
         (error) => isReason(error, 'BAD_REQUEST'),
         `${bytes} bytes`,
       );
     }
     await assert.rejects(
-      async () => service.encapsulate({ algorithm: 'BIKE-L1', publicKeys: Buffer.alloc(1541) }, context),
+      async () => encapsulate('BIKE-L1', 1541),
       (error) => isReason(error, 'UNSUPPORTED') && /pqc\.engines/.test(String(error)),
     );
+  });
+
+  it('lets peers take turns at each cost, so that none waits behind all that another asks for', async () => {
+    const begun: { name: string; count: number; end: () => void }[] = [];
+    const engine = {
+      ...engines.find('ML-KEM-768').engine,
+      encapsulate: (algorithm: KemAlgorithm, publicKeys: Buffer) =>
+        new Promise<never>((_, reject) => {
+          const count = publicKeys.length / algorithm.publicKeyBytes;
+          begun.push({ name: algorithm.name, count, end: () => reject(new Error('enough')) });
+        }),
+    };
+    const find = (name: string) => ({ algorithm: findKemAlgorithm(name) as KemAlgorithm, engine });
+    const fair = createPqcSourceService({ find } as unknown as EngineSet, pool);
+    const ask = (name: string, count: number, peerNode: string) => {
+      const publicKeys = Buffer.alloc(count * (findKemAlgorithm(name) as KemAlgorithm).publicKeyBytes);
+      Promise.resolve(fair.encapsulate({ algorithm: name, publicKeys, peerNode }, context)).catch(
+        () => undefined,
+      );
+    };
+    for (let i = 0; i < 200; i++) ask('HQC-256', 1, 'greedy');
+    assert.ok(begun.length <= 16, `${begun.length} of one peer run at a time`);
+    ask('ML-KEM-768', 3, 'honest');
+    assert.equal(begun.at(-1)?.count, 3, 'what is quick waits for what is slow');
+    ask('HQC-256', 2, 'honest');
+    const running = begun.length;
+    for (const { end } of begun.slice(0, 2)) end();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(
+      begun.slice(running).some(({ count }) => count === 2),
+      'one peer waits behind another',
+    );
+    for (let i = 0; i < begun.length; i++) {
+      begun[i]?.end();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(begun.length, 202);
   });
 });

@@ -1,15 +1,32 @@
-import { KEM_ALGORITHMS, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { availableParallelism } from 'node:os';
+import { KEM_ALGORITHMS, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
+import { FairQueue } from './fair-queue.ts';
 import type { KeyPairPool } from './key-pair-pool.ts';
 import { assertCount, serveKeyPairs } from './key-pair-stream.ts';
+
+/** Encapsulations of one cost that run at a time, as many as there are threads for them. */
+const CONCURRENCY = Math.max(2, availableParallelism());
+
+/** Encapsulations of one cost that one peer may have waiting: more than an honest one's rounds can ask for. */
+const MAX_WAITING = 512;
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
 /** The gRPC face of pqc-source. */
 export function createPqcSourceService(
   engines: EngineSet,
   pool: KeyPairPool,
 ): PqcSourceServiceImplementation {
+  const queue = () =>
+    new FairQueue({
+      concurrency: CONCURRENCY,
+      maxWaiting: MAX_WAITING,
+      maxWaitingBytes: MAX_WAITING_BYTES,
+    });
+  /** By cost, so that what is quick never waits for what is slow. */
+  const encapsulations: Record<KemCost, FairQueue> = { light: queue(), medium: queue(), heavy: queue() };
   return {
     listAlgorithms: async () => ({
       algorithms: KEM_ALGORITHMS.map((row) => ({
@@ -29,10 +46,12 @@ export function createPqcSourceService(
       })),
     }),
     keyPairs: (requests, context) => serveKeyPairs(engines, pool, requests, context.signal),
-    encapsulate: async ({ algorithm: name, publicKeys }) => {
+    encapsulate: async ({ algorithm: name, publicKeys, peerNode }, { signal }) => {
       const { algorithm, engine } = engines.find(name);
       assertCount(algorithm, countPacked('public_keys', publicKeys, algorithm.publicKeyBytes));
-      return engine.encapsulate(algorithm, publicKeys);
+      return encapsulations[algorithm.cost].run(peerNode, publicKeys.length, signal, () =>
+        engine.encapsulate(algorithm, publicKeys),
+      );
     },
   };
 }

@@ -3,6 +3,7 @@ import { wipe } from '#common/crypto/bytes.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Log } from '#common/log/log.ts';
 import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
 import { MAX_HANDLE_CHARS, type QkdDriver } from './drivers/qkd-driver.ts';
@@ -10,10 +11,10 @@ import { GivenKeys, type KeyFault } from './given-keys.ts';
 import { Openings } from './openings.ts';
 import { nameOf, type StreamKey, StreamPositions } from './stream-positions.ts';
 
-const MAX_COUNT = 16_384;
+const MAX_COUNT = MESSAGE_LIMITS.qkdKeys.taken;
 const MAX_KEY_BYTES = 65_536;
-const MAX_TOTAL_BYTES = 2 * 1024 * 1024;
-const MAX_FETCHES = 1024;
+const MAX_TOTAL_BYTES = MESSAGE_LIMITS.qkdBytes.taken;
+const MAX_FETCHES = MESSAGE_LIMITS.qkdFetches.taken;
 const NO_KEYS = Buffer.alloc(0);
 
 const FAULTS: Record<KeyFault, string> = {

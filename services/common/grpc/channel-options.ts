@@ -1,10 +1,8 @@
 import type { ChannelOptions } from '@grpc/grpc-js';
+import { SESSION_CALLS } from '#common/limits/message-limits.ts';
 
-/** Largest message either way; a batch is cut so that it fits with room to spare. */
+/** Largest message either way; what goes into one is limited so that it fits with room to spare (message-limits.ts). */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
-
-/** Budget for the packed items of one batch in one message. */
-export const MAX_BATCH_BYTES = 1024 * 1024;
 
 /** A batch travels without waiting for the receiver's leave; the transport's default is 64 KiB. */
 const FLOW_CONTROL_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -13,7 +11,7 @@ const FLOW_CONTROL_WINDOW_BYTES = 4 * 1024 * 1024;
 export const SERVER_CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
   'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-  'grpc.max_concurrent_streams': 1024,
+  'grpc.max_concurrent_streams': SESSION_CALLS,
   'grpc.max_connection_age_ms': 3_600_000,
   'grpc.max_connection_age_grace_ms': 30_000,
   'grpc.keepalive_time_ms': 20_000,

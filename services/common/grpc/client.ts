@@ -61,14 +61,22 @@ export function connect(options: ConnectOptions): GrpcConnection {
   };
 }
 
+/** For a connection whose calls share a session with no other connection's, even to the same address. */
+export const OWN_SESSION: ChannelOptions = { 'grpc.use_local_subchannel_pool': 1 };
+
 /** Connects to a service of the own node. */
-export function connectOwn(context: ServiceContext, service: ServiceName): GrpcConnection {
+export function connectOwn(
+  context: ServiceContext,
+  service: ServiceName,
+  channelOptions?: ChannelOptions,
+): GrpcConnection {
   return connect({
     context,
     address: context.addresses[service],
     nodeUuid: context.config.uuid,
     service,
     unreachable: 'SERVICE_UNAVAILABLE',
+    ...(channelOptions && { channelOptions }),
   });
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { batchLimit } from './batch-limit.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { batchLimit, RoundBudget, type Weighed } from './batch-limit.ts';
 import type { KeyStream } from './key-stream.ts';
 import { slotOf } from './stream-terms.ts';
 
@@ -24,5 +25,53 @@ describe('batchLimit', () => {
   it('is one where a KEM is slow, even if its public key is beyond the budget', () => {
     assert.equal(limit(['Classic-McEliece-348864', 'QKD']), 1);
     assert.equal(limit(['Classic-McEliece-8192128', 'QKD']), 1);
+  });
+});
+
+describe('RoundBudget', () => {
+  const stream = (sources: readonly string[], keyChunkSize = 32) =>
+    ({ terms: { slots: sources.map(slotOf) }, qos: { keyChunkSize } }) as unknown as Weighed;
+  const { chunks, bytes, cost } = MESSAGE_LIMITS;
+  const budget = (side: 'filled' | 'taken') =>
+    new RoundBudget({ chunks: chunks[side], bytes: bytes[side], cost: cost[side] });
+  const spend = (round: RoundBudget, one: Weighed, count: number) => {
+    const given = round.affordable(one, count);
+    round.spend(one, given);
+    return given;
+  };
+
+  it('takes of a message whatever an initiator fills it with', () => {
+    for (const sources of [
+      ['ML-KEM-512'],
+      ['QKD'],
+      Array<string>(16).fill('ML-KEM-1024'),
+      Array<string>(16).fill('HQC-256'),
+      ['Classic-McEliece-8192128', 'QKD', 'Classic-McEliece-8192128'],
+      Array<string>(10).fill('Classic-McEliece-348864'),
+    ]) {
+      for (const chunkBytes of [32, 65_536]) {
+        const one = stream(sources, chunkBytes);
+        const most = batchLimit(one, 1024);
+        assert.equal(budget('taken').affordable(one, most), most, `${sources[0]} ${chunkBytes}`);
+      }
+    }
+  });
+
+  it('ends with its chunks, its bytes or its work, whichever is first', () => {
+    const light = budget('taken');
+    assert.equal(spend(light, stream(['QKD']), 2000), 1024);
+    assert.equal(spend(light, stream(['QKD']), 1), 0);
+    assert.equal(spend(budget('taken'), stream(['QKD'], 65_536), 1000), 32);
+    const heavy = budget('taken');
+    let made = 0;
+    for (let i = 0; i < 1000; i++) made += spend(heavy, stream(['Classic-McEliece-348864']), 1);
+    assert.equal(made, 8);
+    assert.equal(spend(heavy, stream(['ML-KEM-768']), 1), 1, 'there was work left for a quick one');
+  });
+
+  it('gives the first one chunk, however much that is', () => {
+    const round = budget('filled');
+    assert.equal(spend(round, stream(['Classic-McEliece-8192128']), 1), 1);
+    assert.equal(spend(round, stream(['ML-KEM-768']), 1), 0);
   });
 });

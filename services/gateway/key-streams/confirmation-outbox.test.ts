@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { BatchDecision, ConfirmRequest, ConfirmResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
 import { ConfirmationOutbox } from './confirmation-outbox.ts';
@@ -35,8 +36,13 @@ const confirmation = (firstIndex: number, stream = 1) => ({
   count: 1,
   initiatorTags: Buffer.alloc(32),
 });
+const id = (stream: number) => {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUInt32BE(stream);
+  return bytes;
+};
 const settle = async () => {
-  for (let i = 0; i < 5; i++) await Promise.resolve();
+  for (let i = 0; i < 10; i++) await Promise.resolve();
 };
 
 describe('ConfirmationOutbox', () => {
@@ -117,5 +123,131 @@ describe('ConfirmationOutbox', () => {
     await assert.rejects(late, /gone/);
     mock.timers.tick(10_000);
     assert.equal(asked.length, 1);
+  });
+
+  it('takes no more at a time than the other end does, and sends the rest at once', async () => {
+    const most = MESSAGE_LIMITS.confirmations.filled;
+    const all = Array.from({ length: 1_400 }, (_, i) =>
+      outbox.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true),
+    );
+    const ride = outbox.ride();
+    assert.equal(ride.confirmations.length, most);
+    ride.arrived(ride.confirmations.map(() => RELEASED));
+    let decided = most;
+    for (let turn = 0; decided < all.length; turn++) {
+      assert.ok(turn < 20, `only ${decided} are decided`);
+      mock.timers.tick(1);
+      await settle();
+      for (const [i, batch] of asked.entries()) {
+        assert.ok(batch.length <= most, `${batch.length} in one message`);
+        answers[i]?.resolve({ decisions: batch.map(() => RELEASED) });
+      }
+      decided = most + asked.reduce((sum, batch) => sum + batch.length, 0);
+      await settle();
+    }
+    await Promise.all(all);
+  });
+
+  it('keeps each message within its bytes', () => {
+    const tags = Buffer.alloc(1024 * 32);
+    for (let i = 0; i < 40; i++) {
+      void outbox.confirm({ ...confirmation(i), keyStreamId: id(i), initiatorTags: tags }, LIVING, false);
+    }
+    const { confirmations } = outbox.ride();
+    const bytes = confirmations.reduce((sum, { initiatorTags }) => sum + initiatorTags.length, 0);
+    assert.ok(bytes <= MESSAGE_LIMITS.confirmationBytes.filled, `${bytes} bytes`);
+    assert.ok(confirmations.length > 10);
+    assert.ok(outbox.ride().confirmations.length > 10, 'the rest waits for nothing');
+  });
+
+  it('finds the one that the other end cannot read, rejects it, and repeats it never again', async () => {
+    const culprit = 77;
+    const outcomes = new Map<number, string>();
+    for (let i = 0; i < 200; i++) {
+      outbox.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true).then(
+        () => outcomes.set(i, 'released'),
+        (error) => outcomes.set(i, String(error)),
+      );
+    }
+    for (let turn = 0, seen = 0; turn < 50; turn++) {
+      mock.timers.tick(1);
+      await settle();
+      for (; seen < asked.length; seen++) {
+        const batch = asked[seen] as number[];
+        if (batch.includes(culprit)) {
+          answers[seen]?.reject(new KeyweaveError('BAD_REQUEST', 'what is this?'));
+        } else answers[seen]?.resolve({ decisions: batch.map(() => RELEASED) });
+      }
+      await settle();
+    }
+    assert.equal(outcomes.size, 200);
+    assert.match(outcomes.get(culprit) ?? '', /what is this/);
+    assert.equal([...outcomes.values()].filter((outcome) => outcome === 'released').length, 199);
+    const tries = asked.filter((batch) => batch.includes(culprit)).length;
+    assert.ok(tries <= 9, `asked ${tries} times`);
+    assert.equal(asked.at(-1)?.includes(culprit), true);
+  });
+
+  it('gives up at once what is refused for whom it comes from', async () => {
+    const all = [1, 2, 3].map((stream) => outbox.confirm(confirmation(0, stream), LIVING, true));
+    mock.timers.tick(1);
+    answers[0]?.reject(new KeyweaveError('NOT_ALLOWED', 'not on the list'));
+    for (const one of all) await assert.rejects(one, /not on the list/);
+    mock.timers.tick(10_000);
+    assert.equal(asked.length, 1);
+  });
+
+  it('sends by themselves those whose Produce was refused, since the offers may be at fault', async () => {
+    const decided = outbox.confirm(confirmation(0), LIVING, false);
+    outbox.ride().lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
+    assert.equal(outbox.ride().confirmations.length, 0);
+    mock.timers.tick(1);
+    assert.deepEqual(asked, [[0]]);
+    answers[0]?.resolve({ decisions: [RELEASED] });
+    await decided;
+  });
+
+  it('takes a wrong number of decisions for none', async () => {
+    const lost: string[] = [];
+    const asker = { ...LIVING, onLost: (error: KeyweaveError) => lost.push(error.detail) };
+    const both = [1, 2].map((stream) => outbox.confirm(confirmation(0, stream), asker, true));
+    mock.timers.tick(1);
+    for (const decisions of [[RELEASED], [RELEASED, RELEASED, RELEASED]]) {
+      answers.at(-1)?.resolve({ decisions });
+      await settle();
+      mock.timers.tick(1_000);
+    }
+    assert.equal(lost.length, 4);
+    assert.match(lost[0] ?? '', /1 batches of 2/);
+    answers.at(-1)?.resolve({ decisions: [RELEASED, RELEASED] });
+    await Promise.all(both);
+  });
+
+  it('keeps few batches of a stream to be dropped, however long the other end is away', async () => {
+    const kept = outbox.confirm(confirmation(0), LIVING, false);
+    for (let first = 1; first < 1_000; first++)
+      outbox.drop({ ...confirmation(0), firstIndex: first }, LIVING);
+    const indexes: number[] = [];
+    for (let ride = outbox.ride(); ride.confirmations.length > 0; ride = outbox.ride()) {
+      indexes.push(...ride.confirmations.map(({ firstIndex }) => firstIndex));
+      ride.arrived(ride.confirmations.map(() => RELEASED));
+    }
+    assert.deepEqual(indexes, [0, 996, 997, 998, 999]);
+    await kept;
+  });
+
+  it('has few messages under way, however many ask', async () => {
+    for (let turn = 0; turn < 20; turn++) {
+      void outbox
+        .confirm({ ...confirmation(turn), keyStreamId: id(turn) }, LIVING, true)
+        .catch(() => undefined);
+      mock.timers.tick(1);
+      await settle();
+    }
+    assert.equal(asked.length, 4);
+    answers[0]?.resolve({ decisions: [RELEASED] });
+    await settle();
+    mock.timers.tick(1);
+    assert.equal(asked.at(-1)?.length, 16);
   });
 });

@@ -1,5 +1,6 @@
 import { errorOf } from '#common/errors/failure.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { BatchConfirmation, BatchDecision } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
 import { STEP_TIMEOUT_MS } from '../sources/node-services.ts';
@@ -12,6 +13,16 @@ const MAX_PAUSE_MS = 1_000;
 /** By then the responder has dropped a batch that nobody confirmed. */
 const LIMIT_MS = 150_000;
 
+/** Batches of one stream that wait to be dropped; the responder holds no more unconfirmed ones. */
+const MAX_DROPS = 4;
+
+/** What one message carries, entries and bytes; the rest goes with the next. */
+const MAX_ENTRIES = MESSAGE_LIMITS.confirmations.filled;
+const MAX_BYTES = MESSAGE_LIMITS.confirmationBytes.filled;
+
+/** Bytes of an entry beside its tags, generously. */
+const ENTRY_BYTES = 48;
+
 /** Who asks for a decision. */
 export interface Asker {
   /** Once true the question is not repeated. */
@@ -22,11 +33,21 @@ export interface Asker {
 
 interface Entry {
   readonly confirmation: BatchConfirmation;
-  /** The stream, so that its confirmations go one after the other. */
-  readonly stream: string;
+  readonly stream: Stream;
   readonly asker: Asker;
   readonly sinceMs: number;
   readonly decided: PromiseWithResolvers<void>;
+  /** Largest message that it may travel in: a message that was refused is halved until the culprit is alone. */
+  mates: number;
+  /** It goes by itself, since a Produce that carried it was refused. */
+  walks: boolean;
+}
+
+/** A stream's entries go one after the other. */
+interface Stream {
+  readonly key: string;
+  readonly waiting: Entry[];
+  travelling: boolean;
 }
 
 /** Confirmations on their way with a message; settled by what comes back. */
@@ -40,16 +61,18 @@ export interface Ride {
  * Confirmations to one peer. They ride on the next Produce where one comes
  * soon, else go by themselves, and are repeated until the responder's decision
  * is known: it alone decides whether a batch is released, so that no chunk is
- * ever released at one end only because an answer was lost.
+ * ever released at one end only because an answer was lost. What the peer
+ * refuses to read is not repeated.
  */
 export class ConfirmationOutbox {
   readonly #peer: PeerAgreement;
   readonly #now: () => number;
-  readonly #waiting: Entry[] = [];
-  /** Streams with a confirmation on its way. */
-  readonly #travelling = new Set<string>();
+  /** Streams with entries that wait or travel, the next to travel first. */
+  readonly #streams = new Map<string, Stream>();
   #timer: NodeJS.Timeout | undefined;
   #failures = 0;
+  /** Confirm calls under way. */
+  #sending = 0;
 
   constructor(peer: PeerAgreement, now: () => number) {
     this.#peer = peer;
@@ -64,39 +87,77 @@ export class ConfirmationOutbox {
    */
   confirm(confirmation: BatchConfirmation, asker: Asker, urgent: boolean): Promise<void> {
     const decided = Promise.withResolvers<void>();
-    const stream = confirmation.keyStreamId.toString('latin1') + confirmation.incarnation.toString('latin1');
-    this.#waiting.push({ confirmation, stream, asker, sinceMs: this.#now(), decided });
+    const stream = this.#streamOf(confirmation);
+    const sinceMs = this.#now();
+    stream.waiting.push({ confirmation, stream, asker, sinceMs, decided, mates: MAX_ENTRIES, walks: false });
     this.#schedule(urgent ? 0 : LINGER_MS, urgent);
     return decided.promise;
   }
 
   /** Asks the responder to drop a batch; nobody waits for the answer. */
   drop(batch: Omit<BatchConfirmation, 'initiatorTags'>, asker: Asker): void {
-    this.confirm({ ...batch, initiatorTags: Buffer.alloc(0) }, asker, false).catch(() => undefined);
+    const confirmation = { ...batch, initiatorTags: Buffer.alloc(0) };
+    this.confirm(confirmation, asker, false).catch(() => undefined);
+    const { waiting } = this.#streamOf(confirmation);
+    const drops = waiting.filter(isDrop);
+    // Of older ones the responder knows by itself that they are over.
+    for (const old of drops.slice(0, -MAX_DROPS)) {
+      waiting.splice(waiting.indexOf(old), 1);
+      old.decided.reject(stoppedError());
+    }
   }
 
-  /** Takes what may travel now. */
+  /** Takes what may travel now with a Produce. */
   ride(): Ride {
+    return this.#board(false);
+  }
+
+  #board(walking: boolean): Ride {
     const entries: Entry[] = [];
-    for (let i = 0; i < this.#waiting.length; ) {
-      const entry = this.#waiting[i] as Entry;
-      if (this.#travelling.has(entry.stream)) {
-        i += 1;
-        continue;
-      }
-      this.#waiting.splice(i, 1);
-      if (entry.asker.stopped()) {
-        entry.decided.reject(stoppedError());
-        continue;
-      }
-      this.#travelling.add(entry.stream);
+    let most: number = MAX_ENTRIES;
+    let bytes = 0;
+    for (const stream of [...this.#streams.values()]) {
+      if (entries.length >= most) break;
+      const entry = this.#firstOf(stream);
+      if (!entry || (entry.walks && !walking) || entry.mates <= entries.length) continue;
+      const size = ENTRY_BYTES + entry.confirmation.initiatorTags.length;
+      if (entries.length > 0 && bytes + size > MAX_BYTES) break;
+      bytes += size;
+      most = Math.min(most, entry.mates);
+      stream.waiting.shift();
+      stream.travelling = true;
       entries.push(entry);
+      // The others come first next time.
+      this.#streams.delete(stream.key);
+      this.#streams.set(stream.key, stream);
     }
     return {
       confirmations: entries.map((entry) => entry.confirmation),
-      arrived: (decisions) => this.#arrived(entries, decisions),
-      lost: (error) => this.#lost(entries, error),
+      arrived: (decisions) => this.#arrived(entries, decisions, walking),
+      lost: (error) => this.#lost(entries, error, walking),
     };
+  }
+
+  /** The stream's next entry that may travel; those whose asker has gone are done. */
+  #firstOf(stream: Stream): Entry | undefined {
+    if (stream.travelling) return undefined;
+    for (let entry = stream.waiting[0]; entry; entry = stream.waiting[0]) {
+      if (!entry.asker.stopped()) return entry;
+      stream.waiting.shift();
+      entry.decided.reject(stoppedError());
+    }
+    this.#streams.delete(stream.key);
+    return undefined;
+  }
+
+  #streamOf({ keyStreamId, incarnation }: BatchConfirmation): Stream {
+    const key = keyStreamId.toString('latin1') + incarnation.toString('latin1');
+    let stream = this.#streams.get(key);
+    if (!stream) {
+      stream = { key, waiting: [], travelling: false };
+      this.#streams.set(key, stream);
+    }
+    return stream;
   }
 
   #schedule(ms: number, sooner = false): void {
@@ -109,51 +170,87 @@ export class ConfirmationOutbox {
   }
 
   async #send(): Promise<void> {
-    const ride = this.ride();
+    // Whatever comes back lets the next ones go.
+    if (this.#sending >= CALL_LIMITS.confirm.filled) return;
+    const ride = this.#board(true);
     if (ride.confirmations.length === 0) return;
-    try {
-      const { decisions } = await this.#peer.confirm(
-        { confirmations: ride.confirmations },
-        STEP_TIMEOUT_MS.confirm,
-      );
-      ride.arrived(decisions);
-    } catch (error) {
-      ride.lost(error);
-    }
+    this.#sending += 1;
+    if (this.#anyWaits()) this.#schedule(0);
+    const { confirmations } = ride;
+    const answer = await this.#peer.confirm({ confirmations }, STEP_TIMEOUT_MS.confirm).then(
+      ({ decisions }) => ({ decisions }),
+      (error: unknown) => ({ error }),
+    );
+    this.#sending -= 1;
+    if ('error' in answer) ride.lost(answer.error);
+    else ride.arrived(answer.decisions);
   }
 
-  #arrived(entries: readonly Entry[], decisions: readonly BatchDecision[]): void {
+  #arrived(entries: readonly Entry[], decisions: readonly BatchDecision[], walked: boolean): void {
+    if (decisions.length !== entries.length) {
+      const detail = `the other end decided on ${decisions.length} batches of ${entries.length}`;
+      this.#lost(entries, new KeyweaveError('AGREEMENT_FAILED', detail), walked);
+      return;
+    }
     this.#failures = 0;
     entries.forEach((entry, i) => {
-      this.#travelling.delete(entry.stream);
+      this.#leave(entry);
       const decision = decisions[i];
       if (decision?.released) entry.decided.resolve();
       else if (decision?.failure) entry.decided.reject(errorOf(decision.failure));
       else entry.decided.reject(new KeyweaveError('AGREEMENT_FAILED', 'the other end has dropped the batch'));
     });
-    if (this.#waiting.length > 0) this.#schedule(0, true);
+    if (this.#anyWaits()) this.#schedule(0, true);
   }
 
   /** Whoever could not be asked is asked again while the stream lives and the responder may still hold the batch. */
-  #lost(entries: readonly Entry[], thrown: unknown): void {
+  #lost(entries: readonly Entry[], thrown: unknown, walked: boolean): void {
     if (entries.length === 0) return;
     const error = KeyweaveError.from(thrown);
-    const again: Entry[] = [];
+    // An INTERNAL error of the other end may have come after it had decided.
+    const refused = !error.retryable && !isReason(error, 'INTERNAL');
+    const halves = isReason(error, 'BAD_REQUEST', 'LIMIT_EXCEEDED');
+    // Of a refused Produce the offers may be the cause.
+    const final = refused && walked && (entries.length === 1 || !halves);
     for (const entry of entries) {
-      this.#travelling.delete(entry.stream);
-      if (entry.asker.stopped()) entry.decided.reject(stoppedError());
-      else if (this.#now() - entry.sinceMs > LIMIT_MS) entry.decided.reject(error);
-      else {
+      if (!walked && refused) entry.walks = true;
+      if (walked && halves) entry.mates = Math.max(1, Math.floor(entries.length / 2));
+      if (!final && this.#mayRepeat(entry)) {
+        entry.stream.waiting.unshift(entry);
         entry.asker.onLost(error);
-        again.push(entry);
-      }
+      } else entry.decided.reject(entry.asker.stopped() ? stoppedError() : error);
+      this.#leave(entry);
     }
-    this.#waiting.unshift(...again);
+    if (refused) {
+      if (this.#anyWaits()) this.#schedule(0, true);
+      return;
+    }
     this.#failures += 1;
-    if (this.#waiting.length > 0) {
+    if (this.#anyWaits()) {
       this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1)));
     }
   }
+
+  #mayRepeat({ asker, sinceMs }: Entry): boolean {
+    return !asker.stopped() && this.#now() - sinceMs <= LIMIT_MS;
+  }
+
+  /** Its stream may send the next one. */
+  #leave({ stream }: Entry): void {
+    stream.travelling = false;
+    if (stream.waiting.length === 0) this.#streams.delete(stream.key);
+  }
+
+  #anyWaits(): boolean {
+    for (const { waiting, travelling } of this.#streams.values()) {
+      if (waiting.length > 0 && !travelling) return true;
+    }
+    return false;
+  }
+}
+
+function isDrop({ confirmation }: Entry): boolean {
+  return confirmation.initiatorTags.length === 0;
 }
 
 function stoppedError(): KeyweaveError {

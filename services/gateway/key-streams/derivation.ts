@@ -3,6 +3,7 @@ import { digestPacked, ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { DeriveBatch, DerivedBatch, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
@@ -32,8 +33,8 @@ export interface BatchInputs {
 }
 
 /**
- * Has the hybridizer join several batches in one call. An entry that has
- * failed already passes through. Wipes every secret that went in, whatever
+ * Has the hybridizer join several batches, in one call where they fit one
+ * message. An entry that has failed already passes through. Wipes every secret that went in, whatever
  * happens; the caller owns the keys that come out.
  */
 export async function deriveTogether(
@@ -41,24 +42,60 @@ export async function deriveTogether(
   inputs: readonly (BatchInputs | KeyweaveError)[],
 ): Promise<(DerivedBatch | KeyweaveError)[]> {
   const whole = inputs.filter((input): input is BatchInputs => !(input instanceof KeyweaveError));
-  let batches: readonly DerivedBatch[] = [];
-  let failure: KeyweaveError | undefined;
+  let derived: (DerivedBatch | KeyweaveError)[] = [];
   try {
-    if (whole.length > 0) {
-      await failpoint('gateway.derive');
-      const request = { batches: whole.map(deriveRequest) };
-      ({ batches } = await services.hybridizer.derive(request, { timeoutMs: STEP_TIMEOUT_MS.derive }));
-    }
-  } catch (thrown) {
-    failure = KeyweaveError.from(thrown);
+    derived = (await Promise.all(messagesOf(whole).map((message) => derive(services, message)))).flat();
   } finally {
     for (const { slots } of whole) wipe(...slots.map((slot) => slot.secrets));
   }
   let next = 0;
-  return inputs.map((input) => {
-    if (input instanceof KeyweaveError) return input;
-    return failure ?? checked(batches[next++], input);
-  });
+  return inputs.map((input) =>
+    input instanceof KeyweaveError ? input : (derived[next++] as DerivedBatch | KeyweaveError),
+  );
+}
+
+/** One call; what fails, fails for all batches of it. */
+async function derive(
+  services: NodeServices,
+  inputs: readonly BatchInputs[],
+): Promise<(DerivedBatch | KeyweaveError)[]> {
+  try {
+    await failpoint('gateway.derive');
+    const request = { batches: inputs.map(deriveRequest) };
+    const { batches } = await services.hybridizer.derive(request, { timeoutMs: STEP_TIMEOUT_MS.derive });
+    return inputs.map((input, i) => checked(batches[i], input));
+  } catch (thrown) {
+    const failure = KeyweaveError.from(thrown);
+    return inputs.map(() => failure);
+  }
+}
+
+/** Puts batches together so that neither the question nor the answer is too long. */
+function messagesOf(inputs: readonly BatchInputs[]): BatchInputs[][] {
+  const messages: BatchInputs[][] = [];
+  let open: BatchInputs[] = [];
+  let bytes = 0;
+  for (const input of inputs) {
+    const size = messageBytesOf(input);
+    const { deriveBatches, deriveBytes } = MESSAGE_LIMITS;
+    if (open.length === 0 || open.length >= deriveBatches.filled || bytes + size > deriveBytes.filled) {
+      open = [];
+      bytes = 0;
+      messages.push(open);
+    }
+    open.push(input);
+    bytes += size;
+  }
+  return messages;
+}
+
+/** About what a batch takes in the question or in the answer, whichever is longer; text counts as it may be encoded. */
+function messageBytesOf({ stream, count, slots }: BatchInputs): number {
+  const { source, destination } = stream.terms;
+  const secrets = slots.reduce((sum, slot) => sum + slot.secrets.length, 0);
+  const question = 512 + 3 * (source.length + destination.length) + 192 * slots.length + secrets;
+  const digests = 2 * TAG_BYTES * count * slots.length;
+  return Math.max(question + digests, count * (stream.qos.keyChunkSize + 2 * TAG_BYTES));
 }
 
 function deriveRequest(inputs: BatchInputs): DeriveBatch {

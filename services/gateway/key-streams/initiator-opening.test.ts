@@ -120,13 +120,13 @@ describe('the initiator', () => {
       want: () => {
         wanted += 1;
       },
-      demand: async () => {
+      demand: () => {
         wanted += 1;
       },
     });
     const name = { keyStreamId: stream.idBytes, incarnation: stream.incarnation };
     assert.deepEqual(await alice.agreement.join(name, from(BOB)), { accepted: true });
-    const demand = alice.agreement.demand({ ...name, count: 1, waitedFor: true }, from(BOB));
+    const demand = alice.agreement.demand({ demands: [{ ...name, count: 1, waitedFor: true }] }, from(BOB));
     await settle();
     assert.deepEqual([wanted, stream.local], [0, 'waiting']);
     pending.resolve(opened({ qos: { ...QOS, keyChunkSize: 16 } }));

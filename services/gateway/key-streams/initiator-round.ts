@@ -70,7 +70,7 @@ export class InitiatorRound {
       for (const entry of this.#entries) entry.failure ??= KeyweaveError.from(thrown);
     }
     for (const { batch, answer, failure } of this.#entries) {
-      if (answer && !failure) batch.supply.answered(batch, answer.count, answer.qkdBlockKeys);
+      if (answer && !failure) batch.supply.answered(batch, answer);
       else batch.supply.end(batch, 0, this.#abandoned(batch, failure));
     }
   }
@@ -136,10 +136,13 @@ export class InitiatorRound {
   }
 
   #accept({ answers }: ProduceResponse): void {
+    if (answers.length !== this.#entries.length) {
+      const detail = `the other end answered ${answers.length} offers of ${this.#entries.length}`;
+      throw new KeyweaveError('AGREEMENT_FAILED', detail);
+    }
     this.#entries.forEach((entry, i) => {
-      const answer = answers[i];
-      if (!answer) entry.failure = new KeyweaveError('AGREEMENT_FAILED', 'the other end did not answer');
-      else if (answer.failure) entry.failure = errorOf(answer.failure);
+      const answer = answers[i] as BatchAnswer;
+      if (answer.failure) entry.failure = errorOf(answer.failure);
       else {
         const fault = faultOf(entry, answer);
         if (fault) entry.failure = fault;

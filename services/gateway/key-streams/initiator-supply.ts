@@ -1,7 +1,7 @@
 import { wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { waitFor } from '#common/lifecycle/wait-for.ts';
-import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchAnswer, QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
@@ -18,6 +18,9 @@ const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
+
+/** Why chunks that the other end had asked for could not be made is told to it within this, or not at all. */
+const TELL_WITHIN_MS = 5_000;
 
 /** Where a supply asks for a place in the next round. */
 export interface RoundQueue {
@@ -45,7 +48,8 @@ export interface Batch {
 export class InitiatorSupply implements ChunkSupply {
   readonly stream: KeyStream;
   readonly qkd: QkdLink;
-  readonly batchLimit: number;
+  /** Chunks of one batch at most, here and, once it has said so, at the other end. */
+  #batchLimit: number;
   /** Whether the stream's batches may share rounds with other streams': no KEM of it is slow. */
   readonly isLight: boolean;
   readonly #services: NodeServices;
@@ -57,6 +61,9 @@ export class InitiatorSupply implements ChunkSupply {
   #demanded = 0;
   /** The other end's application waits for what it has asked for. */
   #demandWaits = false;
+  /** The other end has asked since chunks were last released; why they could not be made, and since when. */
+  #wasAsked = false;
+  #untold: { readonly error: KeyweaveError; readonly sinceMs: number } | undefined;
   /** First index that no batch has taken yet. */
   #nextIndex = 0;
   #offering = false;
@@ -73,7 +80,6 @@ export class InitiatorSupply implements ChunkSupply {
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
   #pause: NodeJS.Timeout | undefined;
-  #outcomes: PromiseWithResolvers<void>[] = [];
   /** Releases go in the order of the indexes. */
   #settling: Promise<void> = Promise.resolve();
   #lastTurn: Promise<void> = Promise.resolve();
@@ -83,7 +89,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
-    this.batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
+    this.#batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
     this.qkd = new QkdLink({
       services,
@@ -121,7 +127,13 @@ export class InitiatorSupply implements ChunkSupply {
     if (this.#services.now() < this.#pausedUntilMs || !this.#isPrepared) return 0;
     // Blocks change size between epochs, and an epoch ends with its last batch.
     if (this.#unconfirmed > 0 && this.#wantedBlockKeys !== this.qkd.blockKeys) return 0;
-    return Math.min(Math.max(this.#wanted, this.#demanded), this.batchLimit);
+    return Math.min(Math.max(this.#wanted, this.#demanded), this.#batchLimit);
+  }
+
+  /** A batch is of a multiple of so many chunks: those of one block of QKD keys. */
+  get unit(): number {
+    const chunks = this.qkd.blockKeys / Math.max(1, this.#qkdSlots);
+    return Number.isInteger(chunks) ? Math.min(this.#batchLimit, chunks) : 1;
   }
 
   want(count: number): void {
@@ -130,19 +142,20 @@ export class InitiatorSupply implements ChunkSupply {
   }
 
   /**
-   * The other end asks: resolves when chunks have been made, rejects with the
-   * failure when they could not be.
+   * The other end asks for chunks, which go to it as they are made.
+   *
+   * @throws KeyweaveError why those that it asked for before could not be made,
+   *   once; UNKNOWN_STREAM when the stream has ended here.
    */
-  demand(count: number, waitedFor: boolean): Promise<void> {
-    if (this.#stopped) {
-      return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
-    }
-    const outcome = Promise.withResolvers<void>();
-    this.#outcomes.push(outcome);
+  demand(count: number, waitedFor: boolean): void {
+    if (this.#stopped) throw new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream');
+    const untold = this.#untold;
+    this.#untold = undefined;
+    if (untold && this.#services.now() - untold.sinceMs <= TELL_WITHIN_MS) throw untold.error;
+    this.#wasAsked = true;
     this.#demandWaits = waitedFor;
     this.#demanded = Math.max(this.#demanded, count - this.#coming, this.#coming > 0 ? 0 : 1);
     this.#offer();
-    return outcome.promise;
   }
 
   /** Resolves when every batch that both ends have agreed on is released or dropped here, or after `limitMs`. */
@@ -153,7 +166,6 @@ export class InitiatorSupply implements ChunkSupply {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#pause);
-    this.#settleOutcomes(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
     this.qkd.close();
   }
 
@@ -186,17 +198,20 @@ export class InitiatorSupply implements ChunkSupply {
 
   /**
    * The responder has made `made` chunks of the batch: the next one may be offered.
-   *
-   * @param peerBlockKeys most QKD keys in one block that its key manager is known to give; 0 is no news.
+   * What it says of itself holds for the batches to come: how many chunks it
+   * makes of one offer at most, which QKD keys in one block its key manager
+   * is known to give (0 each where it did not say).
    */
-  answered(batch: Batch, made: number, peerBlockKeys = 0): void {
-    this.#blockSize.notePeer(peerBlockKeys);
+  answered(batch: Batch, { count: made, most, qkdBlockKeys }: BatchAnswer): void {
+    this.#blockSize.notePeer(qkdBlockKeys);
     this.#offering = false;
     this.#unconfirmed += 1;
     this.#nextIndex = batch.first + made;
     this.#coming -= batch.count - made;
     if (batch.qkd) this.qkd.reserve(made * this.#qkdSlots);
-    if (made < batch.count) this.stream.depth.noteScarcity(this.#services.now());
+    const fits = most === 0 ? batch.count : Math.min(batch.count, most);
+    if (most > 0 && most < this.#batchLimit) this.#batchLimit = most;
+    if (made < fits) this.stream.depth.noteScarcity(this.#services.now());
     this.stream.refill();
   }
 
@@ -242,7 +257,8 @@ export class InitiatorSupply implements ChunkSupply {
     this.#proven = true;
     this.#degradeSlot = 0;
     this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
-    this.#settleOutcomes(undefined);
+    this.#wasAsked = false;
+    this.#untold = undefined;
     const blockKeys = this.#wantedBlockKeys;
     if (blockKeys !== this.qkd.blockKeys && !this.#offering && this.#unconfirmed === 0)
       this.#renew(blockKeys);
@@ -285,7 +301,8 @@ export class InitiatorSupply implements ChunkSupply {
       this.#wanted = 0;
       this.#demanded = 0;
       stream.failWaiters(error);
-      this.#settleOutcomes(error);
+      if (this.#wasAsked) this.#untold = { error, sinceMs: now() };
+      this.#wasAsked = false;
     } else this.#wanted = Math.max(this.#wanted, batch.count);
     clearTimeout(this.#pause);
     this.#pause = setTimeout(() => this.#offer(), delay + 1);
@@ -366,19 +383,6 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** A batch that ends within a block loses the rest of it. */
   #wholeBlocks(count: number): number {
-    const { blockKeys } = this.qkd;
-    const chunks = blockKeys / Math.max(1, this.#qkdSlots);
-    if (blockKeys === 1 || !Number.isInteger(chunks)) return count;
-    return Math.min(this.batchLimit, Math.max(1, Math.floor(count / chunks)) * chunks);
-  }
-
-  #settleOutcomes(error: KeyweaveError | undefined): void {
-    const outcomes = this.#outcomes;
-    this.#outcomes = [];
-    for (const outcome of outcomes) {
-      outcome.promise.catch(() => undefined);
-      if (error) outcome.reject(error);
-      else outcome.resolve();
-    }
+    return Math.max(1, Math.floor(count / this.unit)) * this.unit;
   }
 }

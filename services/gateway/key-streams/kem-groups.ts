@@ -1,4 +1,7 @@
+import type { KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import { costOf } from './batch-limit.ts';
 
 /** Items of one algorithm that several batches put together, so that one call serves them all. */
 export interface KemGroup {
@@ -14,8 +17,12 @@ export interface KemShare {
   readonly count: number;
 }
 
-/** Items of one call to pqc-source at most. */
-export const MAX_GROUP_ITEMS = 1024;
+/** Items of one call to pqc-source at most; short calls of slow KEMs let others have their turn. */
+const MAX_ITEMS: Readonly<Record<KemCost, number>> = {
+  light: MESSAGE_LIMITS.kemItems.filled,
+  medium: 32,
+  heavy: 4,
+};
 
 /**
  * Puts the KEM slots of several batches together by algorithm. A group that
@@ -24,17 +31,11 @@ export const MAX_GROUP_ITEMS = 1024;
 export class KemGroups {
   readonly groups: KemGroup[] = [];
   readonly #open = new Map<string, KemGroup>();
-  readonly #maxItems: (slot: SourceSlot) => number;
-
-  /** @param maxItems most items of one call, by algorithm. */
-  constructor(maxItems: (slot: SourceSlot) => number = () => MAX_GROUP_ITEMS) {
-    this.#maxItems = maxItems;
-  }
 
   /** Reserves room for `count` items of the slot's algorithm. */
   add(slot: SourceSlot, count: number): KemShare {
     let group = this.#open.get(slot.algorithm);
-    if (!group || group.count + count > Math.min(MAX_GROUP_ITEMS, this.#maxItems(slot))) {
+    if (!group || group.count + count > maxItems(slot)) {
       group = { slot, count: 0 };
       this.groups.push(group);
       this.#open.set(slot.algorithm, group);
@@ -43,6 +44,12 @@ export class KemGroups {
     group.count += count;
     return share;
   }
+}
+
+/** Most items of one call: what goes in and what comes out must fit a message. */
+function maxItems(slot: SourceSlot): number {
+  const largest = Math.max(slot.publicKeyBytes, slot.ciphertextBytes, slot.sharedSecretBytes);
+  return Math.min(MAX_ITEMS[costOf(slot.algorithm)], Math.floor(MESSAGE_LIMITS.kemBytes.filled / largest));
 }
 
 /** The share's items in what the group's call brought, as a view. */

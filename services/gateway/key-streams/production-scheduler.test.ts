@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Batch, InitiatorSupply } from './initiator-supply.ts';
 import { ProductionScheduler } from './production-scheduler.ts';
 import { slotOf } from './stream-terms.ts';
@@ -10,6 +11,11 @@ interface Wish {
   urgent?: boolean;
   alone?: boolean;
   priority?: number;
+  isLight?: boolean;
+  /** Chunks of a block of QKD keys. */
+  unit?: number;
+  sources?: readonly string[];
+  keyChunkSize?: number;
 }
 
 /** What each round carried, and what ends its first half. */
@@ -17,16 +23,17 @@ let rounds: { carried: Record<string, number>; answer: () => void }[];
 let scheduler: ProductionScheduler;
 
 function supply(wish: Wish): InitiatorSupply {
-  const { urgent = false, alone = false, priority = 0 } = wish;
-  const slots = [slotOf('ML-KEM-768'), slotOf('QKD')];
+  const { urgent = false, alone = false, priority = 0, isLight = true, unit = 1, keyChunkSize = 32 } = wish;
+  const slots = (wish.sources ?? ['ML-KEM-768', 'QKD']).map(slotOf);
   const made = {
-    ...{ urgent, alone },
-    stream: { terms: { slots }, qos: { priority } },
+    ...{ urgent, alone, isLight, unit },
+    stream: { terms: { slots }, qos: { priority, keyChunkSize } },
     get hungry() {
       return wish.hungry;
     },
-    begin(count: number) {
-      wish.hungry -= count;
+    begin(wanted: number) {
+      const count = Math.max(1, Math.floor(wanted / unit)) * unit;
+      wish.hungry = Math.max(0, wish.hungry - count);
       return { supply: made, count } as unknown as Batch;
     },
   };
@@ -107,5 +114,59 @@ describe('ProductionScheduler', () => {
     }
     scheduler.enqueue(supply({ name: 'slow', hungry: 1, alone: true }));
     assert.deepEqual(carried(), [{ a: 1 }, { b: 1 }, { slow: 1 }]);
+  });
+
+  it('makes few rounds alone at a time, those that somebody waits for first, and the next as one is answered', async () => {
+    for (let i = 0; i < 1_400; i++) scheduler.enqueue(supply({ name: `idle ${i}`, hungry: 1, alone: true }));
+    scheduler.enqueue(supply({ name: 'waited for', hungry: 1, alone: true, urgent: true }));
+    assert.equal(rounds.length, 32);
+    scheduler.enqueue(supply({ name: 'shared', hungry: 1, urgent: true }));
+    mock.timers.tick(1);
+    assert.equal(rounds.length, 33, 'a shared round waited for those that are made alone');
+    rounds[0]?.answer();
+    await turn();
+    assert.deepEqual(carried().at(-1), { 'waited for': 1 });
+    for (let answered = 1; answered < rounds.length; answered++) {
+      rounds[answered]?.answer();
+      await turn();
+    }
+    assert.equal(rounds.length, 1_402);
+  });
+
+  it('keeps the places of quick streams free of slow ones', () => {
+    for (let i = 0; i < 100; i++)
+      scheduler.enqueue(supply({ name: `slow ${i}`, hungry: 1, alone: true, isLight: false }));
+    assert.equal(rounds.length, 16);
+    scheduler.enqueue(supply({ name: 'new', hungry: 1, alone: true }));
+    assert.deepEqual(carried().at(-1), { new: 1 });
+  });
+
+  it('fills no round with more than one message takes, whole blocks of QKD keys counted', async () => {
+    for (let i = 0; i < 300; i++)
+      scheduler.enqueue(supply({ name: `fast ${i}`, hungry: 64, urgent: true, unit: 64 }));
+    const served = new Set<string>();
+    for (let i = 0; i < 100 && served.size < 300; i++) {
+      mock.timers.tick(1);
+      for (const round of rounds.splice(0)) {
+        const counts = Object.values(round.carried);
+        const chunks = counts.reduce((sum, count) => sum + count, 0);
+        assert.ok(chunks <= MESSAGE_LIMITS.chunks.taken, `${chunks} chunks in one round`);
+        assert.ok(chunks * 1184 <= MESSAGE_LIMITS.bytes.filled, `${chunks * 1184} bytes of public keys`);
+        for (const [name, count] of Object.entries(round.carried)) {
+          assert.equal(count % 64, 0);
+          served.add(name);
+        }
+        round.answer();
+      }
+      await turn();
+    }
+    assert.equal(served.size, 300);
+  });
+
+  it('counts the bytes of large chunks', () => {
+    for (let i = 0; i < 256; i++)
+      scheduler.enqueue(supply({ name: `${i}`, hungry: 1, urgent: true, keyChunkSize: 65_536 }));
+    mock.timers.tick(1);
+    assert.equal(Object.values(carried()[0] ?? {}).length, 16);
   });
 });

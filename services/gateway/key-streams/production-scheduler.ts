@@ -1,15 +1,21 @@
-import { MAX_BATCH_BYTES } from '#common/grpc/channel-options.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { NodeServices } from '../sources/node-services.ts';
+import { RoundBudget } from './batch-limit.ts';
 import { ConfirmationOutbox } from './confirmation-outbox.ts';
 import { InitiatorRound } from './initiator-round.ts';
 import type { Batch, InitiatorSupply } from './initiator-supply.ts';
-import { MAX_GROUP_ITEMS } from './kem-groups.ts';
 
 /** Rounds of shared streams that may wait for the peer at a time: one is prepared while the other is answered. */
 const MAX_ROUNDS = 2;
 
-/** Chunks of a shared round. More would make those who wait for the first wait for the last. */
-const MAX_ROUND_CHUNKS = 256;
+/** Chunks of a shared round, and so its batches. More would make those who wait for the first wait for the last. */
+const MAX_ROUND_CHUNKS = MESSAGE_LIMITS.offers.filled;
+
+/**
+ * Rounds that streams make alone, at a time: of troubled or new ones, and of
+ * those with slow KEMs, which last longer and must not take the others' places.
+ */
+const MAX_ALONE = { light: 32, slow: 16 } as const;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
 const ENOUGH_CHUNKS = 128;
@@ -33,6 +39,7 @@ export class ProductionScheduler {
   readonly #queue = new Map<InitiatorSupply, number>();
   #queuedChunks = 0;
   #rounds = 0;
+  readonly #alone = { light: new Alone(), slow: new Alone() };
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
 
@@ -43,8 +50,11 @@ export class ProductionScheduler {
 
   /** Has `supply` take part in a round soon. */
   enqueue(supply: InitiatorSupply): void {
-    if (supply.alone) this.#runAlone(supply);
-    else {
+    if (supply.alone) {
+      const kind = supply.isLight ? 'light' : 'slow';
+      this.#alone[kind].add(supply);
+      this.#runAlone(kind);
+    } else {
       const { hungry } = supply;
       this.#queuedChunks += hungry - (this.#queue.get(supply) ?? 0);
       this.#queue.set(supply, hungry);
@@ -52,11 +62,21 @@ export class ProductionScheduler {
     }
   }
 
-  #runAlone(supply: InitiatorSupply): void {
-    const count = supply.hungry;
-    if (count === 0) return;
-    const round = this.#startRound([supply.begin(count)]);
-    void round.offer().then(() => round.finish());
+  #runAlone(kind: keyof typeof MAX_ALONE): void {
+    const alone = this.#alone[kind];
+    while (alone.rounds < MAX_ALONE[kind]) {
+      const supply = alone.next();
+      if (!supply) return;
+      const count = supply.hungry;
+      if (count === 0) continue;
+      alone.rounds += 1;
+      const round = this.#startRound([supply.begin(count)]);
+      void round.offer().then(() => {
+        alone.rounds -= 1;
+        void round.finish();
+        this.#runAlone(kind);
+      });
+    }
   }
 
   #schedule(urgent: boolean): void {
@@ -100,16 +120,26 @@ export class ProductionScheduler {
     this.#queuedChunks = 0;
     const urgent = asking.filter((supply) => supply.urgent);
     const weights = urgent.reduce((sum, supply) => sum + weightOf(supply), 0);
-    const budget = { chunks: MAX_ROUND_CHUNKS, bytes: MAX_BATCH_BYTES, items: MAX_GROUP_ITEMS };
+    const budget = new RoundBudget({
+      chunks: MAX_ROUND_CHUNKS,
+      bytes: MESSAGE_LIMITS.bytes.filled,
+      cost: MESSAGE_LIMITS.cost.filled,
+    });
     const counts = new Map<InitiatorSupply, number>();
-    for (const supply of urgent) {
-      const share = Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(supply)) / weights));
-      counts.set(supply, affordable(supply, Math.min(supply.hungry, share), budget));
-    }
-    for (const supply of [...urgent, ...asking]) {
+    const give = (supply: InitiatorSupply, most: number) => {
+      const { stream, unit } = supply;
       const has = counts.get(supply) ?? 0;
-      counts.set(supply, has + affordable(supply, supply.hungry - has, budget));
+      const whole = (count: number) => Math.floor(count / unit) * unit;
+      // A batch is at least of one unit, even where less is wanted; of a part of one nothing is offered.
+      const wanted = Math.max(unit, whole(has + Math.min(supply.hungry - has, most)));
+      const more = whole(has + budget.affordable(stream, wanted - has)) - has;
+      budget.spend(stream, more);
+      counts.set(supply, has + more);
+    };
+    for (const supply of urgent) {
+      give(supply, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(supply)) / weights)));
     }
+    for (const supply of [...urgent, ...asking]) give(supply, supply.hungry);
     const batches: Batch[] = [];
     for (const [supply, count] of counts) {
       if (count > 0) batches.push(supply.begin(count));
@@ -121,6 +151,31 @@ export class ProductionScheduler {
   #anyUrgent(): boolean {
     for (const supply of this.#queue.keys()) if (supply.urgent) return true;
     return false;
+  }
+}
+
+/** Streams that wait to make a round alone, and how many do. */
+class Alone {
+  rounds = 0;
+  readonly #urgent = new Set<InitiatorSupply>();
+  readonly #others = new Set<InitiatorSupply>();
+
+  add(supply: InitiatorSupply): void {
+    if (supply.urgent) {
+      this.#others.delete(supply);
+      this.#urgent.add(supply);
+    } else if (!this.#urgent.has(supply)) this.#others.add(supply);
+  }
+
+  /** Whoever somebody waits for comes first, else whoever asked first. */
+  next(): InitiatorSupply | undefined {
+    for (const waiting of [this.#urgent, this.#others]) {
+      for (const supply of waiting) {
+        waiting.delete(supply);
+        return supply;
+      }
+    }
+    return undefined;
   }
 }
 
@@ -146,24 +201,6 @@ export class ProductionSchedulers {
     }
     return scheduler;
   }
-}
-
-/** How many of `count` more chunks of a stream the round's budget takes; what it takes is spent. */
-function affordable(
-  supply: InitiatorSupply,
-  count: number,
-  budget: { chunks: number; bytes: number; items: number },
-): number {
-  const { slots } = supply.stream.terms;
-  const bytes = slots.reduce((sum, slot) => sum + Math.max(slot.publicKeyBytes, slot.ciphertextBytes), 1);
-  const taken = Math.max(
-    0,
-    Math.min(count, budget.chunks, Math.floor(budget.bytes / bytes), Math.floor(budget.items / slots.length)),
-  );
-  budget.chunks -= taken;
-  budget.bytes -= taken * bytes;
-  budget.items -= taken * slots.length;
-  return taken;
 }
 
 function weightOf(supply: InitiatorSupply): number {

@@ -1,12 +1,8 @@
+import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
 import type { ResponderExchange } from './responder-exchange.ts';
-
-/** The initiator answers once the chunks are made or could not be; a slow KEM takes its time. */
-const DEMAND_TIMEOUT_MS = 150_000;
-const RETRY_DELAY_MS = 50;
-const MAX_PAUSE_MS = 1_000;
 
 /**
  * The initiator sees the same GET_KEYs and makes chunks by itself, so it is
@@ -15,18 +11,35 @@ const MAX_PAUSE_MS = 1_000;
 const WAITED_FOR_MS = 100;
 const AHEAD_MS = 1_000;
 
+/** Pause after a question that brought no chunks yet; twice as long after each further one. */
+const PAUSE_MS = 250;
+const MAX_PAUSE_MS = 2_000;
+
+/** The same after a question that was lost. */
+const RETRY_DELAY_MS = 50;
+const MAX_RETRY_DELAY_MS = 1_000;
+
 /** Questions to an initiator that cannot be reached, before those who wait are told. */
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
-/** The responder's supply: asks the initiator, one question at a time. */
+/**
+ * The responder's supply: asks the initiator, one question at a time. What is
+ * made comes by itself; while somebody waits and nothing comes the question is
+ * repeated, ever less often, since its answer tells what has gone wrong.
+ */
 export class ResponderDemand implements ChunkSupply {
   readonly #services: NodeServices;
   readonly #stream: KeyStream;
   readonly #exchange: ResponderExchange;
   #wanted = 0;
-  #running = false;
+  #asking = false;
   #stopped = false;
-  #failures = 0;
+  /** Questions since chunks last came, and how many of the last were lost. */
+  #unanswered = 0;
+  #lost = 0;
+  /** First index that was not used yet when the last question was asked. */
+  #askedAt = 0;
+  #notBeforeMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
@@ -42,12 +55,11 @@ export class ResponderDemand implements ChunkSupply {
 
   want(count: number): void {
     this.#wanted = count;
-    if (count === 0 || this.#running || this.#stopped) return;
-    const due = this.#services.now() + (this.#stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS);
-    if (due >= this.#dueMs) return;
-    this.#dueMs = due;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#due(), due - this.#services.now());
+    if (this.#stream.buffer.nextIndex !== this.#askedAt) {
+      this.#unanswered = 0;
+      this.#notBeforeMs = Number.NEGATIVE_INFINITY;
+    }
+    this.#schedule();
   }
 
   stop(): void {
@@ -55,55 +67,58 @@ export class ResponderDemand implements ChunkSupply {
     clearTimeout(this.#timer);
   }
 
+  #schedule(): void {
+    if (this.#wanted === 0 || this.#asking || this.#stopped) return;
+    const now = this.#services.now();
+    const moment = this.#stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS;
+    const due = Math.max(this.#notBeforeMs, now + moment);
+    if (due >= this.#dueMs) return;
+    this.#dueMs = due;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#due(), due - now);
+  }
+
   #due(): void {
     this.#dueMs = Number.POSITIVE_INFINITY;
     // What is coming brings another look at what is lacking.
-    if (this.#wanted > 0 && this.coming === 0 && !this.#running && !this.#stopped) void this.#run();
+    if (this.#wanted > 0 && this.coming === 0 && !this.#asking && !this.#stopped) void this.#ask();
   }
 
-  async #run(): Promise<void> {
-    this.#running = true;
-    const stream = this.#stream;
+  async #ask(): Promise<void> {
+    const { buffer, idBytes, incarnation, peerNode } = this.#stream;
+    const count = this.#wanted;
+    this.#asking = true;
+    this.#wanted = 0;
+    this.#askedAt = buffer.nextIndex;
     try {
-      while (this.#wanted > 0 && !this.#stopped) {
-        const count = this.#wanted;
-        this.#wanted = 0;
-        try {
-          await this.#services.peer(stream.peerNode).demand(
-            {
-              keyStreamId: stream.idBytes,
-              incarnation: stream.incarnation,
-              count,
-              waitedFor: stream.buffer.waiting > 0,
-            },
-            DEMAND_TIMEOUT_MS,
-          );
-          this.#failures = 0;
-          if (!this.#stopped) stream.refill();
-        } catch (thrown) {
-          await this.#afterFailure(KeyweaveError.from(thrown));
-        }
-      }
-    } finally {
-      this.#running = false;
+      const demand = { keyStreamId: idBytes, incarnation, count, waitedFor: buffer.waiting > 0 };
+      const { failure } = await this.#services.peer(peerNode).demand(demand);
+      this.#lost = 0;
+      this.#pause(PAUSE_MS, this.#unanswered++, MAX_PAUSE_MS);
+      if (failure) this.#failed(errorOf(failure));
+      else if (buffer.waiting > 0) this.#wanted = Math.max(this.#wanted, buffer.waiting);
+    } catch (thrown) {
+      const error = KeyweaveError.from(thrown);
+      this.#pause(RETRY_DELAY_MS, this.#lost++, MAX_RETRY_DELAY_MS);
+      if (error.retryable && this.#lost < ATTEMPTS_WHILE_UNREACHABLE) {
+        this.#stream.lastFailure = error;
+        this.#wanted = Math.max(1, buffer.waiting);
+      } else this.#failed(error);
     }
+    this.#asking = false;
+    this.#schedule();
   }
 
-  /** An unreachable initiator is asked again; what it says about its own attempts is final. */
-  async #afterFailure(error: KeyweaveError): Promise<void> {
-    const stream = this.#stream;
-    this.#failures += 1;
+  /** What the initiator says about its own attempts is final for those who wait now. */
+  #failed(error: KeyweaveError): void {
     if (this.#stopped) return;
-    stream.lastFailure = error;
+    this.#wanted = 0;
     if (isReason(error, 'UNKNOWN_STREAM')) {
-      stream.peerClosed('the other node no longer knows this stream; open a new one');
-      return;
-    }
-    const transport = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
-    if (transport && this.#failures < ATTEMPTS_WHILE_UNREACHABLE)
-      this.#wanted = Math.max(1, stream.buffer.waiting);
-    else stream.failWaiters(error);
-    const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
-    await new Promise((resolve) => setTimeout(resolve, delay));
+      this.#stream.peerClosed('the other node no longer knows this stream; open a new one');
+    } else this.#stream.failWaiters(error);
+  }
+
+  #pause(firstMs: number, times: number, mostMs: number): void {
+    this.#notBeforeMs = this.#services.now() + Math.min(mostMs, firstMs * 2 ** Math.min(10, times));
   }
 }

@@ -1,5 +1,6 @@
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { BatchConfirmation, BatchDecision, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
@@ -70,9 +71,10 @@ export class ResponderExchange {
    * Begins a batch: checks everything that the peer sent and gives the number
    * of chunks that there is room for. `hold` or `fail` must follow.
    *
+   * @param most chunks that this end makes of it, whatever the peer offers.
    * @throws KeyweaveError UNKNOWN_STREAM, AGREEMENT_FAILED, BAD_REQUEST, INSUFFICIENT_KEY.
    */
-  admit(offer: BatchOffer): number {
+  admit(offer: BatchOffer, most: number = MESSAGE_LIMITS.chunks.taken): number {
     const { stream } = this;
     const { firstIndex, count } = offer;
     if (this.#stopped) throw new KeyweaveError('UNKNOWN_STREAM', 'this end has closed the stream');
@@ -82,7 +84,7 @@ export class ResponderExchange {
     if (firstIndex < this.#highWater) {
       throw new KeyweaveError('AGREEMENT_FAILED', `index ${firstIndex} has been used before`);
     }
-    if (count < 1 || count > 1024 || firstIndex + count > 0xffffffff) {
+    if (count < 1 || count > MESSAGE_LIMITS.chunks.taken || firstIndex + count > 0xffffffff) {
       throw new KeyweaveError('BAD_REQUEST', `count must be 1 to 1024, not ${count}`);
     }
     this.#assertSlots(offer);
@@ -94,7 +96,7 @@ export class ResponderExchange {
       );
     }
     stream.assertPeerRoom();
-    const admitted = Math.min(count, room, stream.peerRoom);
+    const admitted = Math.min(count, room, most, stream.peerRoom);
     this.#highWater = firstIndex + count;
     this.#making = offer;
     stream.countHeld();

@@ -1,12 +1,13 @@
 import { wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { EncapsulateResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import { fetchTogether, type QkdNeed } from '../sources/qkd-link.ts';
+import { batchLimit, RoundBudget } from './batch-limit.ts';
 import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from './derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from './kem-groups.ts';
 import type { ResponderExchange } from './responder-exchange.ts';
@@ -21,8 +22,9 @@ export interface ReceivedOffer {
 interface Entry {
   readonly offer: BatchOffer;
   readonly exchange: ResponderExchange;
-  /** Chunks that there is room for. */
+  /** Chunks that there is room for, and that this end makes of one batch at most. */
   readonly count: number;
+  readonly most: number;
   readonly shares: readonly (KemShare | undefined)[];
 }
 
@@ -31,14 +33,17 @@ type Encapsulated = ReadonlyMap<KemGroup, EncapsulateResponse | KeyweaveError>;
 /**
  * The responder's half of a round: each step is one call for all batches. The
  * keys are held back, unreleased, until the initiator confirms them. A batch
- * that fails leaves the others alone.
+ * that fails leaves the others alone. However much is offered, this end makes
+ * no more of a batch, and of all of them together, than its own limits say.
  */
 export async function answerRound(
   services: NodeServices,
   offers: readonly ReceivedOffer[],
 ): Promise<BatchAnswer[]> {
-  const groups = new KemGroups((slot) => Math.floor(MAX_MESSAGE_BYTES / 2 / slot.publicKeyBytes));
-  const admitted = offers.map(({ offer, exchange }) => admit(offer, exchange, groups));
+  const groups = new KemGroups();
+  const { chunks, bytes, cost } = MESSAGE_LIMITS;
+  const budget = new RoundBudget({ chunks: chunks.taken, bytes: bytes.taken, cost: cost.taken });
+  const admitted = offers.map((received) => admit(services, received, budget, groups));
   const entries = admitted.filter((entry): entry is Entry => !(entry instanceof KeyweaveError));
   let answers: (BatchAnswer | KeyweaveError)[];
   try {
@@ -58,17 +63,28 @@ export async function answerRound(
 }
 
 function admit(
-  offer: BatchOffer,
-  exchange: ResponderExchange | KeyweaveError,
+  services: NodeServices,
+  { offer, exchange }: ReceivedOffer,
+  budget: RoundBudget,
   groups: KemGroups,
 ): Entry | KeyweaveError {
   if (exchange instanceof KeyweaveError) return exchange;
   try {
-    const count = exchange.admit(offer);
+    const { stream } = exchange;
+    const most = batchLimit(stream, services.limits.max_batch_chunks);
+    const affordable = budget.affordable(stream, most);
+    if (affordable === 0) {
+      throw new KeyweaveError(
+        'LIMIT_EXCEEDED',
+        'the offers of this message ask for more than one message may',
+      );
+    }
+    const count = exchange.admit(offer, affordable);
+    budget.spend(stream, count);
     const shares = exchange.stream.terms.slots.map((slot, i) =>
       isQkd(slot) || i === offer.degradedSlot - 1 ? undefined : groups.add(slot, count),
     );
-    return { offer, exchange, count, shares };
+    return { offer, exchange, count, most, shares };
   } catch (thrown) {
     return KeyweaveError.from(thrown);
   }
@@ -111,7 +127,7 @@ async function encapsulate(
       const { slot, count } = group;
       try {
         const made = await services.pqcSource.encapsulate(
-          { algorithm: slot.algorithm, publicKeys: publicKeysOf(group, entries) },
+          { algorithm: slot.algorithm, publicKeys: publicKeysOf(group, entries), peerNode: peerOf(entries) },
           { timeoutMs: STEP_TIMEOUT_MS.encapsulate },
         );
         if (
@@ -128,6 +144,11 @@ async function encapsulate(
     }),
   );
   return new Map(groups.map((group, i) => [group, results[i] as EncapsulateResponse | KeyweaveError]));
+}
+
+/** All batches of a round are one peer's. */
+function peerOf([first]: readonly Entry[]): string {
+  return first?.exchange.stream.peerNode ?? '';
 }
 
 function publicKeysOf(group: KemGroup, entries: readonly Entry[]): Buffer {
@@ -199,7 +220,7 @@ function inputsOf(
 }
 
 function hold(
-  { offer, exchange }: Entry,
+  { offer, exchange, most }: Entry,
   inputs: BatchInputs | KeyweaveError | undefined,
   derived: Awaited<ReturnType<typeof deriveTogether>>[number] | undefined,
 ): BatchAnswer | KeyweaveError {
@@ -220,18 +241,21 @@ function hold(
     buffered: exchange.stream.buffer.size,
     failure: undefined,
     qkdBlockKeys: exchange.qkd.givenBlockKeys,
+    most,
   };
 }
 
 function failedAnswer(error: KeyweaveError): BatchAnswer {
   const nothing = Buffer.alloc(0);
+  const failure = failureOf(error);
   return {
     count: 0,
     ciphertexts: [],
     responderTags: nothing,
     buffered: 0,
-    failure: failureOf(error),
+    failure,
     qkdBlockKeys: 0,
+    most: 0,
   };
 }
 

@@ -1,10 +1,11 @@
 import { findKemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
 
 /** Slots that one stream may weave. */
-const MAX_SLOTS = 16;
+const MAX_SLOTS = MESSAGE_LIMITS.slots.filled;
 const MAX_URI_BYTES = 4096;
 
 /** Secret of a QKD slot, bytes: the size that the reference asks its key managers for by default. */

@@ -35,6 +35,7 @@ export const STEP_TIMEOUT_MS = {
   decapsulate: 20_000,
   derive: 5_000,
   confirm: 3_000,
+  demand: 3_000,
   rendezvous: 3_000,
   close: 3_000,
 } as const;

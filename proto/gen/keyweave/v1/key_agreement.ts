@@ -159,6 +159,8 @@ export interface BatchAnswer {
    * give; 0 = single keys only.
    */
   qkdBlockKeys: number;
+  /** Most chunks that the responder makes of one offer of this stream. */
+  most: number;
 }
 
 export interface BatchConfirmation {
@@ -204,7 +206,7 @@ export interface ConfirmResponse {
   decisions: BatchDecision[];
 }
 
-export interface DemandRequest {
+export interface StreamDemand {
   keyStreamId: Buffer;
   /** Chunks wanted. */
   count: number;
@@ -213,9 +215,23 @@ export interface DemandRequest {
   incarnation: Buffer;
 }
 
-export interface DemandResponse {
+export interface DemandRequest {
+  demands: StreamDemand[];
+}
+
+export interface DemandAnswer {
   /** Unread confirmed chunks at the initiator. */
   buffered: number;
+  /**
+   * Set when this stream cannot be asked for, or when what was asked for
+   * before could not be made; then this demand counts for nothing.
+   */
+  failure: Failure | undefined;
+}
+
+export interface DemandResponse {
+  /** One for each demand, in order. */
+  answers: DemandAnswer[];
 }
 
 export interface CloseRequest {
@@ -1320,6 +1336,7 @@ function createBaseBatchAnswer(): BatchAnswer {
     buffered: 0,
     failure: undefined,
     qkdBlockKeys: 0,
+    most: 0,
   };
 }
 
@@ -1342,6 +1359,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     }
     if (message.qkdBlockKeys !== 0) {
       writer.uint32(48).uint32(message.qkdBlockKeys);
+    }
+    if (message.most !== 0) {
+      writer.uint32(56).uint32(message.most);
     }
     return writer;
   },
@@ -1407,6 +1427,14 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
             message.qkdBlockKeys = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.most = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1432,6 +1460,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
       ? Failure.fromPartial(object.failure)
       : undefined;
     message.qkdBlockKeys = object.qkdBlockKeys ?? 0;
+    message.most = object.most ?? 0;
     return message;
   },
 };
@@ -1870,12 +1899,12 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
   },
 };
 
-function createBaseDemandRequest(): DemandRequest {
+function createBaseStreamDemand(): StreamDemand {
   return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false, incarnation: Buffer.alloc(0) };
 }
 
-export const DemandRequest: MessageFns<DemandRequest> = {
-  encode(message: DemandRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const StreamDemand: MessageFns<StreamDemand> = {
+  encode(message: StreamDemand, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyStreamId.length !== 0) {
       writer.uint32(10).bytes(message.keyStreamId);
     }
@@ -1891,7 +1920,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): DemandRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamDemand {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1900,7 +1929,7 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDemandRequest();
+      const message = createBaseStreamDemand();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1948,11 +1977,11 @@ export const DemandRequest: MessageFns<DemandRequest> = {
     }
   },
 
-  create(base?: DeepPartial<DemandRequest>): DemandRequest {
-    return DemandRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<StreamDemand>): StreamDemand {
+    return StreamDemand.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<DemandRequest>): DemandRequest {
-    const message = createBaseDemandRequest();
+  fromPartial(object: DeepPartial<StreamDemand>): StreamDemand {
+    const message = createBaseStreamDemand();
     message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
     message.count = object.count ?? 0;
     message.waitedFor = object.waitedFor ?? false;
@@ -1961,14 +1990,138 @@ export const DemandRequest: MessageFns<DemandRequest> = {
   },
 };
 
+function createBaseDemandRequest(): DemandRequest {
+  return { demands: [] };
+}
+
+export const DemandRequest: MessageFns<DemandRequest> = {
+  encode(message: DemandRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.demands) {
+      StreamDemand.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DemandRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDemandRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.demands.push(StreamDemand.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DemandRequest>): DemandRequest {
+    return DemandRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DemandRequest>): DemandRequest {
+    const message = createBaseDemandRequest();
+    message.demands = object.demands?.map((e) => StreamDemand.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDemandAnswer(): DemandAnswer {
+  return { buffered: 0, failure: undefined };
+}
+
+export const DemandAnswer: MessageFns<DemandAnswer> = {
+  encode(message: DemandAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.buffered !== 0) {
+      writer.uint32(8).uint32(message.buffered);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DemandAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDemandAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.buffered = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DemandAnswer>): DemandAnswer {
+    return DemandAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DemandAnswer>): DemandAnswer {
+    const message = createBaseDemandAnswer();
+    message.buffered = object.buffered ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseDemandResponse(): DemandResponse {
-  return { buffered: 0 };
+  return { answers: [] };
 }
 
 export const DemandResponse: MessageFns<DemandResponse> = {
   encode(message: DemandResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.buffered !== 0) {
-      writer.uint32(8).uint32(message.buffered);
+    for (const v of message.answers) {
+      DemandAnswer.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
@@ -1987,11 +2140,11 @@ export const DemandResponse: MessageFns<DemandResponse> = {
         const tag = reader.uint32();
         switch (tag >>> 3) {
           case 1: {
-            if (tag !== 8) {
+            if (tag !== 10) {
               break;
             }
 
-            message.buffered = reader.uint32();
+            message.answers.push(DemandAnswer.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -2011,7 +2164,7 @@ export const DemandResponse: MessageFns<DemandResponse> = {
   },
   fromPartial(object: DeepPartial<DemandResponse>): DemandResponse {
     const message = createBaseDemandResponse();
-    message.buffered = object.buffered ?? 0;
+    message.answers = object.answers?.map((e) => DemandAnswer.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2189,7 +2342,11 @@ export const KeyAgreementDefinition = {
       responseStream: false,
       options: {},
     },
-    /** The responder asks the initiator to produce. Idempotent. */
+    /**
+     * The responder asks the initiator to produce for several streams. Idempotent
+     * and answered at once: what is made comes with Produce, what cannot be made
+     * is told in the answer to a later question.
+     */
     demand: {
       name: "Demand",
       requestType: DemandRequest as typeof DemandRequest,
@@ -2229,7 +2386,11 @@ export interface KeyAgreementServiceImplementation<CallContextExt = {}> {
    * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: ConfirmRequest, context: CallContext & CallContextExt): Promise<DeepPartial<ConfirmResponse>>;
-  /** The responder asks the initiator to produce. Idempotent. */
+  /**
+   * The responder asks the initiator to produce for several streams. Idempotent
+   * and answered at once: what is made comes with Produce, what cannot be made
+   * is told in the answer to a later question.
+   */
   demand(request: DemandRequest, context: CallContext & CallContextExt): Promise<DeepPartial<DemandResponse>>;
   /** One end has closed. Idempotent. */
   close(request: CloseRequest, context: CallContext & CallContextExt): Promise<DeepPartial<CloseResponse>>;
@@ -2254,7 +2415,11 @@ export interface KeyAgreementClient<CallOptionsExt = {}> {
    * whether each is released. Idempotent. They ride on Produce where they can.
    */
   confirm(request: DeepPartial<ConfirmRequest>, options?: CallOptions & CallOptionsExt): Promise<ConfirmResponse>;
-  /** The responder asks the initiator to produce. Idempotent. */
+  /**
+   * The responder asks the initiator to produce for several streams. Idempotent
+   * and answered at once: what is made comes with Produce, what cannot be made
+   * is told in the answer to a later question.
+   */
   demand(request: DeepPartial<DemandRequest>, options?: CallOptions & CallOptionsExt): Promise<DemandResponse>;
   /** One end has closed. Idempotent. */
   close(request: DeepPartial<CloseRequest>, options?: CallOptions & CallOptionsExt): Promise<CloseResponse>;

@@ -86,6 +86,8 @@ export interface EncapsulateRequest {
   algorithm: string;
   /** Public keys, end to end. */
   publicKeys: Buffer;
+  /** UUID of the node whose public keys they are; peers take turns. */
+  peerNode: string;
 }
 
 export interface EncapsulateResponse {
@@ -809,7 +811,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
 };
 
 function createBaseEncapsulateRequest(): EncapsulateRequest {
-  return { algorithm: "", publicKeys: Buffer.alloc(0) };
+  return { algorithm: "", publicKeys: Buffer.alloc(0), peerNode: "" };
 }
 
 export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
@@ -819,6 +821,9 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
     }
     if (message.publicKeys.length !== 0) {
       writer.uint32(18).bytes(message.publicKeys);
+    }
+    if (message.peerNode !== "") {
+      writer.uint32(26).string(message.peerNode);
     }
     return writer;
   },
@@ -852,6 +857,14 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
             message.publicKeys = reader.bytes() as Buffer;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.peerNode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -871,6 +884,7 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
     const message = createBaseEncapsulateRequest();
     message.algorithm = object.algorithm ?? "";
     message.publicKeys = object.publicKeys ?? Buffer.alloc(0);
+    message.peerNode = object.peerNode ?? "";
     return message;
   },
 };

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
+import type { NodeServices } from '../sources/node-services.ts';
+import { type BatchInputs, deriveTogether } from './derivation.ts';
+import type { KeyStream } from './key-stream.ts';
+import { parseStreamTerms } from './stream-terms.ts';
+
+/** A hybridizer behind messages of limited size, as the real one is. */
+function hybridizer() {
+  const calls: number[] = [];
+  const derive = async (request: DeriveRequest) => {
+    calls.push(request.batches.length);
+    assert.ok(request.batches.length <= MESSAGE_LIMITS.deriveBatches.taken);
+    assert.ok(DeriveRequest.encode(request).finish().length <= MAX_MESSAGE_BYTES, 'the question is too long');
+    const response = {
+      batches: request.batches.map(({ count, chunkBytes, firstIndex }) => ({
+        keys: Buffer.alloc(count * chunkBytes, firstIndex),
+        initiatorTags: Buffer.alloc(count * 32),
+        responderTags: Buffer.alloc(count * 32),
+      })),
+    };
+    assert.ok(DeriveResponse.encode(response).finish().length <= MAX_MESSAGE_BYTES, 'the answer is too long');
+    return response;
+  };
+  return { services: { hybridizer: { derive } } as unknown as NodeServices, calls };
+}
+
+function inputs(first: number, count: number, app = 'app', keyChunkSize = 32): BatchInputs {
+  const id = randomUUID();
+  const stream = {
+    idBytes: Buffer.from(id.replaceAll('-', ''), 'hex'),
+    incarnation: Buffer.alloc(8),
+    terms: parseStreamTerms(
+      `hybrid://${app}@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa`,
+      `hybrid://${app}@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb`,
+      { method: 'hkdf-sha384', keySources: ['QKD'] },
+    ),
+    qos: { keyChunkSize },
+  } as unknown as KeyStream;
+  const slots = [{ secrets: Buffer.alloc(32 * count, 9) }];
+  return { stream, first, count, slots, qkd: undefined, degradedSlot: 0 };
+}
+
+describe('deriveTogether', () => {
+  it('asks once for what fits one message', async () => {
+    const { services, calls } = hybridizer();
+    const derived = await deriveTogether(services, [inputs(0, 2), inputs(1, 3)]);
+    assert.deepEqual(calls, [2]);
+    assert.deepEqual(
+      derived.map((one) => (one instanceof Error ? one : one.keys.length)),
+      [64, 96],
+    );
+  });
+
+  it('asks again for what does not, in order, whatever one application has put into its names', async () => {
+    const long = 'ä'.repeat(3_900);
+    for (const many of [
+      Array.from({ length: 384 }, (_, i) => inputs(i % 256, 1, long)),
+      Array.from({ length: 256 }, (_, i) => inputs(i, 4, 'app', 12_240)),
+    ]) {
+      const { services, calls } = hybridizer();
+      const secrets = many.map(({ slots }) => slots[0]?.secrets as Buffer);
+      const derived = await deriveTogether(services, many);
+      assert.ok(calls.length > 1);
+      assert.equal(derived.length, many.length);
+      for (const [i, one] of derived.entries()) {
+        if (one instanceof Error) throw one;
+        assert.equal(one.keys[0], i % 256);
+      }
+      assert.ok(secrets.every((bytes) => bytes.every((byte) => byte === 0)));
+    }
+  });
+});

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
+import type { NodeServices } from '../sources/node-services.ts';
+import { KeyStream } from './key-stream.ts';
+import { ResponderDemand } from './responder-demand.ts';
+import { ResponderExchange } from './responder-exchange.ts';
+import { parseStreamTerms } from './stream-terms.ts';
+
+const NOTED: DemandAnswer = { buffered: 0, failure: undefined };
+
+let nowMs: number;
+let stream: KeyStream;
+/** When which question was asked. */
+let asked: { atMs: number; demand: StreamDemand }[];
+let answer: (question: number) => Promise<DemandAnswer>;
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  nowMs = 0;
+  asked = [];
+  answer = async () => NOTED;
+  const demand = (one: StreamDemand) => {
+    asked.push({ atMs: nowMs, demand: one });
+    // A loop without pauses would never give the test its turn back.
+    return asked.length > 1_000 ? new Promise<never>(() => undefined) : answer(asked.length);
+  };
+  const services = { now: () => nowMs, peer: () => ({ demand }) } as unknown as NodeServices;
+  stream = new KeyStream({
+    id: '11111111-1111-4111-8111-111111111111',
+    terms: parseStreamTerms(
+      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
+      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
+      { method: 'xoring', keySources: ['ML-KEM-768', 'QKD'] },
+    ),
+    incarnation: Buffer.alloc(8),
+    role: 'responder',
+    peerNode: 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
+    qos: {
+      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 60_000, ttlS: 0 },
+      metadataMimetype: '',
+    },
+    predefined: false,
+    allowDegraded: false,
+    maxPrefetchChunks: 16,
+    maxBufferedChunks: 16,
+    now: () => nowMs,
+  });
+  const exchange = new ResponderExchange(services, stream);
+  stream.supply = new ResponderDemand(services, exchange);
+  stream.local = 'joined';
+  stream.peer = 'joined';
+});
+afterEach(() => {
+  stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
+  mock.timers.reset();
+});
+
+async function pass(ms: number): Promise<void> {
+  for (const end = nowMs + ms; nowMs < end; ) {
+    nowMs += 10;
+    mock.timers.tick(10);
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+  }
+}
+
+/** A GET_KEY; what came of it is in the list once it has come. */
+function getKey(timeoutMs = 60_000): unknown[] {
+  const outcome: unknown[] = [];
+  Promise.resolve(stream.take(undefined, timeoutMs, () => undefined)).then(
+    (chunk) => outcome.push(chunk),
+    (error) => outcome.push(error),
+  );
+  return outcome;
+}
+
+const times = () => asked.map(({ atMs }) => atMs);
+const release = (first: number, count = 1) => {
+  stream.release(first, Buffer.alloc(32 * count, 1), false);
+  stream.refill();
+};
+
+describe('ResponderDemand', () => {
+  it('gives the initiator a moment before it asks, and says that somebody waits', async () => {
+    getKey();
+    await pass(90);
+    assert.equal(asked.length, 0);
+    await pass(20);
+    assert.deepEqual(times(), [100]);
+    assert.equal(asked[0]?.demand.waitedFor, true);
+    assert.equal((asked[0]?.demand.count ?? 0) >= 1, true);
+  });
+
+  it('repeats a question that brings nothing ever less often, and never in a loop', async () => {
+    getKey();
+    await pass(1_500);
+    assert.ok(asked.length <= 4, `asked ${asked.length} times in 1.5 s`);
+    await pass(18_500);
+    assert.deepEqual(times().slice(0, 5), [100, 350, 850, 1850, 3850]);
+    assert.ok(asked.length <= 14, `asked ${asked.length} times in 20 s`);
+    assert.ok(asked.length >= 10, 'it gave up');
+  });
+
+  it('is as quick as ever once chunks have come', async () => {
+    getKey();
+    await pass(5_000);
+    const before = asked.length;
+    release(0);
+    await pass(500);
+    const [from] = [nowMs];
+    getKey();
+    await pass(110);
+    assert.equal(asked.length, before + 1);
+    assert.equal(asked.at(-1)?.atMs, from + 100);
+  });
+
+  it('asks no more once nobody waits and what it asked for is noted', async () => {
+    const outcome = getKey(300);
+    await pass(400);
+    assert.equal(isReason(outcome[0], 'TIMEOUT'), true);
+    const before = asked.length;
+    await pass(20_000);
+    assert.ok(asked.length <= before + 1, `asked ${asked.length - before} times more`);
+  });
+
+  it('tells those who wait, in its words, why the initiator could not make any', async () => {
+    answer = async (question) =>
+      question < 2
+        ? NOTED
+        : { buffered: 0, failure: { reason: 'QKD_UNAVAILABLE', detail: 'the key manager is away' } };
+    const outcome = getKey();
+    await pass(360);
+    assert.match(String(outcome[0]), /QKD_UNAVAILABLE: the key manager is away/);
+    const before = asked.length;
+    await pass(5_000);
+    assert.equal(asked.length, before, 'nobody waits any more');
+  });
+
+  it('asks an initiator that cannot be reached again, then tells those who wait', async () => {
+    answer = () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    const outcome = getKey();
+    await pass(800);
+    assert.deepEqual(outcome, []);
+    await pass(1_000);
+    assert.match(String(outcome[0]), /PEER_UNREACHABLE/);
+    assert.equal(asked.length, 5);
+  });
+
+  it('ends the stream where the initiator no longer knows it', async () => {
+    answer = async () => ({ buffered: 0, failure: { reason: 'UNKNOWN_STREAM', detail: 'who?' } });
+    const outcome = getKey();
+    await pass(200);
+    assert.match(String(outcome[0]), /no longer knows this stream/);
+    assert.equal(stream.peer, 'closed');
+  });
+
+  it('has one question under way', async () => {
+    answer = () => new Promise(() => undefined);
+    for (let i = 0; i < 5; i++) {
+      getKey();
+      await pass(500);
+    }
+    assert.equal(asked.length, 1);
+  });
+});
