@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { LocalNode } from '../../services/cli/local-network.ts';
 import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
 
@@ -18,6 +22,45 @@ function forms(key: Buffer): string[] {
     list.map((byte) => byte.toString(16).padStart(2, '0')).join(' '),
   ];
 }
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Runs the keyweave command; gives all that it prints, and its exit code. */
+async function keyweave(...given: string[]): Promise<{ printed: string; code: number | null }> {
+  const main = join(ROOT, 'services', 'cli', 'main.ts');
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...given], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const printed = await Promise.all([text(child.stdout), text(child.stderr)]);
+  return { printed: printed.join(''), code: await exited };
+}
+
+describe('a file with a secret that cannot be read', () => {
+  it('is named with the place of what is wrong, and nothing of it is printed', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'keyweave-broken-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    cpSync(join(ROOT, 'deploy', 'config', 'Alice', 'config.json'), join(folder, 'config.json'));
+    const peers = join(folder, 'trusted_peers_info.json');
+    writeFileSync(
+      peers,
+      '{\n  "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb": {\n    "shared_seed": Pl4nted-S3ed }\n}\n',
+    );
+    const files = ['--config', join(folder, 'config.json'), '--peers', peers];
+    for (const command of [
+      ['node', ...files],
+      ['service', 'gateway', ...files],
+      ['check-config', folder],
+      ['driver', peers],
+    ]) {
+      const [name = ''] = command;
+      const { printed, code } = await keyweave(...command);
+      assert.equal(code, 1, `${name}: ${printed}`);
+      assert.match(printed, /trusted_peers_info\.json: is not JSON \(line 3, column 20\)/, name);
+      assert.doesNotMatch(printed, /Pl4n|nted|S3ed|shared/, name);
+    }
+  });
+});
 
 describe('secrets (invariant 6)', () => {
   it('appear in no log, console or error, with every log at debug', async (t) => {
