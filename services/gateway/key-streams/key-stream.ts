@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
@@ -100,7 +100,7 @@ export class KeyStream {
    *
    * @param fits says whether the caller has room for the chunk's metadata; it
    *   may throw, and then nothing is taken.
-   * @throws KeyweaveError TIMEOUT, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
+   * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
   take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
@@ -146,15 +146,26 @@ export class KeyStream {
     this.#assertCanGrow(index);
     const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail());
     this.refill();
-    return waiting.then((chunk) => {
-      try {
-        fits(chunk);
-      } catch (error) {
-        this.buffer.putBack(chunk);
-        throw error;
-      }
-      return chunk;
-    });
+    return waiting.then(
+      (chunk) => {
+        try {
+          fits(chunk);
+        } catch (error) {
+          this.buffer.putBack(chunk);
+          throw error;
+        }
+        return chunk;
+      },
+      (error: unknown) => {
+        throw this.#waitedForRoom(error);
+      },
+    );
+  }
+
+  /** Time that ran out while the other end was full: its application did not read, and no source was late. */
+  #waitedForRoom(error: unknown): unknown {
+    const why = this.lastFailure;
+    return why !== undefined && isReason(why, 'NO_ROOM') && isReason(error, 'TIMEOUT') ? why : error;
   }
 
   /** Asks for what demand and prefetch lack. */

@@ -9,10 +9,11 @@ import { InitiatorSupply } from './initiator-supply.ts';
 import { KeyStream } from './key-stream.ts';
 import { ProductionSchedulers } from './production-scheduler.ts';
 import { meetQos } from './qos.ts';
+import { isAwaited, RefusedOffers } from './refused-offers.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
 import type { StreamRegistry } from './stream-registry.ts';
-import type { StreamTerms } from './stream-terms.ts';
+import { type StreamTerms, standInSlot } from './stream-terms.ts';
 
 /** How often a waiting initiator repeats its offer, so that a restarted peer learns of it. */
 const OFFER_REFRESH_MS = 1_000;
@@ -65,12 +66,14 @@ export class Rendezvous {
   /** The initiator's applications that wait for the responder's. */
   readonly #joined = new Map<KeyStream, () => void>();
   readonly #schedulers: ProductionSchedulers;
+  readonly #refused: RefusedOffers;
 
   constructor(options: RendezvousOptions) {
     this.#config = options.config;
     this.#services = options.services;
     this.#registry = options.registry;
     this.#schedulers = new ProductionSchedulers(options.services);
+    this.#refused = new RefusedOffers(options.services.now);
   }
 
   /** Offers the stream to the peer and waits for its application. */
@@ -99,12 +102,15 @@ export class Rendezvous {
     for (const offer of this.#matchingOffers(wish)) {
       if (await this.#tryJoin(offer)) return offer;
     }
+    const refusal = this.#refused.take(wish);
+    if (refusal !== undefined) throw refusal;
     return this.#waitForOffer(wish, deadline);
   }
 
   /** KeyAgreement.Open at the responder. */
   offered(request: OpenRequest, terms: StreamTerms, peerNode: string): OpenResponse {
     const ksid = uuidText('key_stream_id', request.keyStreamId);
+    this.#refused.forget(request, peerNode);
     let stream = this.#registry.get(ksid);
     if (stream) this.#assertSameOffer(stream, request, peerNode);
     else stream = this.#acceptOffer(ksid, request, terms, peerNode);
@@ -183,13 +189,14 @@ export class Rendezvous {
         slots: [...stream.terms.slots],
         qos: wish.qos,
         predefined: wish.predefined,
-        allowDegraded: this.#mayDegrade(stream.peerNode),
+        allowDegraded: this.mayDegrade(stream.peerNode),
         softwareVersion: VERSION,
       },
       timeoutMs,
     );
+    if (standInSlot(stream.terms) !== 0) assertDegradedAllowed(stream, response);
     if (response.qos) stream.qos = meetQos(response.qos, stream.terms, this.#config);
-    stream.allowDegraded = this.#mayDegrade(stream.peerNode) && response.allowDegraded;
+    stream.allowDegraded = this.mayDegrade(stream.peerNode) && response.allowDegraded;
     return response;
   }
 
@@ -295,18 +302,16 @@ export class Rendezvous {
     }
   }
 
-  /** Tells the application that waits for an offer of `peerNode` why it was refused. */
+  /** Tells the application that waits for an offer of `peerNode`, or will come soon, why it was refused. */
   refuseWaiting(offer: OpenRequest, peerNode: string, error: unknown): void {
     const ksid = uuidText('key_stream_id', offer.keyStreamId);
     for (const app of this.#waiting) {
-      const { terms, ksid: named } = app.wish;
-      if (terms.source !== offer.source || terms.destination !== offer.destination) continue;
-      if (terms.sourceNode !== peerNode || (named === undefined ? offer.predefined : named !== ksid))
-        continue;
+      if (app.wish.terms.sourceNode !== peerNode || !isAwaited(offer, ksid, app.wish)) continue;
       this.#waiting.delete(app);
       app.refuse(error);
       return;
     }
+    this.#refused.note(offer, ksid, peerNode, error);
   }
 
   #giveToWaitingApp(stream: KeyStream): void {
@@ -335,7 +340,7 @@ export class Rendezvous {
     }
     const qos = meetQos(request.qos, terms, this.#config);
     const stream = this.#createStream(ksid, terms, 'responder', qos, request.predefined);
-    stream.allowDegraded = request.allowDegraded && this.#mayDegrade(peerNode);
+    stream.allowDegraded = request.allowDegraded && this.mayDegrade(peerNode);
     const exchange = new ResponderExchange(this.#services, stream);
     stream.supply = new ResponderDemand(this.#services, exchange);
     this.#registry.add(stream, exchange);
@@ -374,7 +379,8 @@ export class Rendezvous {
     });
   }
 
-  #mayDegrade(peerNode: string): boolean {
+  /** Whether this node's policy lets a shared_seed stand in for a source towards a peer. */
+  mayDegrade(peerNode: string): boolean {
     return (
       this.#config.policy.missing_source === 'shared_seed' &&
       this.#services.sharedSeed(peerNode) !== undefined
@@ -390,6 +396,12 @@ export class Rendezvous {
       offer.end(new KeyweaveError('UNKNOWN_STREAM', 'the offer was withdrawn'));
     }
   }
+}
+
+/** The stand-in is a source of the stream: without the other end's consent there is no stream. */
+function assertDegradedAllowed(stream: KeyStream, { allowDegraded }: OpenResponse): void {
+  if (allowDegraded) return;
+  throw new KeyweaveError('UNSUPPORTED', `node ${stream.peerNode} lets no shared_seed stand in for a source`);
 }
 
 function sameTerms(a: StreamTerms, b: StreamTerms): boolean {

@@ -1,6 +1,8 @@
+import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
+import { pauseForRoom } from './no-room.ts';
 import type { ResponderExchange } from './responder-exchange.ts';
 
 /** The initiator answers once the chunks are made or could not be; a slow KEM takes its time. */
@@ -27,6 +29,8 @@ export class ResponderDemand implements ChunkSupply {
   #running = false;
   #stopped = false;
   #failures = 0;
+  /** Questions in a row for which the other end had no room. */
+  #roomless = 0;
   #timer: NodeJS.Timeout | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
@@ -69,16 +73,20 @@ export class ResponderDemand implements ChunkSupply {
         const count = this.#wanted;
         this.#wanted = 0;
         try {
-          await this.#services
+          const { failure } = await this.#services
             .peer(stream.peerNode)
             .demand(
               { keyStreamId: stream.idBytes, count, waitedFor: stream.buffer.waiting > 0 },
               DEMAND_TIMEOUT_MS,
             );
-          this.#failures = 0;
-          if (!this.#stopped) stream.refill();
+          if (failure) await this.#afterFailure(errorOf(failure), true);
+          else {
+            this.#failures = 0;
+            this.#roomless = 0;
+            if (!this.#stopped) stream.refill();
+          }
         } catch (thrown) {
-          await this.#afterFailure(KeyweaveError.from(thrown));
+          await this.#afterFailure(KeyweaveError.from(thrown), false);
         }
       }
     } finally {
@@ -86,21 +94,37 @@ export class ResponderDemand implements ChunkSupply {
     }
   }
 
-  /** An unreachable initiator is asked again; what it says about its own attempts is final. */
-  async #afterFailure(error: KeyweaveError): Promise<void> {
+  /**
+   * An unreachable initiator is asked again; what it says about its own
+   * attempts (`isLastWord`) is final, though the reason may be the same. A full
+   * one is asked again while somebody waits.
+   */
+  async #afterFailure(error: KeyweaveError, isLastWord: boolean): Promise<void> {
     const stream = this.#stream;
-    this.#failures += 1;
     if (this.#stopped) return;
     stream.lastFailure = error;
     if (isReason(error, 'UNKNOWN_STREAM')) {
       stream.peerClosed('the other node no longer knows this stream; open a new one');
       return;
     }
-    const transport = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
+    if (isReason(error, 'NO_ROOM')) {
+      this.#services.log.debug('the other end has no room', { ksid: stream.id, detail: error.detail });
+      this.#failures = 0;
+      this.#roomless += 1;
+      this.#wanted = stream.buffer.waiting;
+      await pause(pauseForRoom(this.#roomless));
+      return;
+    }
+    this.#failures += 1;
+    const transport =
+      !isLastWord && isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
     if (transport && this.#failures < ATTEMPTS_WHILE_UNREACHABLE)
       this.#wanted = Math.max(1, stream.buffer.waiting);
     else stream.failWaiters(error);
-    const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
-    await new Promise((resolve) => setTimeout(resolve, delay));
+    await pause(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1)));
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -14,7 +14,11 @@ export const protobufFileName = "keyweave/v1/key_agreement.proto";
 
 /** One entry of the ordered source list as one node understands it. */
 export interface SourceSlot {
-  /** "QKD" or the canonical KEM name, e.g. "ML-KEM-768". */
+  /**
+   * "QKD", the canonical KEM name, e.g. "ML-KEM-768", or "SHARED-SEED": a
+   * secret from the seed agreed beforehand, which stands in for the second
+   * source where the method needs two and the URI names one.
+   */
   algorithm: string;
   /** Revision of the KEM's specification, e.g. "FIPS203"; empty for QKD. */
   revision: string;
@@ -130,7 +134,7 @@ export interface BatchOffer {
     | undefined;
   /**
    * Slot whose secret a shared_seed stands in for at both ends, plus one;
-   * 0 = none.
+   * 0 = none. Always that of "SHARED-SEED" where the list has one.
    */
   degradedSlot: number;
 }
@@ -203,6 +207,11 @@ export interface DemandRequest {
 export interface DemandResponse {
   /** Unread confirmed chunks at the initiator. */
   buffered: number;
+  /**
+   * Set when no chunks were made: the initiator's last word on its attempts,
+   * where an error of the call says nothing of them.
+   */
+  failure: Failure | undefined;
 }
 
 export interface CloseRequest {
@@ -1854,13 +1863,16 @@ export const DemandRequest: MessageFns<DemandRequest> = {
 };
 
 function createBaseDemandResponse(): DemandResponse {
-  return { buffered: 0 };
+  return { buffered: 0, failure: undefined };
 }
 
 export const DemandResponse: MessageFns<DemandResponse> = {
   encode(message: DemandResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.buffered !== 0) {
       writer.uint32(8).uint32(message.buffered);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -1886,6 +1898,14 @@ export const DemandResponse: MessageFns<DemandResponse> = {
             message.buffered = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1904,6 +1924,9 @@ export const DemandResponse: MessageFns<DemandResponse> = {
   fromPartial(object: DeepPartial<DemandResponse>): DemandResponse {
     const message = createBaseDemandResponse();
     message.buffered = object.buffered ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
     return message;
   },
 };
