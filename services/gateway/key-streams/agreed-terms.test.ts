@@ -103,7 +103,7 @@ describe("an offer beside the application's URI", () => {
       [{ slots: ['ML-KEM-512', 'QKD'] }, 'hkdf-sha384 of ML-KEM-512, QKD'],
       [{ slots: ['ML-KEM-768'] }, 'hkdf-sha384 of ML-KEM-768'],
       [{ slots: ['ML-KEM-768', 'QKD', 'QKD'] }, 'hkdf-sha384 of ML-KEM-768, QKD, QKD'],
-      [{ slots: [] }, 'hkdf-sha384 of '],
+      [{ slots: [] }, 'hkdf-sha384 of no source'],
       [{ method: 'rot13', slots: ['ML-KEM-768', 'QKD'] }, '"rot13" of ML-KEM-768, QKD'],
     ];
     for (const [offer, reading] of cases)

@@ -7,6 +7,7 @@ import type { NodeServices } from '../sources/node-services.ts';
 import { type Batch, InitiatorSupply } from './initiator-supply.ts';
 import { KeyStream } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
+import { SourceFaults } from './source-faults.ts';
 import { parseStreamTerms, type StreamTerms } from './stream-terms.ts';
 
 /** Batches that the supply has begun, oldest first. */
@@ -15,16 +16,18 @@ let stream: KeyStream;
 let supply: InitiatorSupply;
 let nowMs: number;
 let qkdOpened: number;
+let faults: SourceFaults;
 
 function begin(keySources: readonly string[], blockKeys = 1): void {
   begun = [];
   qkdOpened = 0;
+  faults = new SourceFaults(silentLog);
   const services = {
     now: () => nowMs,
     log: silentLog,
     limits: { max_batch_chunks: 256 },
     qkd: { join: 'uris', timeout: 1_000, block_keys: blockKeys },
-    sourceFaults: { note: () => undefined },
+    sourceFaults: faults,
     qkdSource: {
       openQkd: async () => {
         qkdOpened += 1;
@@ -283,6 +286,7 @@ describe('an initiator whose source is missing', () => {
     }
     assert.equal(last().degradedSlot, 0);
     assert.ok(isReason(waiting.error, 'SOURCE_FAULT'));
+    assert.equal(faults.total, 2);
   });
 
   it('lets nothing stand in where the list is not of QKD and one KEM', async () => {

@@ -245,7 +245,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#proven = true;
     this.#roomless = 0;
     this.#degradeSlot = 0;
-    if (batch.degradedSlot !== replaceableSlot(this.stream.terms)) this.#reopened = false;
+    if (batch.qkd) this.#reopened = false;
     this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
     this.#settleOutcomes(undefined);
     const blockKeys = this.#wantedBlockKeys;

@@ -91,7 +91,7 @@ export function withEnoughSecrets(
 
 /** Method and sources in words. */
 export function termsInWords(method: string, sources: readonly string[]): string {
-  return `${method} of ${sources.join(', ')}`;
+  return `${method} of ${sources.join(', ') || 'no source'}`;
 }
 
 /** Slot of the stand-in, plus one; 0 = none. */
