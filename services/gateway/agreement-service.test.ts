@@ -11,6 +11,7 @@ import { type Batch, InitiatorSupply } from './key-streams/initiator-supply.ts';
 import { KeyStream } from './key-streams/key-stream.ts';
 import type { Rendezvous } from './key-streams/rendezvous.ts';
 import type { ResponderExchange } from './key-streams/responder-exchange.ts';
+import { SourceFaults } from './key-streams/source-faults.ts';
 import { StreamRegistry } from './key-streams/stream-registry.ts';
 import { parseStreamTerms } from './key-streams/stream-terms.ts';
 import type { NodeServices } from './sources/node-services.ts';
@@ -60,6 +61,7 @@ beforeEach(() => {
   const services = {
     now: () => nowMs,
     log: silentLog,
+    sourceFaults: new SourceFaults(silentLog),
     limits: { max_batch_chunks: 256 },
     qkd: { block_keys: 1 },
     pqcSource: {
@@ -149,7 +151,7 @@ describe('Demand at the initiator', () => {
     assert.equal(await demand(stream.idBytes, OTHER), 'UNKNOWN_STREAM');
     assert.equal(await demand(led.idBytes), 'BAD_REQUEST');
     stream.release(0, Buffer.alloc(4 * 32), false);
-    assert.equal(await demand(), 'INSUFFICIENT_KEY');
+    assert.equal(await demand(), 'NO_ROOM');
     const both = [Buffer.alloc(16, 9), stream.idBytes].map((keyStreamId) => ({
       keyStreamId,
       incarnation: INCARNATION,

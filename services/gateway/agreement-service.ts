@@ -4,7 +4,6 @@ import { failureOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
-import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
 import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
 import { type AgreementMethod, type Limit, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type {
@@ -13,16 +12,17 @@ import type {
   DemandAnswer,
   KeyAgreementServiceImplementation,
   OpenRequest,
-  SourceSlot,
   StreamDemand,
 } from '#gen/keyweave/v1/key_agreement.ts';
+import { agreedTerms } from './key-streams/agreed-terms.ts';
 import { InitiatorSupply } from './key-streams/initiator-supply.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
+import { noRoom } from './key-streams/no-room.ts';
 import { assertCloseText, assertOfferText } from './key-streams/peer-text.ts';
 import type { Rendezvous } from './key-streams/rendezvous.ts';
 import { answerRound, type ReceivedOffer } from './key-streams/responder-round.ts';
 import type { StreamRegistry } from './key-streams/stream-registry.ts';
-import { parseStreamTerms, type StreamTerms, slotOf } from './key-streams/stream-terms.ts';
+import type { StreamTerms } from './key-streams/stream-terms.ts';
 import type { NodeServices } from './sources/node-services.ts';
 
 /** What every message names its stream by. */
@@ -93,12 +93,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       }
       stream.assertPeerRoom();
       const room = stream.maxBufferedChunks - stream.buffer.size;
-      if (room < 1) {
-        throw new KeyweaveError(
-          'INSUFFICIENT_KEY',
-          `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
-        );
-      }
+      if (room < 1) throw noRoom(stream);
       const count = Math.min(Math.max(1, demand.count), room, stream.peerRoom);
       const note = () => supply.demand(count, demand.waitedFor);
       // Nothing is made before both ends have agreed on the size of the chunks.
@@ -116,7 +111,10 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const peer = peerOf(context);
       assertOfferText(request);
       try {
-        const terms = agreedTerms(request, peer, options.nodeUuid);
+        const terms = agreedTerms(request, peer, {
+          nodeUuid: options.nodeUuid,
+          mayStandIn: () => rendezvous.mayDegrade(peer),
+        });
         await options.assertUsable(terms);
         return rendezvous.offered(request, terms, peer);
       } catch (thrown) {
@@ -201,48 +199,4 @@ function peerOf(context: CallContext): string {
   const peer = context.metadata.get(PEER_METADATA);
   if (peer === undefined) throw new KeyweaveError('NOT_ALLOWED', 'the call names no peer node');
   return peer;
-}
-
-/** Reads an offer and checks that both nodes mean the same by it. */
-function agreedTerms(request: OpenRequest, peer: string, nodeUuid: string): StreamTerms {
-  if (request.protocolVersion !== PROTOCOL_VERSION) {
-    throw new KeyweaveError(
-      'REVISION_MISMATCH',
-      `node ${nodeUuid} speaks version ${PROTOCOL_VERSION} of the agreement, the other node ${request.protocolVersion}`,
-    );
-  }
-  const slotNames = request.slots.map((slot) => slot.algorithm);
-  const terms = parseStreamTerms(withoutQuery(request.source), withoutQuery(request.destination), {
-    method: request.method,
-    keySources: slotNames,
-  });
-  if (terms.sourceNode !== peer || terms.destinationNode !== nodeUuid) {
-    throw new KeyweaveError('NO_ROUTE', 'the offer is not from its source node to its destination node');
-  }
-  for (const offered of request.slots) {
-    const own = slotOf(offered.algorithm);
-    if (
-      own.revision !== offered.revision ||
-      own.publicKeyBytes !== offered.publicKeyBytes ||
-      own.ciphertextBytes !== offered.ciphertextBytes ||
-      own.sharedSecretBytes !== offered.sharedSecretBytes
-    ) {
-      throw new KeyweaveError(
-        'REVISION_MISMATCH',
-        `${own.algorithm} is ${inWords(own)} at node ${nodeUuid} and ${inWords(offered)} at node ${peer}`,
-      );
-    }
-  }
-  return { ...terms, source: request.source, destination: request.destination };
-}
-
-function inWords(slot: SourceSlot): string {
-  const sizes = `${slot.publicKeyBytes}/${slot.ciphertextBytes}/${slot.sharedSecretBytes}`;
-  return `revision '${slot.revision}' of ${sizes} bytes (public key/ciphertext/secret)`;
-}
-
-/** The offer's own method and slots count, not what the URI would mean at this node's defaults. */
-function withoutQuery(uri: string): string {
-  const at = uri.indexOf('?');
-  return at < 0 ? uri : uri.slice(0, at);
 }

@@ -13,6 +13,7 @@ import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
 import { KeyDelivery } from './key-streams/key-delivery.ts';
 import { peerQuotas } from './key-streams/peer-quotas.ts';
 import { Rendezvous } from './key-streams/rendezvous.ts';
+import { SourceFaults } from './key-streams/source-faults.ts';
 import { StreamRegistry } from './key-streams/stream-registry.ts';
 import { KeyPairStreams } from './sources/key-pair-streams.ts';
 import type { NodeServices } from './sources/node-services.ts';
@@ -39,6 +40,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     limits: config.limits,
     qkd: config.qkd,
     log,
+    sourceFaults: new SourceFaults(log),
     now: systemClock.monotonicMs,
     sharedSeed: (peerNode) => peers[peerNode]?.shared_seed,
     peer: (nodeUuid) => agreements.of(nodeUuid),

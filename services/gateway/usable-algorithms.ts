@@ -3,7 +3,7 @@ import type { ServiceClient } from '#common/grpc/client.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { chunkBytesOf } from './key-streams/batch-limit.ts';
-import { isQkd, type StreamTerms } from './key-streams/stream-terms.ts';
+import { isKem, type StreamTerms } from './key-streams/stream-terms.ts';
 
 /** How long what pqc-source said is believed; a restarted one may have other engines. */
 const MAX_AGE_MS = 60_000;
@@ -37,7 +37,7 @@ export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now
 
   return async (terms: StreamTerms): Promise<void> => {
     assertFitsMessage(terms);
-    const names = new Set(terms.slots.filter((slot) => !isQkd(slot)).map((slot) => slot.algorithm));
+    const names = new Set(terms.slots.filter(isKem).map((slot) => slot.algorithm));
     if (names.size === 0) return;
     let reasons: Map<string, string>;
     try {

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { HYBRIDIZATION_METHODS } from '#common/hybridization/method-table.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
-import { deriveBatch } from './derive-batch.ts';
+import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 
 interface Compat {
@@ -45,6 +45,19 @@ const derive = (r: DeriveBatch) => deriveBatch(BUILT_IN_METHODS, r);
 
 describe('the compatible methods', () => {
   for (const { method, keys, key } of compat.vectors) {
+    if (new Set(keys).size < keys.length) {
+      it(`${method} of ${keys} is the reference's, and is never given out`, async () => {
+        const secrets = keys.map((name) => Buffer.from(compat.inputs[name] ?? '', 'hex'));
+        const out = Buffer.alloc(key.length / 2);
+        BUILT_IN_METHODS.get(method)?.derive(secrets, Buffer.alloc(0), out);
+        assert.equal(out.toString('hex'), key);
+        await assert.rejects(derive(request(method, 16, secrets)), (error) =>
+          isReason(error, 'SOURCE_FAULT'),
+        );
+      });
+      continue;
+    }
+
     it(`${method} of ${keys} is the reference's, in any order and cut at 16`, async () => {
       const secrets = keys.map((name) => Buffer.from(compat.inputs[name] ?? '', 'hex'));
       const expected = Buffer.from(key, 'hex');
@@ -160,5 +173,76 @@ describe('bad batches', () => {
       derive(request('rot13', 32, [A, B])),
       /UNSUPPORTED: unknown hybridization method "rot13"/,
     );
+  });
+});
+
+describe('secrets that are no secrets', () => {
+  for (const { name, compatible } of HYBRIDIZATION_METHODS) {
+    it(`${name} of one secret is ${compatible ? 'refused, since it would be no key' : 'a key'}`, async () => {
+      const single = request(name, 32, [A]);
+      if (compatible) {
+        await assert.rejects(derive(single), (error: Error) => {
+          assert.ok(isReason(error, 'UNSUPPORTED'));
+          assert.match(error.message, new RegExp(`${name} needs two distinct secrets`));
+          return true;
+        });
+      } else assert.notDeepEqual((await derive(single)).keys, Buffer.alloc(32));
+      assert.ok(single.slots[0]?.secrets.every((byte) => byte === 0));
+    });
+
+    it(`${name} never weaves two equal secrets, nor one of zeros, and names the place but no byte`, async () => {
+      const long = Buffer.concat([A, Buffer.alloc(32, 3)]);
+      const cases: [readonly Buffer[], RegExp][] = [
+        [[A, A], /slots 1 and 2 .* chunk 7/],
+        [[A, B, A], /slots 1 and 3 .* chunk 7/],
+        [[A, B, B], /slots 2 and 3 .* chunk 7/],
+        [[A, long], /slots 1 and 2 .* chunk 7/],
+        [[A, Buffer.alloc(32)], /slot 2 .* zeros .* chunk 7/],
+        [[Buffer.alloc(32), B], /slot 1 .* zeros .* chunk 7/],
+      ];
+      for (const [secrets, words] of cases) {
+        const batch = request(name, 16, secrets);
+        await assert.rejects(derive(batch), (error: Error) => {
+          assert.ok(isReason(error, 'SOURCE_FAULT'), `${error}`);
+          assert.match(error.message, words);
+          for (const secret of secrets)
+            assert.ok(
+              !error.message.includes(secret.toString('hex').slice(0, 8)) || secret.every((b) => b === 0),
+            );
+          return true;
+        });
+        for (const { secrets: used } of batch.slots) assert.ok(used.every((byte) => byte === 0));
+      }
+    });
+  }
+
+  it('finds the one chunk of a batch that is at fault', async () => {
+    const batch = request('xoring', 32, []);
+    batch.count = 3;
+    const slot = (...secrets: Buffer[]) => ({
+      ...(request('xoring', 32, [A]).slots[0] as DeriveBatch['slots'][number]),
+      secrets: Buffer.concat(secrets),
+    });
+    batch.slots = [slot(A, A, A), slot(B, B, A)];
+    await assert.rejects(derive(batch), /chunk 9/);
+  });
+
+  it('drops the batch at fault and derives the others of the call', async () => {
+    const [good, bad, other] = [
+      request('xoring', 32, [A, B]),
+      request('xoring', 32, [A, A]),
+      request('hkdf-sha384', 32, [A, B]),
+    ] as const;
+    const derived = await deriveBatches(BUILT_IN_METHODS, [good, bad, other]);
+    assert.deepEqual(
+      derived.map(({ failure, keys }) => [failure?.reason, keys.length]),
+      [
+        [undefined, 32],
+        ['SOURCE_FAULT', 0],
+        [undefined, 32],
+      ],
+    );
+    for (const { slots } of [good, bad, other])
+      for (const { secrets } of slots) assert.ok(secrets.every((byte) => byte === 0));
   });
 });

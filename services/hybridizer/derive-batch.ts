@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { packedItem, wipe } from '#common/crypto/bytes.ts';
+import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -7,6 +8,7 @@ import type { DeriveBatch, DerivedBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { confirmationTags, TAG_BYTES } from './confirmation.ts';
 import { ChunkContext } from './context.ts';
 import type { HybridizationMethod } from './methods/method.ts';
+import { assertSound } from './sound-secrets.ts';
 
 const MAX_COUNT = MESSAGE_LIMITS.deriveChunks.taken;
 const MAX_SLOTS = MESSAGE_LIMITS.slots.taken;
@@ -19,11 +21,14 @@ const CHUNKS_PER_TURN = 64;
 /** Batches in one call. */
 const MAX_BATCHES = MESSAGE_LIMITS.deriveBatches.taken;
 
+const NOTHING = Buffer.alloc(0);
+
 /**
- * Derives several batches, in order. Wipes the secrets of all of them whatever
- * happens; the caller owns the keys of the answer.
+ * Derives several batches, in order; one that cannot be derived carries its
+ * failure and leaves the others alone. Wipes the secrets of all of them
+ * whatever happens; the caller owns the keys of the answer.
  *
- * @throws KeyweaveError as deriveBatch does, for the first batch that cannot be derived.
+ * @throws KeyweaveError BAD_REQUEST for too many batches.
  */
 export async function deriveBatches(
   methods: ReadonlyMap<string, HybridizationMethod>,
@@ -32,7 +37,7 @@ export async function deriveBatches(
   const derived: DerivedBatch[] = [];
   try {
     if (requests.length > MAX_BATCHES) bad(`at most ${MAX_BATCHES} batches in one call`);
-    for (const request of requests) derived.push(await deriveBatch(methods, request));
+    for (const request of requests) derived.push(await derivedOrFailure(methods, request));
     return derived;
   } catch (error) {
     wipe(...derived.map((batch) => batch.keys));
@@ -41,28 +46,48 @@ export async function deriveBatches(
   }
 }
 
+async function derivedOrFailure(
+  methods: ReadonlyMap<string, HybridizationMethod>,
+  request: DeriveBatch,
+): Promise<DerivedBatch> {
+  try {
+    return await deriveBatch(methods, request);
+  } catch (thrown) {
+    if (!(thrown instanceof KeyweaveError)) throw thrown;
+    return {
+      keys: NOTHING,
+      initiatorTags: NOTHING,
+      responderTags: NOTHING,
+      failure: failureOf(thrown),
+    };
+  }
+}
+
 /**
  * Derives a batch. Wipes the request's secrets whatever happens; the caller
  * owns the keys of the answer.
  *
- * @throws KeyweaveError BAD_REQUEST, UNSUPPORTED, or QOS_NOT_MET naming the
- *   largest chunk size that the method can fill from these secrets.
+ * @throws KeyweaveError BAD_REQUEST, UNSUPPORTED, SOURCE_FAULT, or QOS_NOT_MET
+ *   naming the largest chunk size that the method can fill from these secrets.
  */
 export async function deriveBatch(
   methods: ReadonlyMap<string, HybridizationMethod>,
   request: DeriveBatch,
 ): Promise<DerivedBatch> {
+  let keys: Buffer | undefined;
   try {
     const method = methodOf(methods, request);
     if (!request.context) throw new KeyweaveError('BAD_REQUEST', 'the batch has no context');
-    const { count, chunkBytes, slots } = request;
+    const { count, chunkBytes, slots, firstIndex } = request;
     const context = new ChunkContext(request, request.context);
-    const keys = Buffer.allocUnsafeSlow(count * chunkBytes);
+    const names = slots.map(({ slot }) => slot?.algorithm ?? '');
+    keys = Buffer.allocUnsafeSlow(count * chunkBytes);
     const initiatorTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     for (let i = 0; i < count; i++) {
       if (i > 0 && i % CHUNKS_PER_TURN === 0) await nextTurn();
       const secrets = slots.map((slot) => packedItem(slot.secrets, i, slot.secretBytes));
+      assertSound(secrets, names, firstIndex + i);
       const chunkContext = context.of(i);
       method.derive(secrets, chunkContext, packedItem(keys, i, chunkBytes));
       confirmationTags(secrets, chunkContext, {
@@ -70,7 +95,10 @@ export async function deriveBatch(
         responderTag: packedItem(responderTags, i, TAG_BYTES),
       });
     }
-    return { keys, initiatorTags, responderTags };
+    return { keys, initiatorTags, responderTags, failure: undefined };
+  } catch (error) {
+    wipe(keys);
+    throw error;
   } finally {
     wipe(...request.slots.map((slot) => slot.secrets));
   }
@@ -86,6 +114,7 @@ function methodOf(
     throw new KeyweaveError('UNSUPPORTED', `unknown hybridization method ${JSON.stringify(request.method)}`);
   }
   checkShape(request);
+  if (request.slots.length < row.minDistinctSecrets) throw tooFewSecrets(row);
   checkChunkSize(row, request);
   return method;
 }
@@ -108,6 +137,10 @@ function checkShape({ count, slots, chunkBytes, firstIndex }: DeriveBatch): void
         bad(`slot ${i}: wrong number of digests`);
     }
   });
+}
+
+function tooFewSecrets({ name }: HybridizationMethodRow): KeyweaveError {
+  return new KeyweaveError('UNSUPPORTED', `${name} needs two distinct secrets; the batch has one`);
 }
 
 function checkChunkSize(row: HybridizationMethodRow, { slots, chunkBytes }: DeriveBatch): void {

@@ -153,3 +153,44 @@ describe('nodes that do not mean the same KEM by a name', () => {
     });
   }
 });
+
+describe("an offer that is not what the application's URI says", () => {
+  const QUERY = 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD';
+  const QKD_ONLY = (offer: OpenRequest) => offer.slots.filter((slot) => slot.algorithm === 'QKD');
+  const changes: Record<string, [(offer: OpenRequest) => OpenRequest, string]> = {
+    'another method': [(offer) => ({ ...offer, method: 'xorhmac' }), 'xorhmac of ML-KEM-768, QKD'],
+    'fewer sources': [(offer) => ({ ...offer, slots: QKD_ONLY(offer) }), 'hkdf-sha384 of QKD'],
+    'sources in another order': [
+      (offer) => ({ ...offer, slots: offer.slots.toReversed() }),
+      'hkdf-sha384 of QKD, ML-KEM-768',
+    ],
+    'a source twice': [
+      (offer) => ({ ...offer, slots: [...offer.slots, ...QKD_ONLY(offer)] }),
+      'hkdf-sha384 of ML-KEM-768, QKD, QKD',
+    ],
+    'both weaker': [(offer) => ({ ...offer, method: 'xorhmac', slots: QKD_ONLY(offer) }), 'xorhmac of QKD'],
+  };
+  for (const [what, [change, reading]] of Object.entries(changes)) {
+    it(`is refused at both ends with both readings: ${what}`, async () => {
+      alter = change;
+      produced = 0;
+      const { opened, ms } = await openBoth(QUERY);
+      for (const { status, message } of opened) {
+        assert.equal(status, 7, message);
+        assert.ok(message.includes("the application's URI says hkdf-sha384 of ML-KEM-768, QKD"), message);
+        assert.ok(message.includes(`the offer of node ${alice.uuid} says ${reading}`), message);
+      }
+      assert.ok(ms < 3_000, `took ${ms} ms`);
+      assert.equal(produced, 0, 'keys were made');
+    });
+  }
+
+  it('counts where the URI leaves method and sources to the nodes', async () => {
+    alter = (offer) => ({ ...offer, method: 'hkdf-sha256' });
+    const { opened } = await openBoth('');
+    assert.deepEqual(
+      opened.map(({ status }) => status),
+      [0, 0],
+    );
+  });
+});

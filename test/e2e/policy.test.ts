@@ -1,26 +1,47 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair } from '../helpers/network.ts';
+import { eventually, keyOf, openData, openPair } from '../helpers/network.ts';
 
-async function withoutQkd(
-  policies: readonly [string, string],
+/** What a full end says of itself. */
+const FULL = `takes no more until its application reads them`;
+
+/** Unread keys that one end may hold where the test is about that. */
+const LITTLE_ROOM = 4;
+
+type Policies = readonly [string, string];
+
+async function withPolicies(
+  policies: Policies,
   check: (network: LocalNetwork) => Promise<void>,
+  config: Record<string, unknown> = {},
 ) {
   const network = await startLocalNetwork({
     names: ['Alice', 'Bob'],
     config: (name) => ({
-      qkd: { timeout: '300ms' },
+      ...config,
       policy: { missing_source: name === 'Alice' ? policies[0] : policies[1] },
     }),
   });
   try {
-    await network.kme.stopEnd(1);
     await check(network);
   } finally {
     await network.stop();
   }
 }
+
+const withoutQkd = (policies: Policies, check: (network: LocalNetwork) => Promise<void>) =>
+  withPolicies(
+    policies,
+    async (network) => {
+      await network.kme.stopEnd(1);
+      await check(network);
+    },
+    { qkd: { timeout: '300ms' } },
+  );
 
 describe('a source that is missing', () => {
   it('is replaced from the shared_seed where both policies allow it, and the metadata says so', () =>
@@ -54,4 +75,152 @@ describe('a source that is missing', () => {
         await pair.close();
       }));
   }
+});
+
+describe('a method that needs two distinct secrets, of a single source', () => {
+  const SOURCES = ['QKD', 'ML-KEM-1024'];
+
+  for (const policies of [
+    ['refuse', 'refuse'],
+    ['shared_seed', 'refuse'],
+    ['refuse', 'shared_seed'],
+  ] as const) {
+    it(`is refused at both ends, in words and at once, where the policies are ${policies.join(' and ')}`, () =>
+      withPolicies(policies, async (network) => {
+        const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+        for (const method of ['xorhmac', 'xoring', 'hmac']) {
+          for (const source of SOURCES) {
+            const started = performance.now();
+            const data = openData(alice, bob, `hybridization=${method}&key_sources=${source}`, {
+              timeout: 8_000,
+            });
+            const pair = await openPair(network, data);
+            for (const { status, message } of pair.opened) {
+              assert.equal(status, 7, `${method} of ${source}: ${message}`);
+              assert.match(message, /needs two distinct secrets/);
+              assert.match(message, /hkdf-sha384/);
+              assert.match(message, /policy\.missing_source/);
+            }
+            const ms = performance.now() - started;
+            assert.ok(ms < 3_000, `took ${ms} ms`);
+            pair.a.disconnect();
+            pair.b.disconnect();
+          }
+        }
+      }));
+  }
+
+  it('tells the application that comes after the other node has refused, too', () =>
+    withPolicies(['refuse', 'shared_seed'], async (network) => {
+      const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+      const [a, b] = await Promise.all([Etsi004Client.connect(alice.json), Etsi004Client.connect(bob.json)]);
+      const data = openData(alice, bob, 'hybridization=xorhmac&key_sources=QKD', { timeout: 8_000 });
+      assert.equal((await a.open(data)).status, 7);
+      const started = performance.now();
+      const { status, message } = await b.open(data);
+      assert.equal(status, 7, message);
+      assert.match(message, /needs two distinct secrets/);
+      assert.ok(performance.now() - started < 3_000);
+      a.disconnect();
+      b.disconnect();
+    }));
+
+  it('opens with the stand-in as a slot of its own where both policies allow it, and every key says so', () =>
+    withPolicies(['shared_seed', 'shared_seed'], async (network) => {
+      const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+      for (const method of ['xorhmac', 'xoring', 'hmac']) {
+        for (const source of [...SOURCES, 'HQC-128']) {
+          const query = `hybridization=${method}&key_sources=${source}`;
+          const pair = await openPair(network, openData(alice, bob, query, { timeout: 8_000 }));
+          const seen = new Set<string>();
+          for (let i = 0; i < 4; i++) {
+            const [a, b] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+            assert.deepEqual(keyOf(a), keyOf(b), query);
+            assert.notDeepEqual(keyOf(a), Buffer.alloc(32), `${query} gives zeros`);
+            for (const answer of [a, b]) {
+              const metadata = JSON.parse(answer.metadata?.buffer ?? '{}');
+              assert.deepEqual(metadata.sources, [source, 'SHARED-SEED']);
+              assert.deepEqual([metadata.policy_met, metadata.degraded], [false, true]);
+            }
+            seen.add(keyOf(a).toString('hex'));
+          }
+          assert.equal(seen.size, 4);
+          await pair.close();
+        }
+      }
+      const whole = await openPair(
+        network,
+        openData(alice, bob, 'hybridization=hkdf-sha384&key_sources=QKD'),
+      );
+      const answer = await whole.a.getKey(whole.ksid);
+      assert.match(answer.metadata?.buffer ?? '', /"sources":\["QKD"\].*"policy_met":true,"degraded":false/);
+      await whole.close();
+    }));
+
+  it('is a stream like any other when its only source goes: it gives no key of the seed alone', () =>
+    withoutQkd(['shared_seed', 'shared_seed'], async (network) => {
+      const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+      const query = 'hybridization=xorhmac&key_sources=QKD';
+      const pair = await openPair(network, openData(alice, bob, query, { timeout: 2_000 }));
+      for (const answer of await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]))
+        assert.ok([4, 6].includes(answer.status), `status ${answer.status}: ${answer.message}`);
+      await pair.close();
+    }));
+});
+
+describe('an application that reads more slowly than the other', () => {
+  for (const slow of ['b', 'a'] as const) {
+    it(`degrades no key and fails no request of the other (${slow} is slow)`, () =>
+      withPolicies(
+        ['shared_seed', 'shared_seed'],
+        async (network) => {
+          const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+          const pair = await openPair(
+            network,
+            openData(alice, bob, undefined, { timeout: 8_000, max_bps: 0 }),
+          );
+          const fast = slow === 'b' ? 'a' : 'b';
+          const keys = { a: new Map<number, Buffer>(), b: new Map<number, Buffer>() };
+          const read = async (end: 'a' | 'b') => {
+            const answer = await pair[end].getKey(pair.ksid);
+            assert.equal(answer.status, 0, `${end}: ${answer.message}`);
+            assert.match(answer.metadata?.buffer ?? '', /"degraded":false/);
+            keys[end].set(answer.index ?? -1, keyOf(answer));
+          };
+          // What both hold is read at the fast end; from then on each of its keys needs room at the slow one.
+          for (let i = 0; i < LITTLE_ROOM; i++) await read(fast);
+          const logOfFast = join((fast === 'a' ? alice : bob).folder, 'hybrid.log');
+          const timesFull = () => readFileSync(logOfFast, 'utf8').split(FULL).length - 1;
+          for (let i = 0; i < 8; i++) {
+            const before = timesFull();
+            const waiting = read(fast);
+            await eventually('the fast end is told that there is no room', 5_000, async () =>
+              timesFull() > before ? true : undefined,
+            );
+            await read(slow);
+            await waiting;
+          }
+          const compared = [...keys.b].filter(([index]) => keys.a.has(index));
+          assert.ok(compared.length >= 8, `${compared.length} keys to compare`);
+          for (const [index, key] of compared) assert.deepEqual(key, keys.a.get(index));
+          await pair.close();
+        },
+        { limits: { max_buffered_chunks: LITTLE_ROOM } },
+      ));
+  }
+
+  it('is named to the other when its time has run out', () =>
+    withPolicies(
+      ['refuse', 'refuse'],
+      async (network) => {
+        const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+        const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 700, max_bps: 0 }));
+        for (let i = 0; i < LITTLE_ROOM; i++) assert.equal((await pair.a.getKey(pair.ksid)).status, 0);
+        const { status, message } = await pair.a.getKey(pair.ksid);
+        assert.equal(status, 2, message);
+        assert.match(message, /holds 4 unread keys and takes no more until its application reads them/);
+        await pair.close();
+      },
+      { limits: { max_buffered_chunks: LITTLE_ROOM } },
+    ));
 });

@@ -42,11 +42,11 @@ export const STATUS_TABLE = {
   BAD_REQUEST: row(grpcStatus.INVALID_ARGUMENT, E.PEER_NOT_CONNECTED, 400),
   /** A URI that is malformed, names no node that this one serves, or an untrusted peer. */
   NO_ROUTE: row(grpcStatus.FAILED_PRECONDITION, E.NO_QKD_CONNECTION, 400),
-  /** A KEM, method or source that nobody knows or that no engine here can do. */
+  /** A KEM, method, source or URI parameter that nobody knows, that no engine here can do, or that gives no sound key. */
   UNSUPPORTED: row(grpcStatus.UNIMPLEMENTED, E.QOS_NOT_MET, 400),
   /** The QoS cannot be met; a counter-proposal goes with the answer. */
   QOS_NOT_MET: row(grpcStatus.OUT_OF_RANGE, E.QOS_NOT_MET, 400),
-  /** Both nodes know the algorithm by different revisions or sizes, or speak different protocol versions. */
+  /** The nodes mean different things: revisions or sizes of an algorithm, protocol versions, an offer that is not what the URI says. */
   REVISION_MISMATCH: row(grpcStatus.FAILED_PRECONDITION, E.QOS_NOT_MET, 400),
   KSID_IN_USE: row(grpcStatus.ALREADY_EXISTS, E.KSID_IN_USE, 409),
   UNKNOWN_STREAM: row(grpcStatus.NOT_FOUND, E.PEER_APPLICATION_NOT_CONNECTED, 404),
@@ -56,8 +56,10 @@ export const STATUS_TABLE = {
   PEER_UNREACHABLE: row(grpcStatus.UNAVAILABLE, E.PEER_NOT_CONNECTED, 503, true),
   /** A service of the own node cannot be reached. */
   SERVICE_UNAVAILABLE: row(grpcStatus.UNAVAILABLE, E.PEER_NOT_CONNECTED, 503, true),
-  /** A source has run dry, a buffer is full at the other end, or the index cannot be had. */
+  /** A source has run dry, or the index cannot be had. */
   INSUFFICIENT_KEY: row(grpcStatus.RESOURCE_EXHAUSTED, E.INSUFFICIENT_KEY, 503, true),
+  /** One end holds as many unread keys as it may: no fault of any source, and over once its application reads. */
+  NO_ROOM: row(grpcStatus.RESOURCE_EXHAUSTED, E.INSUFFICIENT_KEY, 503, true),
   /** The key manager cannot be reached, refuses or misbehaves. */
   QKD_UNAVAILABLE: row(grpcStatus.UNAVAILABLE, E.NO_QKD_CONNECTION, 503, true),
   /** The QKD stream at this end may have lost step with the other end. */

@@ -8,4 +8,4 @@ const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import
 export const VERSION: string = manifest.version;
 
 /** Version of the agreement between nodes; both ends must speak the same. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;

@@ -57,6 +57,7 @@ function hybridizerOf(message: Buffer, answers: DerivedBatch[]) {
           keys: cut(count * chunkBytes, 0xaa),
           initiatorTags: cut(count * 32, 0x11),
           responderTags: cut(count * 32, 0x22),
+          failure: undefined,
         });
       }
       return { batches: answers };

@@ -21,6 +21,7 @@ function hybridizer() {
         keys: Buffer.alloc(count * chunkBytes, firstIndex),
         initiatorTags: Buffer.alloc(count * 32),
         responderTags: Buffer.alloc(count * 32),
+        failure: undefined,
       })),
     };
     assert.ok(DeriveResponse.encode(response).finish().length <= MAX_MESSAGE_BYTES, 'the answer is too long');

@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 import { digestPacked, ownCopy, wipe } from '#common/crypto/bytes.ts';
+import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
@@ -34,8 +35,9 @@ export interface BatchInputs {
 
 /**
  * Has the hybridizer join several batches, in one call where they fit one
- * message. An entry that has failed already passes through. Wipes every secret that went in, whatever
- * happens; the caller owns the keys that come out.
+ * message. An entry that has failed already passes through, and one that fails
+ * leaves the others alone. Wipes every secret that went in, whatever happens;
+ * the caller owns the keys that come out.
  */
 export async function deriveTogether(
   services: NodeServices,
@@ -133,9 +135,12 @@ function deriveRequest(inputs: BatchInputs): DeriveBatch {
 }
 
 /**
- * Stand-in secrets for a slot that is missing at both ends: as in the
- * reference they come from the seed agreed beforehand, and here they differ by
- * stream, its incarnation, slot and index.
+ * Stand-in secrets for a slot that is missing at both ends, or that the URI
+ * does not name: as in the reference they come from the seed agreed beforehand,
+ * and here they differ by stream, its incarnation, slot and index. The caller
+ * wipes them.
+ *
+ * @throws KeyweaveError AGREEMENT_FAILED without a seed.
  */
 export function standInSecrets(
   services: NodeServices,
@@ -144,7 +149,10 @@ export function standInSecrets(
   first: number,
   count: number,
 ): Buffer {
-  const seed = services.sharedSeed(stream.peerNode)?.expose() ?? NOTHING;
+  const seed = services.sharedSeed(stream.peerNode)?.expose();
+  if (seed === undefined || seed.length === 0) {
+    throw new KeyweaveError('AGREEMENT_FAILED', `there is no shared_seed for node ${stream.peerNode}`);
+  }
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
   const secrets = Buffer.allocUnsafeSlow(count * bytes);
   const info = Buffer.alloc(32);
@@ -164,6 +172,7 @@ function checked(
   derived: DerivedBatch | undefined,
   { count, stream }: BatchInputs,
 ): DerivedBatch | KeyweaveError {
+  if (derived?.failure) return errorOf(derived.failure);
   if (
     derived?.keys.length === count * stream.qos.keyChunkSize &&
     derived.initiatorTags.length === count * TAG_BYTES &&

@@ -70,8 +70,7 @@ function fill(end: Responder, count: number, confirmed: boolean): number {
 }
 
 const refused = (error: unknown) =>
-  isReason(error, 'LIMIT_EXCEEDED') &&
-  /limit of 320 bytes .* \(limits.max_held_bytes_per_peer\)/.test(`${error}`);
+  isReason(error, 'NO_ROOM') && /limit of 320 bytes .* \(limits.max_held_bytes_per_peer\)/.test(`${error}`);
 
 describe('what is held for a peer', () => {
   it('counts unread and unconfirmed chunks of all its streams, and admits no more than its share', () => {

@@ -9,9 +9,9 @@ import type { KeyStream } from './key-stream.ts';
 import { OFFER_LIMIT_MS } from './open-offers.ts';
 import { ProductionSchedulers } from './production-scheduler.ts';
 import { agreedQos } from './qos.ts';
-
 import type { StreamFactory } from './stream-factory.ts';
 import type { StreamRegistry } from './stream-registry.ts';
+import { standInSlot } from './stream-terms.ts';
 import type { InitiatorWish } from './stream-wish.ts';
 
 /** How often a waiting initiator repeats its offer, so that a restarted peer learns of it. */
@@ -101,6 +101,7 @@ export class InitiatorOpening {
       let pause = OFFER_REFRESH_MS;
       try {
         const response = await this.#offer(stream, wish, Math.min(left, STEP_TIMEOUT_MS.rendezvous));
+        if (standInSlot(stream.terms) !== 0) assertStandInAllowed(stream, response);
         stream.qos = agreedQos(wish.qos, response.qos);
         stream.allowDegraded = this.#factory.mayDegrade(stream.peerNode) && response.allowDegraded;
         agreed = true;
@@ -187,4 +188,10 @@ function neverJoined(lastFailure: KeyweaveError | undefined): KeyweaveError {
     'TIMEOUT',
     'The read operation timed out: the peer application did not open the stream',
   );
+}
+
+/** The stand-in is a source of the stream: without the other end's consent there is no stream. */
+function assertStandInAllowed(stream: KeyStream, { allowDegraded }: OpenResponse): void {
+  if (allowDegraded) return;
+  throw new KeyweaveError('UNSUPPORTED', `node ${stream.peerNode} lets no shared_seed stand in for a source`);
 }

@@ -1,6 +1,6 @@
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import type { BatchAnswer, ProduceResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
@@ -151,9 +151,13 @@ export class InitiatorRound {
     });
   }
 
-  /** The batch that failed before both ends agreed on it; the other end may hold it none the less. */
+  /**
+   * The batch that failed before both ends agreed on it; the other end may hold
+   * it none the less, unless it had no room. That index will be offered again,
+   * and a late word to drop it would meet the new batch.
+   */
   #abandoned(batch: Batch, failure: KeyweaveError | undefined): Promise<Buffer> {
-    this.#drop(batch);
+    if (!isReason(failure, 'NO_ROOM')) this.#drop(batch);
     return Promise.reject(failure ?? new KeyweaveError('INTERNAL', 'the batch had no outcome'));
   }
 

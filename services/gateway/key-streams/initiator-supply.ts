@@ -7,7 +7,8 @@ import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
 import { BlockSize } from './block-size.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
-import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+import { pauseForRoom } from './no-room.ts';
+import { countQkdSlots, isQkd, QKD_SECRET_BYTES, replaceableSlot, standInSlot } from './stream-terms.ts';
 
 const RETRY_DELAY_MS = 50;
 const MAX_PAUSE_MS = 1_000;
@@ -75,7 +76,13 @@ export class InitiatorSupply implements ChunkSupply {
   #troubled = false;
   /** Some batch has succeeded, so that both ends have reached their key managers. */
   #proven = false;
+  /** Slot that the shared_seed stands in for in every batch, and in the next one, plus one; 0 = none. */
+  readonly #standInSlot: number;
   #degradeSlot = 0;
+  /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
+  #reopened = false;
+  /** Batches in a row that the other end had no room for. */
+  #roomless = 0;
   #failures = 0;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
@@ -89,6 +96,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
+    this.#standInSlot = standInSlot(stream.terms);
     this.#batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
     this.qkd = new QkdLink({
@@ -176,8 +184,8 @@ export class InitiatorSupply implements ChunkSupply {
   begin(wanted: number): Batch {
     const { stream } = this;
     const count = this.#wholeBlocks(wanted);
-    const degradedSlot = this.#degradeSlot;
-    const usesQkd = this.#qkdSlots > (degradedSlot === 0 ? 0 : 1);
+    const degradedSlot = this.#degradeSlot === 0 ? this.#standInSlot : this.#degradeSlot;
+    const usesQkd = countQkdSlots(stream.terms, degradedSlot) > 0;
     this.#nextIndex = Math.max(this.#nextIndex, stream.buffer.nextIndex);
     const first = this.#nextIndex;
     this.#offering = true;
@@ -240,6 +248,8 @@ export class InitiatorSupply implements ChunkSupply {
       this.stream.countHeld();
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
+      } else if (made === 0 && isReason(result.reason, 'NO_ROOM')) {
+        this.#waitForRoom(batch, result.reason);
       } else {
         if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
         this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
@@ -255,7 +265,9 @@ export class InitiatorSupply implements ChunkSupply {
     this.#failures = 0;
     this.#troubled = false;
     this.#proven = true;
+    this.#roomless = 0;
     this.#degradeSlot = 0;
+    if (batch.qkd) this.#reopened = false;
     this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
     this.#wasAsked = false;
     this.#untold = undefined;
@@ -263,6 +275,39 @@ export class InitiatorSupply implements ChunkSupply {
     if (blockKeys !== this.qkd.blockKeys && !this.#offering && this.#unconfirmed === 0)
       this.#renew(blockKeys);
     this.stream.refill();
+  }
+
+  /**
+   * The other end is full and has taken nothing of the batch, so that neither
+   * indexes nor QKD keys are used up. It is no trouble: who waits goes on
+   * waiting, and is told what for when the time has run out.
+   */
+  #waitForRoom(batch: Batch, error: KeyweaveError): void {
+    if (this.#stopped) return;
+    const { stream } = this;
+    const { log, now } = this.#services;
+    log.debug('the other end has no room', { ksid: stream.id, detail: error.detail });
+    this.#nextIndex = batch.first;
+    stream.lastFailure = error;
+    stream.depth.noteScarcity(now());
+    this.#wanted = 0;
+    this.#demanded = 0;
+    this.#tellWhoAsked(error);
+    this.#roomless += 1;
+    this.#pauseFor(pauseForRoom(this.#roomless), () => stream.refill());
+  }
+
+  /** The other end learns of it in the answer to its next question. */
+  #tellWhoAsked(error: KeyweaveError): void {
+    if (this.#wasAsked) this.#untold = { error, sinceMs: this.#services.now() };
+    this.#wasAsked = false;
+  }
+
+  #pauseFor(delayMs: number, then: () => void): void {
+    const nowMs = this.#services.now();
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + delayMs);
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(then, this.#pausedUntilMs - nowMs + 1);
   }
 
   /** After a few attempts those who wait are told; pauses keep trouble from becoming a busy loop. */
@@ -274,6 +319,7 @@ export class InitiatorSupply implements ChunkSupply {
     if (this.#stopped) return;
     const fields = { ksid: stream.id, first: batch.first, reason: error.reason, detail: error.detail };
     log.warning('a batch was dropped', fields, thrown);
+    this.#services.sourceFaults.note(stream, batch.first, error);
     stream.lastFailure = error;
     if (isReason(error, 'UNKNOWN_STREAM')) {
       stream.peerClosed('the other node no longer knows this stream; open a new one');
@@ -284,8 +330,11 @@ export class InitiatorSupply implements ChunkSupply {
       return;
     }
     if (batch.degradedSlot === 0 && this.#replaceable(error)) {
-      log.warning('a shared_seed stands in for a source', { ksid: stream.id });
-      this.#degradeSlot = stream.terms.slots.findIndex(isQkd) + 1;
+      if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
+      else {
+        log.warning('a shared_seed stands in for a source', { ksid: stream.id });
+        this.#degradeSlot = replaceableSlot(stream.terms);
+      }
       this.#again(batch.count);
       return;
     }
@@ -296,28 +345,21 @@ export class InitiatorSupply implements ChunkSupply {
     this.#troubled ||= !unreachable;
     if (isReason(error, 'INSUFFICIENT_KEY')) stream.depth.noteScarcity(now());
     const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
-    this.#pausedUntilMs = now() + delay;
     if (this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS)) {
       this.#wanted = 0;
       this.#demanded = 0;
       stream.failWaiters(error);
-      if (this.#wasAsked) this.#untold = { error, sinceMs: now() };
-      this.#wasAsked = false;
+      this.#tellWhoAsked(error);
     } else this.#wanted = Math.max(this.#wanted, batch.count);
-    clearTimeout(this.#pause);
-    this.#pause = setTimeout(() => this.#offer(), delay + 1);
+    this.#pauseFor(delay, () => this.#offer());
   }
 
-  /**
-   * The seed's rule: of exactly two kinds of sources one slot is missing, and
-   * the policy of both ends lets the shared_seed stand in for it.
-   */
+  /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
   #replaceable(error: KeyweaveError): boolean {
     const { terms, allowDegraded } = this.stream;
     return (
       allowDegraded &&
-      terms.slots.length === 2 &&
-      this.#qkdSlots === 1 &&
+      replaceableSlot(terms) !== 0 &&
       isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
     );
   }

@@ -6,12 +6,13 @@ import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import type { Chunk } from './chunk-buffer.ts';
-import type { KeyStream } from './key-stream.ts';
+import type { KeyStream, StreamRole } from './key-stream.ts';
 import { parseKsid } from './ksid.ts';
 import { meetQos, unmetQos } from './qos.ts';
+import { offerRefused } from './refused-offers.ts';
 import type { Rendezvous } from './rendezvous.ts';
 import type { StreamRegistry } from './stream-registry.ts';
-import { parseStreamTerms, type StreamTerms } from './stream-terms.ts';
+import { readStreamTerms, type StreamTerms, withEnoughSecrets } from './stream-terms.ts';
 
 /** An application's OPEN_CONNECT, whatever protocol it came by. */
 export interface OpenConnect {
@@ -64,12 +65,13 @@ export class KeyDelivery {
   async open(request: OpenConnect): Promise<Opened> {
     const { config, rendezvous } = this.#o;
     const json = config.listeners.json;
-    const terms = parseStreamTerms(request.source, request.destination, {
+    const said = readStreamTerms(request.source, request.destination, {
       method: json.default_method,
       keySources: json.default_key_sources,
     });
-    const role = this.#roleOf(terms);
+    const role = this.#roleOf(said);
     const ksid = request.keyStreamId === undefined ? undefined : parseKsid(request.keyStreamId);
+    const terms = await this.#withEnoughSecrets(said, role, ksid);
     await this.#o.assertUsable(terms);
     const qos = meetQos(request.qos, terms, config);
     const wish = {
@@ -132,6 +134,22 @@ export class KeyDelivery {
       });
   }
 
+  /** Refuses a method of too few sources here, and where this end would offer it, at the other end, too. */
+  async #withEnoughSecrets(
+    said: StreamTerms,
+    role: StreamRole,
+    ksid: string | undefined,
+  ): Promise<StreamTerms> {
+    const { config, rendezvous, services } = this.#o;
+    const mayStandIn = rendezvous.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
+    try {
+      return withEnoughSecrets(said, mayStandIn ? { mayStandIn } : { mayStandIn, barredBy: config.uuid });
+    } catch (refusal) {
+      if (role === 'initiator') await offerRefused(services, said, ksid);
+      throw refusal;
+    }
+  }
+
   #local(text: string): KeyStream {
     const ksid = parseKsid(text);
     const stream = ksid === undefined ? undefined : this.#o.registry.get(ksid);
@@ -143,7 +161,7 @@ export class KeyDelivery {
     return stream;
   }
 
-  #roleOf(terms: StreamTerms): 'initiator' | 'responder' {
+  #roleOf(terms: StreamTerms): StreamRole {
     const { config, peers } = this.#o;
     const isSource = terms.sourceNode === config.uuid;
     if (!isSource && terms.destinationNode !== config.uuid) {

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { ownCopy } from '#common/crypto/bytes.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
@@ -123,11 +123,11 @@ export class KeyStream {
     return Math.floor(this.#held.room / this.#qos.keyChunkSize) + this.buffer.waiting;
   }
 
-  /** @throws KeyweaveError LIMIT_EXCEEDED where not one more chunk may be made for the peer. */
+  /** @throws KeyweaveError NO_ROOM where not one more chunk may be made for the peer. */
   assertPeerRoom(): void {
     if (this.peerRoom >= 1) return;
     throw new KeyweaveError(
-      'LIMIT_EXCEEDED',
+      'NO_ROOM',
       `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.peerNode} (limits.max_held_bytes_per_peer)`,
     );
   }
@@ -155,7 +155,7 @@ export class KeyStream {
    *
    * @param fits says whether the caller has room for the chunk's metadata; it
    *   may throw, and then nothing is taken.
-   * @throws KeyweaveError TIMEOUT, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
+   * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
   take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
@@ -204,15 +204,26 @@ export class KeyStream {
     this.#assertCanGrow(index);
     const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail());
     this.refill();
-    return waiting.then((chunk) => {
-      try {
-        fits(chunk);
-      } catch (error) {
-        this.buffer.putBack(chunk);
-        throw error;
-      }
-      return chunk;
-    });
+    return waiting.then(
+      (chunk) => {
+        try {
+          fits(chunk);
+        } catch (error) {
+          this.buffer.putBack(chunk);
+          throw error;
+        }
+        return chunk;
+      },
+      (error: unknown) => {
+        throw this.#waitedForRoom(error);
+      },
+    );
+  }
+
+  /** Time that ran out while the other end was full: its application did not read, and no source was late. */
+  #waitedForRoom(error: unknown): unknown {
+    const why = this.lastFailure;
+    return why !== undefined && isReason(why, 'NO_ROOM') && isReason(error, 'TIMEOUT') ? why : error;
   }
 
   /** Whole milliseconds since both ends had confirmed the chunk (`age` of ETSI GS QKD 004 V2.1.1, Table 3). */

@@ -22,9 +22,11 @@ export interface RendezvousOptions {
 export class Rendezvous {
   readonly #initiator: InitiatorOpening;
   readonly #responder: ResponderOpening;
+  readonly #factory: StreamFactory;
 
   constructor({ config, services, registry }: RendezvousOptions) {
     const factory = new StreamFactory(config, services, registry);
+    this.#factory = factory;
     this.#initiator = new InitiatorOpening(services, registry, factory);
     this.#responder = new ResponderOpening(config, services, registry, factory);
   }
@@ -37,6 +39,11 @@ export class Rendezvous {
   /** Joins the oldest open offer, or waits for one. */
   openAsResponder(wish: StreamWish): Promise<KeyStream> {
     return this.#responder.open(wish);
+  }
+
+  /** Whether this node's policy lets a shared_seed stand in for a source towards a peer. */
+  mayDegrade(peerNode: string): boolean {
+    return this.#factory.mayDegrade(peerNode);
   }
 
   /** KeyAgreement.Open at the responder. */

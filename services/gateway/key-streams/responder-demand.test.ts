@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { silentLog } from '#common/log/silent-log.ts';
 import type { DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { KeyStream } from './key-stream.ts';
@@ -26,7 +27,7 @@ beforeEach(() => {
     // A loop without pauses would never give the test its turn back.
     return asked.length > 1_000 ? new Promise<never>(() => undefined) : answer(asked.length);
   };
-  const services = { now: () => nowMs, peer: () => ({ demand }) } as unknown as NodeServices;
+  const services = { now: () => nowMs, log: silentLog, peer: () => ({ demand }) } as unknown as NodeServices;
   stream = new KeyStream({
     id: '11111111-1111-4111-8111-111111111111',
     terms: parseStreamTerms(
@@ -153,6 +154,31 @@ describe('ResponderDemand', () => {
     await pass(200);
     assert.match(String(outcome[0]), /no longer knows this stream/);
     assert.equal(stream.peer, 'closed');
+  });
+
+  it('asks a full initiator again while somebody waits, ever more rarely, until there is room', async () => {
+    answer = async () => ({ buffered: 0, failure: { reason: 'NO_ROOM', detail: 'it holds 16 unread keys' } });
+    const outcome = getKey();
+    await pass(1_500);
+    assert.deepEqual(outcome, [], 'who waits was told too early');
+    const before = asked.length;
+    assert.ok(before >= 2 && before <= 5, `${before} questions`);
+    answer = async () => {
+      stream.release(0, Buffer.alloc(32, 1), false);
+      return { buffered: 0, failure: undefined };
+    };
+    await pass(2_500);
+    assert.equal((outcome[0] as { index?: number } | undefined)?.index, 0);
+  });
+
+  it('tells who waits what for when the time has run out, and then asks no more', async () => {
+    answer = async () => ({ buffered: 0, failure: { reason: 'NO_ROOM', detail: 'it holds 16 unread keys' } });
+    const outcome = getKey(8_000);
+    await pass(13_000);
+    assert.match(String(outcome[0]), /NO_ROOM: it holds 16 unread keys/);
+    const { length } = asked;
+    await pass(10_000);
+    assert.equal(asked.length, length);
   });
 
   it('has one question under way', async () => {

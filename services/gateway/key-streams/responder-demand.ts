@@ -95,7 +95,7 @@ export class ResponderDemand implements ChunkSupply {
       const { failure } = await this.#services.peer(peerNode).demand(demand);
       this.#lost = 0;
       this.#pause(PAUSE_MS, this.#unanswered++, MAX_PAUSE_MS);
-      if (failure) this.#failed(errorOf(failure));
+      if (failure) this.#refused(errorOf(failure));
       else if (buffer.waiting > 0) this.#wanted = Math.max(this.#wanted, buffer.waiting);
     } catch (thrown) {
       const error = KeyweaveError.from(thrown);
@@ -107,6 +107,18 @@ export class ResponderDemand implements ChunkSupply {
     }
     this.#asking = false;
     this.#schedule();
+  }
+
+  /** An initiator that is full is asked again while somebody waits, who learns what for when the time has run out. */
+  #refused(error: KeyweaveError): void {
+    if (!isReason(error, 'NO_ROOM')) {
+      this.#failed(error);
+      return;
+    }
+    const { id, buffer } = this.#stream;
+    this.#services.log.debug('the other end has no room', { ksid: id, detail: error.detail });
+    this.#stream.lastFailure = error;
+    this.#wanted = buffer.waiting;
   }
 
   /** What the initiator says about its own attempts is final for those who wait now. */

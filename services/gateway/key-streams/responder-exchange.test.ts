@@ -16,13 +16,17 @@ let stream: KeyStream;
 let exchange: ResponderExchange;
 
 beforeEach(() => {
+  begin(['ML-KEM-768', 'QKD'], false);
+});
+
+function begin(keySources: readonly string[], allowDegraded: boolean, method = 'xoring'): void {
   stream = new KeyStream({
     id: '11111111-1111-4111-8111-111111111111',
     incarnation: INCARNATION,
     terms: parseStreamTerms(
       'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
       'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'xoring', keySources: ['ML-KEM-768', 'QKD'] },
+      { method, keySources },
     ),
     role: 'responder',
     peerNode: 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
@@ -31,13 +35,13 @@ beforeEach(() => {
       metadataMimetype: '',
     },
     predefined: false,
-    allowDegraded: false,
+    allowDegraded,
     maxPrefetchChunks: 16,
     maxBufferedChunks: 16,
     now: () => 0,
   });
   exchange = new ResponderExchange({ now: () => 0 } as NodeServices, stream);
-});
+}
 
 function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = {}): BatchOffer {
   return {
@@ -167,6 +171,35 @@ describe('ResponderExchange', () => {
     held(0, 1, 1);
   });
 
+  it('lets a shared_seed stand in for the QKD slot of a list of QKD and one KEM, and for nothing else', () => {
+    const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
+    const { qkd } = offer(0, 1);
+    const cases: [readonly string[], Partial<BatchOffer>][] = [
+      [['QKD'], { degradedSlot: 1, publicKeys: [], qkd: undefined }],
+      [['ML-KEM-768'], { degradedSlot: 1, publicKeys: [], qkd: undefined }],
+      [['ML-KEM-768', 'QKD'], { degradedSlot: 1, publicKeys: [] }],
+      [['ML-KEM-768', 'ML-KEM-768'], { degradedSlot: 2, publicKeys: [pair(0)], qkd: undefined }],
+      [['QKD', 'QKD'], { degradedSlot: 1, publicKeys: [] }],
+      [
+        ['ML-KEM-768', 'QKD', 'ML-KEM-768'],
+        { degradedSlot: 2, publicKeys: [pair(0), pair(2)], qkd: undefined },
+      ],
+      [['ML-KEM-768', 'QKD', 'QKD'], { degradedSlot: 2, publicKeys: [pair(0)], qkd }],
+    ];
+    for (const [sources, change] of cases) {
+      begin(sources, true, 'hkdf-sha384');
+      assert.throws(
+        () => exchange.admit(offer(0, 1, change)),
+        (error) => isReason(error, 'AGREEMENT_FAILED'),
+        `${sources} with slot ${change.degradedSlot} replaced was taken`,
+      );
+    }
+    begin(['ML-KEM-768', 'QKD'], true);
+    assert.equal(exchange.admit(offer(0, 1, { degradedSlot: 2, qkd: undefined })), 1);
+    begin(['QKD', 'ML-KEM-768'], true);
+    assert.equal(exchange.admit(offer(0, 1, { degradedSlot: 1, publicKeys: [pair(1)], qkd: undefined })), 1);
+  });
+
   it('takes no more than there is room for, what is unconfirmed counted', () => {
     assert.equal(exchange.admit(offer(0, 20)), 16);
     exchange.fail();
@@ -174,7 +207,7 @@ describe('ResponderExchange', () => {
     assert.equal(exchange.admit(offer(30, 10)), 6);
     exchange.fail();
     held(40, 6, 2);
-    refuses(offer(46, 1), 'INSUFFICIENT_KEY');
+    refuses(offer(46, 1), 'NO_ROOM');
   });
 
   it('wipes what is unconfirmed at its end, and takes nothing after it', () => {

@@ -5,7 +5,8 @@ import type { BatchConfirmation, BatchDecision, BatchOffer } from '#gen/keyweave
 import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import type { KeyStream } from './key-stream.ts';
-import { isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
+import { noRoom } from './no-room.ts';
+import { isQkd, QKD_SECRET_BYTES, replaceableSlot, standInSlot } from './stream-terms.ts';
 
 /** A batch whose initiator never confirms is dropped after this. */
 const PENDING_LIMIT_MS = 120_000;
@@ -72,7 +73,7 @@ export class ResponderExchange {
    * of chunks that there is room for. `hold` or `fail` must follow.
    *
    * @param most chunks that this end makes of it, whatever the peer offers.
-   * @throws KeyweaveError UNKNOWN_STREAM, AGREEMENT_FAILED, BAD_REQUEST, INSUFFICIENT_KEY.
+   * @throws KeyweaveError UNKNOWN_STREAM, AGREEMENT_FAILED, BAD_REQUEST, NO_ROOM.
    */
   admit(offer: BatchOffer, most: number = MESSAGE_LIMITS.chunks.taken): number {
     const { stream } = this;
@@ -89,12 +90,7 @@ export class ResponderExchange {
     }
     this.#assertSlots(offer);
     const room = stream.maxBufferedChunks + stream.buffer.waiting - stream.buffer.size - this.coming;
-    if (room < 1) {
-      throw new KeyweaveError(
-        'INSUFFICIENT_KEY',
-        `the other end holds ${stream.buffer.size} unread keys and takes no more until its application reads them`,
-      );
-    }
+    if (room < 1) throw noRoom(stream);
     stream.assertPeerRoom();
     const admitted = Math.min(count, room, most, stream.peerRoom);
     this.#highWater = firstIndex + count;
@@ -162,12 +158,7 @@ export class ResponderExchange {
 
   #assertSlots({ degradedSlot, publicKeys, qkd, count }: BatchOffer): void {
     const { slots } = this.stream.terms;
-    if (degradedSlot > slots.length || (degradedSlot !== 0 && !this.stream.allowDegraded)) {
-      throw new KeyweaveError(
-        'AGREEMENT_FAILED',
-        'the policy of this stream lets nothing stand in for a source',
-      );
-    }
+    this.#assertMayStandIn(degradedSlot);
     const expected = slots.flatMap((slot, i) => (isQkd(slot) || i === degradedSlot - 1 ? [] : [i]));
     const complete =
       publicKeys.length === expected.length &&
@@ -179,6 +170,28 @@ export class ResponderExchange {
     const usesQkd = slots.some((slot, i) => isQkd(slot) && i !== degradedSlot - 1);
     if (!complete || usesQkd !== (qkd !== undefined)) {
       throw new KeyweaveError('BAD_REQUEST', 'the batch does not carry exactly the agreed slots');
+    }
+  }
+
+  /** The peer does not decide what a shared_seed stands in for: the rule does, and this node's own policy. */
+  #assertMayStandIn(degradedSlot: number): void {
+    const { terms, allowDegraded } = this.stream;
+    const always = standInSlot(terms);
+    if (always !== 0 && degradedSlot !== always) {
+      throw new KeyweaveError('AGREEMENT_FAILED', 'the batch leaves out the stand-in of this stream');
+    }
+    if (degradedSlot === 0) return;
+    if (!allowDegraded) {
+      throw new KeyweaveError(
+        'AGREEMENT_FAILED',
+        'the policy of this stream lets nothing stand in for a source',
+      );
+    }
+    if (degradedSlot !== always && degradedSlot !== replaceableSlot(terms)) {
+      throw new KeyweaveError(
+        'AGREEMENT_FAILED',
+        'a shared_seed stands in only for the QKD slot of a list of QKD and one KEM',
+      );
     }
   }
 

@@ -258,8 +258,11 @@ describe('joining an offer', () => {
     await pass(bob, 4_000);
     assert.ok(alice.count('join') <= 5 + 4 * 5, `${alice.count('join')} attempts`);
     await pass(bob, 2_000);
-    for (const { error, atMs } of callers)
-      assert.deepEqual([isReason(error, 'TIMEOUT'), atMs], [true, 5_000]);
+    for (const { error, atMs = 0 } of callers) {
+      assert.ok(isReason(error, 'TIMEOUT'));
+      // Time goes on here by 250 ms at a time, and a wait never ends too early.
+      assert.ok(atMs >= 5_000 && atMs <= 5_250, `answered after ${atMs} ms`);
+    }
   });
 
   it('succeeds at once when the initiator is back and repeats its offer', async () => {
@@ -279,7 +282,7 @@ describe('joining an offer', () => {
     const alice = bob.peerOf(ALICE);
     alice.script.join = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no route'));
     const first = watched(join({ timeoutMs: 250 }));
-    await pass(bob, 250);
+    await pass(bob, 500);
     assert.ok(isReason(first.error, 'TIMEOUT'));
     alice.script.join = async () => ({ accepted: true });
     await open(offerOf('app', ALICE, BOB, 1));

@@ -9,6 +9,7 @@ import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts'
 import type { KeyStream } from './key-stream.ts';
 import { fits, OpenOffers } from './open-offers.ts';
 import { meetQos } from './qos.ts';
+import { isAwaited, RefusedOffers } from './refused-offers.ts';
 import { assertRepeated } from './repeated-offer.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
@@ -44,6 +45,7 @@ export class ResponderOpening {
   readonly #factory: StreamFactory;
   readonly #offers: OpenOffers;
   readonly #waiting = new Set<WaitingApp>();
+  readonly #refused: RefusedOffers;
   /** Peers that did not answer a Join, and until when they are left alone; an offer of theirs ends it. */
   readonly #unreachable = new Map<string, number>();
 
@@ -52,6 +54,7 @@ export class ResponderOpening {
     this.#services = services;
     this.#registry = registry;
     this.#factory = factory;
+    this.#refused = new RefusedOffers(services.now);
     const { quotas, maxStreams } = registry;
     this.#offers = new OpenOffers({
       now: services.now,
@@ -75,6 +78,8 @@ export class ResponderOpening {
       if (wish.signal.aborted) throw new KeyweaveError('TIMEOUT', 'the application has gone away');
       if (leftMs <= 0) throw new KeyweaveError('TIMEOUT', 'The client peer did not start the session');
       const offer = this.#offers.oldest(wish);
+      const refusal = offer ? undefined : this.#refused.take(wish);
+      if (refusal !== undefined) throw refusal;
       const silentMs = offer ? (this.#unreachable.get(offer.peerNode) ?? 0) - now() : 0;
       if (offer && silentMs <= 0) {
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
@@ -90,6 +95,7 @@ export class ResponderOpening {
     const ksid = uuidText('key_stream_id', request.keyStreamId);
     assertLength('incarnation', request.incarnation, INCARNATION_BYTES);
     this.#unreachable.delete(peerNode);
+    this.#refused.forget(request, peerNode);
     let stream = this.#registry.get(ksid);
     if (stream) this.#assertSamePair(stream, request, peerNode);
     if (stream && !stream.incarnation.equals(request.incarnation)) {
@@ -116,18 +122,16 @@ export class ResponderOpening {
     this.#offers.remove(stream);
   }
 
-  /** Tells the application that waits for an offer of `peerNode` why it was refused. */
+  /** Tells the application that waits for an offer of `peerNode`, or will come soon, why it was refused. */
   refuseWaiting(offer: OpenRequest, peerNode: string, error: unknown): void {
     const ksid = uuidText('key_stream_id', offer.keyStreamId);
     for (const app of this.#waiting) {
-      const { terms, ksid: named } = app.wish;
-      if (terms.source !== offer.source || terms.destination !== offer.destination) continue;
-      if (terms.sourceNode !== peerNode || (named === undefined ? offer.predefined : named !== ksid))
-        continue;
+      if (app.wish.terms.sourceNode !== peerNode || !isAwaited(offer, ksid, app.wish)) continue;
       this.#waiting.delete(app);
       app.refuse(error);
       return;
     }
+    this.#refused.note(offer, ksid, peerNode, error);
   }
 
   #assertKsidFree(wish: StreamWish): void {

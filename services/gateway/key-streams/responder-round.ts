@@ -52,8 +52,11 @@ export async function answerRound(
   } catch (thrown) {
     answers = entries.map(() => KeyweaveError.from(thrown));
   }
-  entries.forEach(({ exchange }, i) => {
-    if (answers[i] instanceof KeyweaveError) exchange.fail();
+  entries.forEach(({ exchange, offer }, i) => {
+    const answer = answers[i];
+    if (!(answer instanceof KeyweaveError)) return;
+    services.sourceFaults.note(exchange.stream, offer.firstIndex, answer);
+    exchange.fail();
   });
   let next = 0;
   return admitted.map((entry) => {

@@ -39,6 +39,78 @@ describe('parseStreamTerms', () => {
     assert.equal(terms('', `hybrid://x@${B.toUpperCase()}?hybridization=nonsense`).destinationNode, B);
   });
 
+  it('refuses a method that needs two distinct secrets where there is one, and says what to do', () => {
+    for (const method of ['xoring', 'hmac', 'xorhmac']) {
+      for (const source of ['QKD', 'ML-KEM-1024']) {
+        assert.throws(
+          () => terms(`?hybridization=${method}&key_sources=${source}`),
+          (error: Error) => {
+            assert.ok(isReason(error, 'UNSUPPORTED'));
+            for (const word of [
+              method,
+              source,
+              'two distinct secrets',
+              'hkdf-sha384',
+              'policy.missing_source',
+            ])
+              assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
+            return true;
+          },
+        );
+      }
+      assert.deepEqual(names(`?hybridization=${method}&key_sources=QKD,QKD`), ['QKD', 'QKD']);
+    }
+    for (const method of ['hkdf-sha256', 'hkdf-sha384', 'hkdf-sha3-256'])
+      assert.deepEqual(names(`?hybridization=${method}&key_sources=QKD`), ['QKD']);
+  });
+
+  for (const [query, words] of [
+    ['hybridisation=xoring', ['"hybridisation"', 'did you mean hybridization?']],
+    ['key_source=QKD', ['"key_source"', 'did you mean key_sources?']],
+    ['KEM_MEC=ML-KEM-768', ['"KEM_MEC"', 'did you mean kem_mec?']],
+    ['priority=1', ['"priority"', 'hybridization, kem_mec and key_sources']],
+    ['=x', ['""', 'hybridization, kem_mec and key_sources']],
+    ['kem_mec=ML-KEM-768&kem_mec=ML-KEM-1024', ['kem_mec', 'more than once']],
+    ['hybridization=xoring&hybridization=hmac', ['hybridization', 'more than once']],
+    ['key_sources=', ['key_sources', 'names no source']],
+    ['key_sources=QKD,,ML-KEM-768', ['key_sources', 'empty name']],
+    ['key_sources=QKD,', ['key_sources', 'empty name']],
+    ['kem_mec=', ['kem_mec', 'names no KEM']],
+    ['hybridization=', ['hybridization', 'names no method']],
+  ] as const) {
+    it(`refuses ?${query} in words`, () => {
+      assert.throws(
+        () => terms(`?${query}`),
+        (error: Error) => {
+          assert.ok(isReason(error, 'UNSUPPORTED', 'NO_ROUTE'), `${error}`);
+          for (const word of ['source URI', ...words])
+            assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
+          return true;
+        },
+      );
+    });
+  }
+
+  it('refuses unknown and repeated parameters of the destination, too, whose values do not count', () => {
+    for (const query of ['hybridisation=xoring', 'kem_mec=a&kem_mec=b'])
+      assert.throws(() => terms('', `hybrid://x@${B}?${query}`), /the destination URI/);
+    assert.deepEqual(names(''), ['ML-KEM-768', 'QKD']);
+  });
+
+  it('suggests nothing for a name that is like no parameter, and cuts what is long', () => {
+    assert.throws(
+      () => terms(`?${'y'.repeat(3000)}=1`),
+      (error: Error) => !/did you mean/.test(error.message) && error.message.length < 400,
+    );
+  });
+
+  it('refuses defaults that name no source', () => {
+    assert.throws(
+      () => parseStreamTerms(`hybrid://x@${A}`, `hybrid://x@${B}`, { method: 'hkdf-sha384', keySources: [] }),
+      (error) => isReason(error, 'UNSUPPORTED'),
+    );
+  });
+
   for (const [what, act, reason] of [
     ['another scheme', () => parseStreamTerms(`http://x@${A}`, `hybrid://x@${B}`, defaults), 'NO_ROUTE'],
     ['no application', () => parseStreamTerms(`hybrid://${A}`, `hybrid://x@${B}`, defaults), 'NO_ROUTE'],

@@ -6,6 +6,7 @@ import type { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import type { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import type { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
+import type { SourceFaults } from '../key-streams/source-faults.ts';
 import type { KeyPairs } from './key-pair-streams.ts';
 
 /** What production of keys leans on, at either end. */
@@ -18,6 +19,7 @@ export interface NodeServices {
   readonly limits: NodeConfig['limits'];
   readonly qkd: NodeConfig['qkd'];
   readonly log: Log;
+  readonly sourceFaults: SourceFaults;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
   /** The seed agreed with a peer, where its entry has one. */

@@ -7,7 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
-import { SourceSlot } from "./key_agreement.ts";
+import { Failure, SourceSlot } from "./key_agreement.ts";
 
 export const protobufPackage = "keyweave.v1";
 
@@ -77,6 +77,8 @@ export interface DerivedBatch {
    */
   initiatorTags: Buffer;
   responderTags: Buffer;
+  /** Set when nothing was derived; then all else is empty. */
+  failure: Failure | undefined;
 }
 
 export interface DeriveRequest {
@@ -686,7 +688,7 @@ export const DeriveBatch: MessageFns<DeriveBatch> = {
 };
 
 function createBaseDerivedBatch(): DerivedBatch {
-  return { keys: Buffer.alloc(0), initiatorTags: Buffer.alloc(0), responderTags: Buffer.alloc(0) };
+  return { keys: Buffer.alloc(0), initiatorTags: Buffer.alloc(0), responderTags: Buffer.alloc(0), failure: undefined };
 }
 
 export const DerivedBatch: MessageFns<DerivedBatch> = {
@@ -699,6 +701,9 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
     }
     if (message.responderTags.length !== 0) {
       writer.uint32(26).bytes(message.responderTags);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -740,6 +745,14 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
             message.responderTags = reader.bytes() as Buffer;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -760,6 +773,9 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
     message.keys = object.keys ?? Buffer.alloc(0);
     message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
     message.responderTags = object.responderTags ?? Buffer.alloc(0);
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
     return message;
   },
 };

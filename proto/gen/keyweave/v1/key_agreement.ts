@@ -14,7 +14,11 @@ export const protobufFileName = "keyweave/v1/key_agreement.proto";
 
 /** One entry of the ordered source list as one node understands it. */
 export interface SourceSlot {
-  /** "QKD" or the canonical KEM name, e.g. "ML-KEM-768". */
+  /**
+   * "QKD", the canonical KEM name, e.g. "ML-KEM-768", or "SHARED-SEED": a
+   * secret from the seed agreed beforehand, which stands in for the second
+   * source where the method needs two and the URI names one.
+   */
   algorithm: string;
   /** Revision of the KEM's specification, e.g. "FIPS203"; empty for QKD. */
   revision: string;
@@ -133,7 +137,7 @@ export interface BatchOffer {
     | undefined;
   /**
    * Slot whose secret a shared_seed stands in for at both ends, plus one;
-   * 0 = none.
+   * 0 = none. Always that of "SHARED-SEED" where the list has one.
    */
   degradedSlot: number;
   incarnation: Buffer;
