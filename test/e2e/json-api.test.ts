@@ -149,7 +149,7 @@ describe('a stream between two nodes (ETSI GS QKD 004 V2.1.1 clause 6)', () => {
     await pair.close();
   });
 
-  it('takes nothing when the room for metadata is too small (status 8), and gives none for room 0', async () => {
+  it('gives the metadata that fits the room, and the key always', async () => {
     const pair = await openPair(network, openData(alice, bob));
     const ask = async (size: number) =>
       (
@@ -164,13 +164,20 @@ describe('a stream between two nodes (ETSI GS QKD 004 V2.1.1 clause 6)', () => {
         index?: number;
         metadata?: { size: number; buffer: string };
       };
-    const small = await ask(4);
-    assert.equal(small.status, 8);
-    const none = await ask(0);
-    assert.deepEqual([none.status, none.index, none.metadata], [0, 0, undefined]);
-    const enough = await ask(small.metadata?.size ?? 0);
-    assert.deepEqual([enough.status, enough.index], [0, 1]);
-    assert.deepEqual(Object.keys(JSON.parse(enough.metadata?.buffer ?? '')).slice(0, 2), ['age', 'hops']);
+    const rooms: [size: number, given: string[] | undefined][] = [
+      [0, undefined],
+      [4, undefined],
+      [46, ['age', 'hops']],
+      [4096, ['age', 'hops', 'sources', 'method', 'policy_met', 'degraded']],
+    ];
+    for (const [i, [size, given]] of rooms.entries()) {
+      const answer = await ask(size);
+      assert.deepEqual([answer.status, answer.index], [0, i], `room ${size}`);
+      const { buffer } = answer.metadata ?? {};
+      assert.deepEqual(buffer === undefined ? undefined : Object.keys(JSON.parse(buffer)), given);
+      assert.equal(answer.metadata?.size, buffer?.length);
+      assert.ok((answer.metadata?.size ?? 0) <= size);
+    }
     await pair.close();
   });
 

@@ -125,6 +125,8 @@ const limitsSection = z.strictObject({
   idle_timeout: durationField('10m'),
   /** From the first byte of a request to its last. */
   request_timeout: durationField('10s'),
+  /** How long an application may leave answers unread without reading any of them. */
+  write_timeout: durationField('30s'),
   /** What a QoS timeout of 0 means. */
   default_timeout: durationField('10s'),
   /** Longest timeout that a QoS may ask for. */

@@ -48,7 +48,7 @@ export class JsonConnection {
     return this.#answers;
   }
 
-  /** True while no byte has come since the last answer: a request that dies now got none of its answer. */
+  /** True while nothing has come since the last answer: a request that dies now got no byte of its answer. */
   get untouched(): boolean {
     return this.#untouched;
   }
@@ -69,7 +69,12 @@ export class JsonConnection {
   }
 
   #receive(data: Buffer): void {
-    for (const frame of this.#framer.push(data)) {
+    let at = 0;
+    // Whatever comes behind what ends the connection is not looked at: it could be a flood.
+    while (!this.#closed) {
+      const frame = this.#framer.next(data, at);
+      at = this.#framer.end;
+      if (frame === undefined) break;
       const pending = this.#pending.shift();
       if (pending && Buffer.isBuffer(frame)) this.#settle(pending, frame);
       else {
@@ -78,7 +83,7 @@ export class JsonConnection {
       }
       if (Buffer.isBuffer(frame)) frame.fill(0);
     }
-    this.#untouched = this.#framer.pending === 0;
+    this.#untouched = !this.#closed && this.#framer.pending === 0;
     data.fill(0);
   }
 
@@ -96,6 +101,7 @@ export class JsonConnection {
   #end(error: Error): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#framer.stop();
     for (const pending of this.#pending.splice(0)) pending.reject(error);
     this.#whenClosed.resolve();
   }

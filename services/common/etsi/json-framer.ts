@@ -38,6 +38,7 @@ export class JsonFramer {
   #escaped = false;
   #tooDeep = false;
   #dead = false;
+  #end = 0;
 
   /** @param options.maxBytes largest text; a longer one is too-large before more of it is held. */
   constructor(options: { maxBytes: number }) {
@@ -56,36 +57,45 @@ export class JsonFramer {
    */
   push(segment: Buffer): JsonFrame[] {
     const frames: JsonFrame[] = [];
-    let at = 0;
-    while (at < segment.length && !this.#dead) {
-      if (this.#depth === 0) {
-        at = this.#seek(segment, at, frames);
-        if (at === segment.length) break;
-      }
-      const end = this.#scan(segment, at);
-      const part = segment.subarray(at, end);
-      if (this.#pending + part.length > this.#maxBytes) this.#die(frames);
-      else if (this.#depth > 0) this.#hold(part);
-      else frames.push(this.#complete(part));
-      at = end;
-    }
+    for (let frame = this.next(segment, 0); frame; frame = this.next(segment, this.#end)) frames.push(frame);
     return frames;
   }
 
-  /** Skips white space and garbage to where a text begins. */
-  #seek(segment: Buffer, from: number, frames: JsonFrame[]): number {
-    let garbage = false;
+  /**
+   * The first text that ends in `segment` at or after `from`, for callers who
+   * take one at a time; `end` then says where to go on. Undefined when the
+   * segment completes no more: all of it is used up.
+   */
+  next(segment: Buffer, from: number): JsonFrame | undefined {
     let at = from;
-    for (; at < segment.length; at++) {
-      const byte = segment[at] as number;
-      if (byte === OPEN_BRACE || byte === OPEN_BRACKET) break;
-      if (byte === NEWLINE && garbage) {
-        frames.push({ error: 'not-json' });
-        garbage = false;
-      } else if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d && byte !== NEWLINE) garbage = true;
+    if (this.#depth === 0 && !this.#dead) {
+      at = skipSpace(segment, at);
+      if (at < segment.length && !opens(segment[at] as number)) {
+        this.#end = skipGarbage(segment, at);
+        return { error: 'not-json' };
+      }
     }
-    if (garbage) frames.push({ error: 'not-json' });
-    return at;
+    if (at === segment.length || this.#dead) {
+      this.#end = segment.length;
+      return undefined;
+    }
+    this.#end = this.#scan(segment, at);
+    const part = segment.subarray(at, this.#end);
+    if (this.#pending + part.length > this.#maxBytes) return this.#die();
+    if (this.#depth === 0) return this.#complete(part);
+    this.#hold(part);
+    return undefined;
+  }
+
+  /** Where the text ends that `next` gave (exclusive), in the segment that it was asked for. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Wipes what is held; gives nothing more. */
+  stop(): void {
+    this.#forget();
+    this.#dead = true;
   }
 
   /** Where the text that is under way ends (exclusive), or the end of the segment, with a depth above 0. */
@@ -158,11 +168,32 @@ export class JsonFramer {
     this.#tooDeep = false;
   }
 
-  #die(frames: JsonFrame[]): void {
-    frames.push({ error: 'too-large' });
-    this.#forget();
-    this.#dead = true;
+  #die(): JsonFrame {
+    this.stop();
+    return { error: 'too-large' };
   }
+}
+
+function opens(byte: number): boolean {
+  return byte === OPEN_BRACE || byte === OPEN_BRACKET;
+}
+
+function skipSpace(segment: Buffer, from: number): number {
+  let at = from;
+  for (; at < segment.length; at++) {
+    const byte = segment[at] as number;
+    if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d && byte !== NEWLINE) break;
+  }
+  return at;
+}
+
+/** Past the next line, or to where a text begins. */
+function skipGarbage(segment: Buffer, from: number): number {
+  let at = from;
+  while (at < segment.length && !opens(segment[at] as number)) {
+    if (segment[at++] === NEWLINE) break;
+  }
+  return at;
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true });

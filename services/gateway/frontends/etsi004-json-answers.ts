@@ -56,36 +56,40 @@ function writeDecimals(into: Buffer, start: number, bytes: Buffer): number {
 /** What the metadata of every chunk of a stream has in common. */
 const STREAM_METADATA = new WeakMap<KeyStream, string>();
 
-/** ETSI GS QKD 004 V2.1.1 Table 3 (age, hops), and ours. */
-export function chunkMetadata(chunk: Chunk, stream: KeyStream): string {
+/**
+ * The metadata that fits into `room` bytes: ETSI GS QKD 004 V2.1.1 Table 3
+ * (age, hops) and ours, or the standard's alone, or none. Status 8 is not for
+ * this dialect: its clients name a room that they do not look at, and would
+ * never get a key.
+ */
+export function chunkMetadata(chunk: Chunk, stream: KeyStream, room: number): string | undefined {
+  const standard = `{"age":${stream.ageMs(chunk)},"hops":0`;
+  if (standard.length + 1 > room) return undefined;
+  const all = `${standard}${streamMetadata(stream)},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
+  return all.length <= room ? all : `${standard}}`;
+}
+
+function streamMetadata(stream: KeyStream): string {
   let common = STREAM_METADATA.get(stream);
   if (common === undefined) {
     const { slots, method } = stream.terms;
     const sources = JSON.stringify(slots.map((slot) => slot.algorithm));
-    common = `"hops":0,"sources":${sources},"method":"${method.name}"`;
+    common = `,"sources":${sources},"method":"${method.name}"`;
     STREAM_METADATA.set(stream, common);
   }
-  return `{"age":${stream.ageMs(chunk)},${common},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
+  return common;
 }
 
 export function closeAnswer(): Buffer {
   return Buffer.from('{"status":0}');
 }
 
-/** Any failure: an integer status and a message that names the fault. */
-export function errorAnswer(error: KeyweaveError): Buffer {
-  return Buffer.from(JSON.stringify({ status: STATUS_TABLE[error.reason].etsi004, message: error.detail }));
-}
+/** What an answer says of a failure; less than an error, which costs a stack. */
+export type Fault = Pick<KeyweaveError, 'reason' | 'detail'>;
 
-/** Status 8: what room the metadata needs; the key stays where it is. */
-export function metadataTooSmallAnswer(neededBytes: number): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      status: ETSI004_STATUS.METADATA_TOO_SMALL,
-      message: `the metadata needs ${neededBytes} bytes`,
-      metadata: { size: neededBytes, buffer: '' },
-    }),
-  );
+/** Any failure: an integer status and a message that names the fault. */
+export function errorAnswer(fault: Fault): Buffer {
+  return Buffer.from(JSON.stringify({ status: STATUS_TABLE[fault.reason].etsi004, message: fault.detail }));
 }
 
 function jsonQos(qos: Qos) {

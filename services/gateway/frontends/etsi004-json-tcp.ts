@@ -6,6 +6,7 @@ import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import type { KeyDelivery } from '../key-streams/key-delivery.ts';
 import { type JsonConnection, serveJsonConnection } from './etsi004-json-connection.ts';
+import { FairTurns } from './fair-turns.ts';
 import { leanSocket } from './lean-socket.ts';
 
 export interface JsonListener {
@@ -24,6 +25,7 @@ export async function startEtsi004JsonTcp(options: {
   const { config, log } = context;
   const settings = config.listeners.json;
   const connections = new Set<JsonConnection>();
+  const turns = new FairTurns();
 
   const serve = (socket: (receive: (data: Buffer) => void) => Socket) => {
     const connection = serveJsonConnection({
@@ -31,6 +33,7 @@ export async function startEtsi004JsonTcp(options: {
       delivery,
       limits: config.limits,
       presence: settings.peer_presence,
+      turns,
       log,
     });
     connections.add(connection);

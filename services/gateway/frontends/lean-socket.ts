@@ -1,7 +1,11 @@
 import { Socket } from 'node:net';
 
-/** What all plain connections of this process are read into; larger than any usual request. */
-const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
+/**
+ * What all plain connections of this process are read into; larger than any
+ * usual request, and no larger than what a connection may hold of it while a
+ * request waits.
+ */
+const READ_BUFFER = Buffer.allocUnsafeSlow(16_384);
 
 type Handle = object & { readonly fd: number };
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ChunkBuffer } from './chunk-buffer.ts';
@@ -6,6 +7,7 @@ import { ChunkBuffer } from './chunk-buffer.ts';
 const meta = { nowMs: 5, degraded: false };
 const keys = (...values: number[]) => Buffer.concat(values.map((value) => Buffer.alloc(4, value)));
 const late = () => 'late';
+const { signal } = new AbortController();
 
 describe('ChunkBuffer', () => {
   it('gives chunks in order, each once', () => {
@@ -18,8 +20,8 @@ describe('ChunkBuffer', () => {
 
   it('serves those who named an index before those who take the next', async () => {
     const buffer = new ChunkBuffer();
-    const next = buffer.wait(undefined, 1000, late);
-    const named = buffer.wait(0, 1000, late);
+    const next = buffer.wait(undefined, 1000, late, signal);
+    const named = buffer.wait(0, 1000, late, signal);
     assert.equal(buffer.highestWanted, 0);
     buffer.release(0, keys(1, 2), 4, meta);
     assert.deepEqual([(await named).index, (await next).index], [0, 1]);
@@ -27,19 +29,51 @@ describe('ChunkBuffer', () => {
 
   it('refuses an index that was burned, waiting or not', async () => {
     const buffer = new ChunkBuffer();
-    const waiting = assert.rejects(buffer.wait(1, 1000, late), (error) =>
+    const waiting = assert.rejects(buffer.wait(1, 1000, late, signal), (error) =>
       isReason(error, 'INSUFFICIENT_KEY'),
     );
     buffer.burnBelow(3);
     await waiting;
-    await assert.rejects(buffer.wait(2, 1000, late), /index 2/);
+    await assert.rejects(buffer.wait(2, 1000, late, signal), /index 2/);
     assert.equal(buffer.nextIndex, 3);
     buffer.burnBelow(1);
     assert.equal(buffer.nextIndex, 3, 'an index was used again');
   });
 
   it('times out in the words it was given', async () => {
-    await assert.rejects(new ChunkBuffer().wait(undefined, 1, late), /TIMEOUT: late/);
+    await assert.rejects(new ChunkBuffer().wait(undefined, 1, late, signal), /TIMEOUT: late/);
+  });
+
+  it('takes nothing for a waiter that has gone, and leaves no trace of it', async () => {
+    const buffer = new ChunkBuffer();
+    const leaving = new AbortController();
+    const gone = [
+      buffer.wait(undefined, 1000, late, leaving.signal),
+      buffer.wait(1, 1000, late, leaving.signal),
+    ];
+    const staying = buffer.wait(undefined, 1000, late, signal);
+    assert.deepEqual([buffer.waiting, buffer.highestWanted], [3, 1]);
+    leaving.abort();
+    for (const one of gone) await assert.rejects(one, /TIMEOUT: the application has gone away/);
+    assert.deepEqual([buffer.waiting, buffer.highestWanted], [1, -1]);
+    await assert.rejects(buffer.wait(undefined, 1000, late, leaving.signal), /gone away/);
+    buffer.release(0, keys(1, 2), 4, meta);
+    assert.deepEqual([(await staying).index, buffer.take()?.index], [0, 1]);
+  });
+
+  it('lets go of the signal of whoever was served', async () => {
+    const buffer = new ChunkBuffer();
+    const { signal } = new AbortController();
+    const waiting = Promise.allSettled([
+      buffer.wait(undefined, 1000, late, signal),
+      buffer.wait(undefined, 1, late, signal),
+    ]);
+    buffer.release(0, keys(1), 4, meta);
+    assert.deepEqual(
+      (await waiting).map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+    );
+    assert.deepEqual(getEventListeners(signal, 'abort'), []);
   });
 
   it('puts back in order what could not be delivered', () => {
@@ -56,7 +90,7 @@ describe('ChunkBuffer', () => {
 
   it('fails everybody who waits, and wipes what is left', async () => {
     const buffer = new ChunkBuffer();
-    const waiting = buffer.wait(undefined, 1000, late);
+    const waiting = buffer.wait(undefined, 1000, late, signal);
     buffer.failWaiters(new KeyweaveError('QKD_UNAVAILABLE', 'gone'));
     await assert.rejects(waiting, /gone/);
     buffer.release(0, keys(7), 4, meta);

@@ -18,6 +18,8 @@ interface Waiter {
   readonly resolve: (chunk: Chunk) => void;
   readonly reject: (error: KeyweaveError) => void;
   readonly timer: NodeJS.Timeout;
+  readonly signal: AbortSignal;
+  readonly abandon: () => void;
 }
 
 /**
@@ -77,18 +79,27 @@ export class ChunkBuffer {
   }
 
   /**
-   * Waits for a chunk.
+   * Waits for a chunk. Once `signal` fires none is taken any more.
    *
-   * @throws KeyweaveError TIMEOUT after `timeoutMs`, INSUFFICIENT_KEY when the
-   *   index has gone, or whatever `failWaiters` is given.
+   * @throws KeyweaveError TIMEOUT after `timeoutMs` or when the signal fires,
+   *   INSUFFICIENT_KEY when the index has gone, or whatever `failWaiters` is
+   *   given.
    */
-  wait(index: number | undefined, timeoutMs: number, timeoutDetail: () => string): Promise<Chunk> {
+  wait(
+    index: number | undefined,
+    timeoutMs: number,
+    timeoutDetail: () => string,
+    signal: AbortSignal,
+  ): Promise<Chunk> {
+    if (signal.aborted) return Promise.reject(abandonedError());
     if (index !== undefined && index < this.#nextIndex) return Promise.reject(goneError(index));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#settle(waiter, () => reject(new KeyweaveError('TIMEOUT', timeoutDetail())));
       }, timeoutMs);
-      const waiter: Waiter = { index, resolve, reject, timer };
+      const abandon = () => this.#settle(waiter, () => reject(abandonedError()));
+      const waiter: Waiter = { index, resolve, reject, timer, signal, abandon };
+      signal.addEventListener('abort', abandon);
       this.#waiters.add(waiter);
     });
   }
@@ -150,9 +161,15 @@ export class ChunkBuffer {
 
   #settle(waiter: Waiter, act: () => void): void {
     clearTimeout(waiter.timer);
+    waiter.signal.removeEventListener('abort', waiter.abandon);
     this.#waiters.delete(waiter);
     act();
   }
+}
+
+/** Why a request ends whose application waits for it no longer. */
+export function abandonedError(): KeyweaveError {
+  return new KeyweaveError('TIMEOUT', 'the application has gone away');
 }
 
 function goneError(index: number): KeyweaveError {

@@ -7,6 +7,9 @@ import { HeldBytes } from './held-bytes.ts';
 import { KeyStream } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
 
+/** Of an application that stays. */
+const LIVING = new AbortController().signal;
+
 let held: HeldBytes;
 let made = 0;
 
@@ -95,7 +98,7 @@ describe('what is held for a peer', () => {
   it('gets room again as keys are read, dropped, or go with their stream', () => {
     const [one, other] = [responder(), responder()];
     fill(one, 10, true);
-    const chunk = one.stream.take(undefined, 1000, () => undefined);
+    const chunk = one.stream.take(undefined, 1000, () => undefined, LIVING);
     assert.ok(!(chunk instanceof Promise));
     assert.equal(held.bytes, 288);
     assert.equal(fill(other, 1, false), 1);
@@ -103,7 +106,7 @@ describe('what is held for a peer', () => {
     other.exchange.abandon();
     assert.equal(held.bytes, 288);
     one.stream.peerClosed('closed');
-    one.stream.take(undefined, 1000, () => undefined);
+    one.stream.take(undefined, 1000, () => undefined, LIVING);
     assert.equal(held.bytes, 256, 'a key that is read after the peer has closed counts on');
     other.stream.end(refusedStream());
     one.stream.end(refusedStream());
@@ -114,7 +117,7 @@ describe('what is held for a peer', () => {
   it('never keeps a key from an application that waits for it', async () => {
     const [one, other] = [responder(), responder()];
     fill(one, 10, true);
-    const waiting = other.stream.take(undefined, 1000, () => undefined);
+    const waiting = other.stream.take(undefined, 1000, () => undefined, LIVING);
     assert.equal(fill(other, 5, true), 1);
     assert.throws(() => fill(other, 1, true), refused);
     assert.equal((await waiting).index, 0);

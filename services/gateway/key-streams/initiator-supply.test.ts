@@ -11,6 +11,9 @@ import { ResponderExchange } from './responder-exchange.ts';
 import { SourceFaults } from './source-faults.ts';
 import { parseStreamTerms, type StreamTerms } from './stream-terms.ts';
 
+/** Of an application that stays. */
+const LIVING = new AbortController().signal;
+
 /** Batches that the supply has begun, oldest first. */
 let begun: Batch[];
 let stream: KeyStream;
@@ -135,7 +138,7 @@ async function succeeds(batch: Batch): Promise<void> {
 /** A GET_KEY that waits, and what became of it. */
 function get(index?: number) {
   const outcome: { index?: number; error?: unknown } = {};
-  const chunk = stream.take(index, 60_000, () => undefined);
+  const chunk = stream.take(index, 60_000, () => undefined, LIVING);
   Promise.resolve(chunk).then(
     (taken) => {
       outcome.index = taken.index;

@@ -27,6 +27,17 @@ export interface OpenConnect {
   readonly signal: AbortSignal;
 }
 
+/** An application's GET_KEY, whatever protocol it came by. */
+export interface GetKey {
+  readonly keyStreamId: string;
+  /** Absent: the next unread chunk. */
+  readonly index: number | undefined;
+  /** Fires when nobody waits for the key any more. */
+  readonly signal: AbortSignal;
+  /** How much of the stream's timeout has gone by already. */
+  readonly waitedMs?: number;
+}
+
 export interface Opened {
   readonly keyStreamId: string;
   readonly qos: Qos;
@@ -102,16 +113,13 @@ export class KeyDelivery {
    * GET_KEY: at once where the chunk is ready. The caller owns the chunk and
    * wipes its key. Throws, or rejects, with a KeyweaveError.
    *
-   * @param index undefined for the next unread chunk.
    * @param fits see KeyStream.take.
    */
-  getKey(
-    ksid: string,
-    index: number | undefined,
-    fits: (chunk: Chunk, stream: KeyStream) => void,
-  ): Chunk | Promise<Chunk> {
-    const stream = this.#local(ksid);
-    return stream.take(index, stream.qos.timeoutMs, (chunk) => fits(chunk, stream));
+  getKey(request: GetKey, fits: (chunk: Chunk, stream: KeyStream) => void): Chunk | Promise<Chunk> {
+    const { index, signal, waitedMs = 0 } = request;
+    const stream = this.#local(request.keyStreamId);
+    const timeoutMs = Math.max(0, stream.qos.timeoutMs - waitedMs);
+    return stream.take(index, timeoutMs, (chunk) => fits(chunk, stream), signal);
   }
 
   /** CLOSE. Wipes this end at once; the peer is told, and keeps what it holds until it closes too. */

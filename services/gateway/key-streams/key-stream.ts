@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
-import { type Chunk, ChunkBuffer } from './chunk-buffer.ts';
+import { abandonedError, type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
 import type { HeldBytes } from './held-bytes.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
@@ -153,12 +153,19 @@ export class KeyStream {
    * Takes a chunk: at once where it is there, else waiting for production up
    * to `timeoutMs`. The caller owns the chunk and wipes its key.
    *
-   * @param fits says whether the caller has room for the chunk's metadata; it
-   *   may throw, and then nothing is taken.
+   * @param fits says whether the caller can take the chunk, such as whether
+   *   it has room for the metadata; it may throw, and then nothing is taken.
+   * @param signal fires when nobody waits for it any more; a chunk that is
+   *   ready at once is given without a look at it.
    * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
-  take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
+  take(
+    index: number | undefined,
+    timeoutMs: number,
+    fits: (chunk: Chunk) => void,
+    signal: AbortSignal,
+  ): Chunk | Promise<Chunk> {
     if (this.#ended) throw this.#ended;
     const { delayMs, reserved } = this.#rate.reserve(this.#now(), timeoutMs);
     if (!reserved) {
@@ -167,19 +174,26 @@ export class KeyStream {
         `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`,
       );
     }
-    if (delayMs === 0) return this.#take(index, timeoutMs, fits);
+    if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal);
     this.#over ??= new AbortController();
-    return setTimeout(delayMs, undefined, { signal: this.#over.signal })
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#ended) throw this.#ended;
-        return this.#take(index, timeoutMs - delayMs, fits);
-      });
+    const either = AbortSignal.any([signal, this.#over.signal]);
+    return setTimeout(delayMs, undefined, { signal: either }).then(
+      () => this.#take(index, timeoutMs - delayMs, fits, signal),
+      () => {
+        this.#rate.refund();
+        throw this.#ended ?? abandonedError();
+      },
+    );
   }
 
-  #take(index: number | undefined, timeoutMs: number, fits: (chunk: Chunk) => void): Chunk | Promise<Chunk> {
+  #take(
+    index: number | undefined,
+    timeoutMs: number,
+    fits: (chunk: Chunk) => void,
+    signal: AbortSignal,
+  ): Chunk | Promise<Chunk> {
     try {
-      const chunk = this.#takeReserved(index, timeoutMs, fits);
+      const chunk = this.#takeReserved(index, timeoutMs, fits, signal);
       if (chunk instanceof Promise) chunk.catch(() => this.#rate.refund());
       return chunk;
     } catch (error) {
@@ -192,6 +206,7 @@ export class KeyStream {
     index: number | undefined,
     timeoutMs: number,
     fits: (chunk: Chunk) => void,
+    signal: AbortSignal,
   ): Chunk | Promise<Chunk> {
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#now());
@@ -202,14 +217,15 @@ export class KeyStream {
       return chunk;
     }
     this.#assertCanGrow(index);
-    const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail());
+    const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail(), signal);
     this.refill();
     return waiting.then(
       (chunk) => {
         try {
           fits(chunk);
         } catch (error) {
-          this.buffer.putBack(chunk);
+          if (this.#ended) chunk.key.wipe();
+          else this.buffer.putBack(chunk);
           throw error;
         }
         return chunk;

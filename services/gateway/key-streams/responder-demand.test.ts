@@ -9,6 +9,9 @@ import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
 import { parseStreamTerms } from './stream-terms.ts';
 
+/** Of an application that stays. */
+const LIVING = new AbortController().signal;
+
 const NOTED: DemandAnswer = { buffered: 0, failure: undefined };
 
 let nowMs: number;
@@ -69,7 +72,7 @@ async function pass(ms: number): Promise<void> {
 /** A GET_KEY; what came of it is in the list once it has come. */
 function getKey(timeoutMs = 60_000): unknown[] {
   const outcome: unknown[] = [];
-  Promise.resolve(stream.take(undefined, timeoutMs, () => undefined)).then(
+  Promise.resolve(stream.take(undefined, timeoutMs, () => undefined, LIVING)).then(
     (chunk) => outcome.push(chunk),
     (error) => outcome.push(error),
   );

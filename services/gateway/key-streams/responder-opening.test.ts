@@ -19,6 +19,9 @@ import {
 } from '../../../test/helpers/openings.ts';
 import type { KeyStream } from './key-stream.ts';
 
+/** Of an application that stays. */
+const LIVING = new AbortController().signal;
+
 let bob: Openings;
 
 beforeEach(() => {
@@ -32,7 +35,7 @@ const open = (request: OpenRequest, peer = ALICE): Promise<OpenResponse> =>
 const join = (change: object = {}) => bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB, change));
 const nextKey = (stream: KeyStream) =>
   Promise.resolve()
-    .then(() => stream.take(undefined, 10_000, () => undefined))
+    .then(() => stream.take(undefined, 10_000, () => undefined, LIVING))
     .catch((error: unknown) => error);
 const reason =
   (...reasons: Parameters<typeof isReason>[1][]) =>
@@ -81,7 +84,7 @@ describe('an offer of a KSID that is open here', () => {
     await open(offer(1, { qos: slow }));
     const old = await join({ ksid });
     const waiting = [1, 2, 3, 4].map(() =>
-      watched(Promise.resolve(old.take(undefined, 10_000, () => undefined))),
+      watched(Promise.resolve(old.take(undefined, 10_000, () => undefined, LIVING))),
     );
     await settle();
     await open(offer(2, { qos: slow }));
