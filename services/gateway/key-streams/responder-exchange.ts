@@ -127,6 +127,8 @@ export class ResponderExchange {
   fail(): void {
     this.#making = undefined;
     this.#burnDecided();
+    // Those who counted on it would wait for nothing.
+    this.stream.refill();
   }
 
   /** Releases or drops the batch; idempotent. An unknown batch was dropped. */

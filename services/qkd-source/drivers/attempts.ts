@@ -27,9 +27,9 @@ export class Attempts {
     return !this.#known && !this.#underWay && this.#made < MAX_ATTEMPTS && this.#now() >= this.#notBeforeMs;
   }
 
-  /** Whether nothing will be tried any more. */
+  /** Whether nothing is known and nothing will be tried any more. */
   get spent(): boolean {
-    return this.#made >= MAX_ATTEMPTS;
+    return !this.#known && this.#made >= MAX_ATTEMPTS;
   }
 
   /** Tries, when it is due; a `probe` that throws has found nothing out. Never rejects. */
