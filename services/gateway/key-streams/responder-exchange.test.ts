@@ -134,6 +134,23 @@ describe('ResponderExchange', () => {
     exchange.admit(offer(1, 1));
   });
 
+  it('asks again for those who counted on a batch that failed', async () => {
+    const wanted: number[] = [];
+    stream.supply = {
+      get coming() {
+        return exchange.coming;
+      },
+      want: (count) => void wanted.push(count),
+      stop: () => undefined,
+    };
+    exchange.admit(offer(0, 2));
+    const waiting = stream.take(undefined, 50, () => undefined, new AbortController().signal);
+    assert.deepEqual(wanted, [0], 'it is on its way');
+    exchange.fail();
+    assert.ok((wanted[1] ?? 0) > 0, `${wanted}`);
+    await assert.rejects(waiting as Promise<unknown>);
+  });
+
   it('holds several unconfirmed batches, releases in the order of indexes, and drops what is older', () => {
     const first = held(0, 1, 1);
     held(1, 1, 2);

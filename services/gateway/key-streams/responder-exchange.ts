@@ -130,6 +130,8 @@ export class ResponderExchange {
     this.#making = undefined;
     this.stream.countHeld();
     this.#burnDecided();
+    // Those who counted on it would wait for nothing.
+    this.stream.refill();
   }
 
   /** Releases or drops the batch; idempotent. An unknown batch was dropped. */

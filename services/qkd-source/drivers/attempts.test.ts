@@ -44,6 +44,25 @@ describe('Attempts', () => {
     assert.deepEqual(at, [0, 1, 3, 7, 15, 31]);
   });
 
+  it('counts anew when what was known has held for an hour, and not when it has not', async () => {
+    const { some, run, made, pass } = attempts();
+    for (let i = 0; i < 20; i++) {
+      await run('known');
+      pass(600_000);
+      some.again();
+      pass(600_000);
+    }
+    assert.equal(made(), 3, 'an attempt, and the pause for what did not hold');
+    const lasting = attempts();
+    for (let day = 0; day < 20; day++) {
+      await lasting.run('known');
+      lasting.pass(86_400_000);
+      lasting.some.again();
+      lasting.pass(60_000);
+    }
+    assert.equal(lasting.made(), 20);
+  });
+
   it('does not count what did not reach the key manager', async () => {
     const { run, made, pass } = attempts();
     for (let i = 0; i < 50; i++) {

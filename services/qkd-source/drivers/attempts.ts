@@ -1,5 +1,8 @@
-/** Attempts that reach the key manager, in one life of the process. */
+/** Attempts that reach the key manager, until what is known has held for a while. */
 const MAX_ATTEMPTS = 6;
+
+/** What has held for so long was right: when it holds no longer, the attempts are counted anew. */
+const HELD_MS = 3_600_000;
 
 const FIRST_PAUSE_MS = 1_000;
 
@@ -16,6 +19,7 @@ export class Attempts {
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #underWay = false;
   #known = false;
+  #knownSinceMs = Number.POSITIVE_INFINITY;
 
   /** @param now monotonic milliseconds. */
   constructor(now: () => number) {
@@ -27,9 +31,9 @@ export class Attempts {
     return !this.#known && !this.#underWay && this.#made < MAX_ATTEMPTS && this.#now() >= this.#notBeforeMs;
   }
 
-  /** Whether nothing will be tried any more. */
+  /** Whether nothing is known and nothing will be tried any more. */
   get spent(): boolean {
-    return this.#made >= MAX_ATTEMPTS;
+    return !this.#known && this.#made >= MAX_ATTEMPTS;
   }
 
   /** Tries, when it is due; a `probe` that throws has found nothing out. Never rejects. */
@@ -43,11 +47,13 @@ export class Attempts {
       return;
     }
     this.#known = outcome === 'known';
+    if (this.#known) this.#knownSinceMs = this.#now();
     this.#pause();
   }
 
   /** What was known holds no longer: it is tried again, later, if any attempt is left. */
   again(): void {
+    if (this.#known && this.#now() - this.#knownSinceMs >= HELD_MS) this.#made = 0;
     this.#known = false;
     this.#pause();
   }

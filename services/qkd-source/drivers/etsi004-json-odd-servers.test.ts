@@ -35,7 +35,13 @@ async function oddServer(t: TestContext, onSegment: (seen: Seen) => void, change
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const settings = nodeConfigSchema.shape.qkd.parse({ timeout: '20s', ...change });
-  const driver = createEtsi004JsonDriver({ host: '127.0.0.1', port }, settings);
+  let nowMs = 0;
+  // Every pause is over.
+  const now = () => {
+    nowMs += 3_600_000;
+    return nowMs;
+  };
+  const driver = createEtsi004JsonDriver({ host: '127.0.0.1', port }, settings, { now });
   t.after(() => {
     driver.stop();
     for (const socket of sockets) socket.destroy();
@@ -143,6 +149,29 @@ describe('ETSI 004 JSON driver and odd key managers', () => {
     });
     await driver.fetch('kme-1', 0n, 200, 24, never);
     assert.equal(most, 1);
+  });
+
+  it('asks a key manager that loses keys for two samples of a block, not more', async (t) => {
+    let lost = 0;
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      const [request] = requestsIn(text);
+      if (request?.command !== 'GET_KEY') return socket.write(OPENED);
+      if (request.data.key_stream_id !== 'kme-1') return socket.write(UNKNOWN);
+      lost += 1;
+      return socket.destroy();
+    });
+    for (let i = 0; i < 12; i++) await driver.learn(qkdStreamName());
+    assert.deepEqual([lost, driver.blockBytes], [2, 0]);
+  });
+
+  it('knows a key manager that gives keys of one size whatever is agreed', async (t) => {
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      socket.write(
+        requestsIn(text)[0]?.command === 'GET_KEY' ? keyAnswer([...KEY, ...KEY.subarray(0, 8)]) : OPENED,
+      );
+    });
+    await driver.learn(qkdStreamName());
+    assert.equal(driver.blockBytes, 0);
   });
 
   it('learns that a key manager closes late, from the first request lost to it', async (t) => {

@@ -143,6 +143,16 @@ describe('KmeLearning', () => {
     assert.deepEqual([a.blockBytes, b.blockBytes], [512, 512]);
   });
 
+  it('goes on with the two nodes that it was told last, while keys are read', async (t) => {
+    const { a, kme, pass } = await started(t);
+    kme.setFault(0, 'drop', 2);
+    await a.learn(BETWEEN);
+    assert.equal(a.blockBytes, 0);
+    pass(60_000);
+    await a.learn();
+    assert.equal(a.blockBytes, 512);
+  });
+
   it('tries a few times only', async (t) => {
     const { a, kme, lines, pass } = await started(t);
     kme.setFault(0, 'drop');

@@ -28,6 +28,9 @@ const MAX_LOST_BURSTS = 2;
 /** Secrets in the key that shows whether more than one is given at once: all that a probe takes. */
 const SAMPLE_SECRETS = 2;
 
+/** Samples whose answer is lost, and maybe the key with it, before blocks are given up. */
+const MAX_LOST_SAMPLES = 2;
+
 /** Pause before a key manager that has no key yet, since the other end has not come, is asked again. */
 const SAMPLE_PAUSE_MS = 100;
 
@@ -47,7 +50,8 @@ export interface Between {
  * - blocks, which are several keys as one: OPEN_CONNECT for a block, and one
  *   key of two secrets on another stream. Both ends name these streams alike and try
  *   when a stream is opened between them, so that they meet at key managers
- *   that wait for both. Takes two keys of 32 bytes at most, once.
+ *   that wait for both. Takes two secrets, and two more at most where an answer
+ *   was lost.
  *
  * Until that is known, and where the configuration says so, it is one request
  * at a time and single keys.
@@ -58,7 +62,10 @@ export class KmeLearning {
   readonly #log: Log;
   readonly #requests: Attempts;
   readonly #blocks: Attempts;
+  /** Between which nodes a stream was opened last. */
+  #between: Between | undefined;
   #lostBursts = 0;
+  #lostSamples = 0;
   #blockBytes = 0;
 
   /** @param options.now monotonic milliseconds. */
@@ -84,12 +91,14 @@ export class KmeLearning {
   async learn(between?: Between): Promise<void> {
     const { pipeline, connection, block_keys: blockKeys } = this.#settings;
     if (pipeline === 'off') return;
+    if (between) this.#between = between;
     const work: Promise<void>[] = [];
     if (connection !== 'per-call' && this.#requests.due) {
       work.push(this.#requests.run(() => this.#probeRequests()).then(() => this.#sayIfSpent()));
     }
-    if (between && blockKeys > 1 && this.#blocks.due) {
-      work.push(this.#blocks.run(() => this.#probeBlocks(between)));
+    const both = this.#between;
+    if (both && blockKeys > 1 && this.#blocks.due) {
+      work.push(this.#blocks.run(() => this.#probeBlocks(both)));
     }
     await Promise.all(work);
   }
@@ -147,7 +156,7 @@ export class KmeLearning {
   }
 
   #sayIfSpent(): void {
-    if (this.#requests.spent && !this.#connections.window.isOpen) {
+    if (this.#requests.spent) {
       this.#log.info('the key manager gets one request at a time', {
         why: 'it did not show that it takes more',
       });
@@ -168,7 +177,7 @@ export class KmeLearning {
     try {
       const outcome = await this.#takeSample(sample.handle, sampleBytes);
       if (outcome === 'refused')
-        return this.#singleKeys(`its keys are not of ${sampleBytes} bytes as agreed`);
+        return this.#singleKeys(`it did not give a key of ${sampleBytes} bytes as agreed`);
       if (outcome === 'known') {
         this.#blockBytes = bytes;
         this.#log.info('the key manager gives blocks of keys', { keys, bytes, taken: SAMPLE_SECRETS });
@@ -205,7 +214,8 @@ export class KmeLearning {
   async #takeSample(handle: string, keyBytes: number): Promise<'refused' | Outcome> {
     for (let waitedMs = 0; waitedMs < CALL_LIMIT_MS; waitedMs += SAMPLE_PAUSE_MS) {
       const answer = await this.#ask(getKeyRequest(handle, 0n));
-      if (answer === 'unreached' || !answer) return 'unknown';
+      if (answer === 'unreached') return answer;
+      if (!answer) return ++this.#lostSamples < MAX_LOST_SAMPLES ? 'unknown' : 'refused';
       if (answer.status === ETSI004_STATUS.SUCCESS) {
         try {
           wipe(takeKey(answer, keyBytes));

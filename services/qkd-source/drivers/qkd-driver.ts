@@ -44,7 +44,8 @@ export interface QkdDriver {
    * for one key at a time, on streams and connections of its own; does nothing
    * where that is known, or not to be tried now. Resolves when done; never rejects.
    *
-   * @param between two nodes, this one among them, of which the other is opening a stream too: blocks need both.
+   * @param between two nodes, this one among them, between which a stream is being opened: blocks need both; the
+   *   last two named are tried again where none are.
    */
   learn(between?: Pick<QkdStreamName, 'sourceNode' | 'destinationNode'>): Promise<void>;
   /** Ends all connections. */
