@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts"
+UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
@@ -10,7 +10,7 @@ FUZZ := "test/fuzz/**/*.test.ts"
 # Decoded byte fields are views of the message: a copy of every batch costs more than decoding it.
 LEND_BYTES := sed -i.bak -e 's/Buffer\.from(reader\.bytes())/reader.bytes() as Buffer/'
 
-.PHONY: bench engines help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: bench engines mutants help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ fuzz: install ## random and hostile input for every decoder
 
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
+
+mutants: install ## plant small faults, one at a time: do the tests find them? (ARGS="--rooms hybridizer --sample 50")
+	$(NODE) test/mutants/main.ts $(ARGS)
 
 engines: install ## what depends on which KEM engines there are: pqc-source, every KEM through whole nodes
 	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts

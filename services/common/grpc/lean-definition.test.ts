@@ -61,3 +61,54 @@ describe('uncopied', () => {
     assert.deepEqual([...copied], [2, 3]);
   });
 });
+
+describe('the scratch of the encoders', () => {
+  /** A message whose encoder tells where its bytes are laid out. */
+  const laidOut: Uint8Array[] = [];
+  const type = {
+    encode: (message: unknown, writer?: { bytes(value: Uint8Array): unknown }) => {
+      const inner = writer as unknown as { buffer: Uint8Array };
+      laidOut.push(inner.buffer);
+      writer?.bytes(message as Uint8Array);
+      laidOut.push(inner.buffer);
+      return writer;
+    },
+    decode: (bytes: Uint8Array) => `decoded ${bytes.length}`,
+  };
+  const { go } = leanDefinition({
+    fullName: 'x.Y',
+    methods: {
+      go: { name: 'Go', requestType: type, responseType: type, requestStream: false, responseStream: true },
+    },
+  } as never) as unknown as Record<string, Record<string, (value: unknown) => Uint8Array>>;
+
+  it('holds nothing of a message afterwards, whatever its size', () => {
+    const scratchBytes = 1024 * 1024;
+    for (const bytes of [1, 64, 1_000_000, scratchBytes - 4, scratchBytes + 1, 3_000_000]) {
+      for (const direction of ['requestSerialize', 'responseSerialize']) {
+        laidOut.length = 0;
+        const sent = Buffer.from(go?.[direction]?.(new Uint8Array(bytes).fill(0xee)) as Uint8Array);
+        assert.ok(sent.length > bytes && sent.at(-1) === 0xee, 'what is sent was wiped, too');
+        assert.equal(laidOut[0]?.length, scratchBytes);
+        for (const buffer of laidOut)
+          assert.ok(
+            Buffer.from(buffer.buffer).equals(Buffer.alloc(buffer.byteLength)),
+            `${direction} of ${bytes} bytes`,
+          );
+      }
+    }
+  });
+
+  it('is the same for all messages', () => {
+    laidOut.length = 0;
+    for (let i = 0; i < 3; i++) go?.requestSerialize?.(new Uint8Array(8));
+    assert.equal(new Set(laidOut).size, 1);
+  });
+
+  it('is no part of what is read, nor of a definition that is lean already', () => {
+    assert.equal(go?.responseDeserialize?.(new Uint8Array(3)), 'decoded 3');
+    assert.equal(go?.requestDeserialize?.(new Uint8Array(4)), 'decoded 4');
+    const lean = { go } as never;
+    assert.equal(leanDefinition(lean), lean);
+  });
+});

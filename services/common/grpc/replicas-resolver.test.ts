@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { experimental } from '@grpc/grpc-js';
-import { ReplicasResolver } from './replicas-resolver.ts';
+import { REPLICAS_SCHEME, ReplicasResolver } from './replicas-resolver.ts';
 
 /** What the name stands for now; undefined: it cannot be resolved. */
 let addresses: string[] | undefined;
 let lookups = 0;
+let destroyed = 0;
 
 class FakeDns implements experimental.Resolver {
   readonly #listener: experimental.ResolverListener;
@@ -20,7 +21,9 @@ class FakeDns implements experimental.Resolver {
       : experimental.statusOrFromError({ code: 14, details: 'no such name' });
     this.#listener(result, {}, null, '');
   }
-  destroy(): void {}
+  destroy(): void {
+    destroyed += 1;
+  }
 }
 experimental.registerResolver('fake-dns', FakeDns);
 
@@ -85,5 +88,56 @@ describe('ReplicasResolver', () => {
     const seen = lookups;
     mock.timers.tick(60_000);
     assert.equal(lookups, seen);
+  });
+
+  it('looks once in five seconds however often it is asked', () => {
+    for (let i = 0; i < 3; i++) resolver.updateResolution();
+    const before = lookups;
+    mock.timers.tick(4_999);
+    assert.equal(lookups, before);
+    mock.timers.tick(1);
+    assert.equal(lookups, before + 1);
+  });
+
+  it('ends what it asks with itself, and reports again when it is asked after that', () => {
+    const before = destroyed;
+    resolver.destroy();
+    assert.equal(destroyed, before + 1);
+    resolver.updateResolution();
+    assert.deepEqual(reports, [1, 1]);
+    const seen = lookups;
+    mock.timers.tick(5_000);
+    assert.equal(lookups, seen + 1);
+  });
+
+  it('keeps no process alive by itself', () => {
+    mock.timers.reset();
+    const started = mock.method(globalThis, 'setInterval');
+    const other = new ReplicasResolver({ scheme: 'x', path: 'y:1' }, () => true, {}, 'fake-dns');
+    other.updateResolution();
+    const [call] = started.mock.calls;
+    started.mock.restore();
+    assert.equal(call?.result?.hasRef(), false);
+    other.destroy();
+  });
+
+  it('is what targets of its scheme get, over the resolver of the transport', async () => {
+    mock.timers.reset();
+    const target = { scheme: REPLICAS_SCHEME, path: '127.0.0.1:7' };
+    assert.equal(REPLICAS_SCHEME, 'replicas');
+    assert.equal(ReplicasResolver.getDefaultAuthority(target), target.path);
+    const { promise, resolve } = Promise.withResolvers<string[]>();
+    const found = experimental.createResolver(
+      target,
+      (endpoints) => {
+        resolve(endpoints.ok ? endpoints.value.map(experimental.endpointToString) : []);
+        return true;
+      },
+      {},
+    );
+    assert.ok(found instanceof ReplicasResolver);
+    found.updateResolution();
+    assert.deepEqual(await promise, ['[127.0.0.1:7]']);
+    found.destroy();
   });
 });

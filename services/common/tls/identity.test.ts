@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -32,14 +30,14 @@ async function files(name: string, ca: PemPair, service = name) {
     certPath: join(root, `${name}.crt`),
     keyPath: join(root, `${name}.key`),
   };
-  const write = async () => {
+  const write = async (days = 1) => {
     const issued = await issueServiceCertificate({
       ca,
       network: 'keyweave',
       nodeUuid: UUID,
       service,
       names: [],
-      days: 1,
+      days,
     });
     writeFileSync(paths.caPath, ca.certificate);
     writeFileSync(paths.keyPath, issued.key);
@@ -86,8 +84,7 @@ describe('TLS identity', () => {
 
     const before = serverIdentity.notAfterMs;
     const reloaded = line('certificate reloaded');
-    await new Promise((resolve) => setTimeout(resolve, 1100));
-    await server.write();
+    await server.write(2);
     await reloaded;
     assert.ok(serverIdentity.notAfterMs > before);
     assert.equal(await check(clientIdentity, port, expected), true);
@@ -107,19 +104,5 @@ describe('TLS identity', () => {
       () => loadTlsIdentity({ ...one.paths, keyPath: two.paths.keyPath, log: waitingLog().log }),
       /BAD_CONFIG: .*do not match/,
     );
-  });
-
-  it('gives up a handshake that never ends', async (t) => {
-    const ca = await createCa({ network: 'keyweave', days: 1 });
-    const { paths } = await files('silent', ca, 'gateway');
-    const { createServer: createTcp } = await import('node:net');
-    const silent = createTcp().listen(0, '127.0.0.1');
-    t.after(() => silent.close());
-    await once(silent, 'listening');
-    const identity = loadTlsIdentity({ ...paths, log: waitingLog().log });
-    const started = Date.now();
-    await assert.rejects(check(identity, (silent.address() as AddressInfo).port, 'spiffe://x'));
-    assert.ok(Date.now() - started < 20_000);
-    identity.close();
   });
 });

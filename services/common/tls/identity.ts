@@ -42,6 +42,8 @@ export interface TlsIdentityOptions extends CertificateFiles {
   log: Log;
   /** How often the files are looked at. */
   pollMs?: number;
+  /** How long a handshake may take, at either end. */
+  handshakeLimitMs?: number;
 }
 
 /**
@@ -52,6 +54,7 @@ export interface TlsIdentityOptions extends CertificateFiles {
  */
 export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
   let material = load(options);
+  const limitMs = options.handshakeLimitMs ?? HANDSHAKE_LIMIT_MS;
   let rejectedStamp = '';
   const servers = new Set<ReloadableServerCredentials>();
 
@@ -82,22 +85,19 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
       return material.notAfterMs;
     },
     serverCredentials: () => {
-      const credentials = new ReloadableServerCredentials(material.context);
+      const credentials = new ReloadableServerCredentials(material.context, limitMs);
       servers.add(credentials);
       return credentials;
     },
-    channelCredentials: (spiffeId) => new SpiffeChannelCredentials(spiffeId, () => material.context),
+    channelCredentials: (spiffeId) => new SpiffeChannelCredentials(spiffeId, () => material.context, limitMs),
     close: () => clearInterval(timer),
   };
 }
 
 /** Context options are spread into the HTTP/2 server, which is how TLS version, group and handshake limit get there. */
 class ReloadableServerCredentials extends ServerCredentials {
-  constructor(context: SecureContextOptions) {
-    super(
-      { ...context, requestCert: true, rejectUnauthorized: true, handshakeTimeout: HANDSHAKE_LIMIT_MS },
-      context,
-    );
+  constructor(context: SecureContextOptions, limitMs: number) {
+    super({ ...context, requestCert: true, rejectUnauthorized: true, handshakeTimeout: limitMs }, context);
   }
 
   reload(context: SecureContextOptions): void {
@@ -115,11 +115,13 @@ type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 class SpiffeChannelCredentials extends ChannelCredentials {
   readonly #expected: string;
   readonly #context: () => SecureContextOptions;
+  readonly #limitMs: number;
 
-  constructor(expected: string, context: () => SecureContextOptions) {
+  constructor(expected: string, context: () => SecureContextOptions, limitMs: number) {
     super();
     this.#expected = expected;
     this.#context = context;
+    this.#limitMs = limitMs;
   }
 
   override _isSecure(): boolean {
@@ -133,9 +135,11 @@ class SpiffeChannelCredentials extends ChannelCredentials {
   override _createSecureConnector(_target: unknown, options: Record<string, unknown>): SecureConnector {
     const expected = this.#expected;
     const context = this.#context;
+    const limitMs = this.#limitMs;
     const servername = String(options['grpc.ssl_target_name_override'] ?? 'keyweave');
     return {
-      connect: (socket: Socket) => secureConnect(socket, servername, expected, context()),
+      connect: (socket: Socket) =>
+        secureConnect(socket, servername, expected, { context: context(), limitMs }),
       waitForReady: () => Promise.resolve(),
       getCallCredentials: () => CallCredentials.createEmpty(),
       destroy: () => undefined,
@@ -143,7 +147,12 @@ class SpiffeChannelCredentials extends ChannelCredentials {
   }
 }
 
-function secureConnect(socket: Socket, servername: string, expected: string, context: SecureContextOptions) {
+function secureConnect(
+  socket: Socket,
+  servername: string,
+  expected: string,
+  { context, limitMs }: { context: SecureContextOptions; limitMs: number },
+) {
   return new Promise<{ socket: TLSSocket; secure: boolean }>((resolve, reject) => {
     const secured = tlsConnect({
       socket,
@@ -153,7 +162,7 @@ function secureConnect(socket: Socket, servername: string, expected: string, con
       // The chain is checked by TLS; who it is follows from the SPIFFE id below, never from a host name.
       checkServerIdentity: () => undefined,
     });
-    const timer = setTimeout(() => secured.destroy(new Error('TLS handshake timed out')), HANDSHAKE_LIMIT_MS);
+    const timer = setTimeout(() => secured.destroy(new Error('TLS handshake timed out')), limitMs);
     secured.once('error', (error) => {
       clearTimeout(timer);
       reject(error);

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import type { NodeServices } from '../sources/node-services.ts';
+import { type BatchInputs, deriveTogether } from './derivation.ts';
+import { KeyStream } from './key-stream.ts';
+import { parseStreamTerms } from './stream-terms.ts';
+
+const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
+const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
+const PUBLIC_KEY_BYTES = 1184;
+const CIPHERTEXT_BYTES = 1088;
+
+const stream = new KeyStream({
+  id: '11111111-1111-4111-8111-111111111111',
+  terms: parseStreamTerms(`hybrid://app@${ALICE}`, `hybrid://app@${BOB}`, {
+    method: 'hkdf-sha384',
+    keySources: ['ML-KEM-768', 'QKD'],
+  }),
+  role: 'initiator',
+  peerNode: BOB,
+  qos: {
+    ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
+    metadataMimetype: '',
+  },
+  predefined: false,
+  allowDegraded: false,
+  maxPrefetchChunks: 16,
+  maxBufferedChunks: 16,
+  now: () => 0,
+});
+
+/** Items of `bytes` each, the i-th of bytes `first + i`. */
+const items = (count: number, bytes: number, first: number) =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, first + i)));
+
+const inputs = (first: number, count: number): BatchInputs => ({
+  stream,
+  first,
+  count,
+  slots: [
+    {
+      secrets: items(count, 32, 1),
+      publicKeys: items(count, PUBLIC_KEY_BYTES, 0x10),
+      ciphertexts: items(count, CIPHERTEXT_BYTES, 0x20),
+    },
+    { secrets: items(count, 32, 0x40) },
+  ],
+  qkd: { qkdKeyStreamId: 'qkd', epoch: 4, position: 9n, blockKeys: 1 },
+  degradedSlot: 0,
+});
+
+/** A hybridizer that notes what it is asked, and answers with keys of `chunkBytes` each. */
+function hybridizer(chunkBytes = 32) {
+  const asked: DeriveBatch[] = [];
+  const answers: Buffer[] = [];
+  const services = {
+    hybridizer: {
+      derive: async ({ batches }: { batches: DeriveBatch[] }) => {
+        asked.push(...batches);
+        return {
+          batches: batches.map(({ count }) => {
+            const keys = Buffer.alloc(count * chunkBytes, 0xee);
+            answers.push(keys);
+            return { keys, initiatorTags: Buffer.alloc(count * 32), responderTags: Buffer.alloc(count * 32) };
+          }),
+        };
+      },
+    },
+  } as unknown as NodeServices;
+  return { services, asked, answers };
+}
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+const isZero = (bytes: Buffer) => bytes.every((byte) => byte === 0);
+
+describe('deriveTogether', () => {
+  it('binds the digest of every public key and every ciphertext, none for QKD', async () => {
+    const { services, asked } = hybridizer();
+    await deriveTogether(services, [inputs(5, 2)]);
+    const [kem, qkd] = asked[0]?.slots ?? [];
+    const expected = (bytes: number, first: number) =>
+      sha256(Buffer.alloc(bytes, first)) + sha256(Buffer.alloc(bytes, first + 1));
+    assert.equal(kem?.publicKeyDigests.toString('hex'), expected(PUBLIC_KEY_BYTES, 0x10));
+    assert.equal(kem?.ciphertextDigests.toString('hex'), expected(CIPHERTEXT_BYTES, 0x20));
+    assert.deepEqual([qkd?.publicKeyDigests.length, qkd?.ciphertextDigests.length], [0, 0]);
+  });
+
+  it('binds the stream, both ends, the indexes and the place in the QKD stream', async () => {
+    const { services, asked } = hybridizer();
+    await deriveTogether(services, [inputs(5, 2), { ...inputs(7, 1), qkd: undefined, degradedSlot: 2 }]);
+    const [first, second] = asked;
+    assert.deepEqual(
+      [first?.method, first?.chunkBytes, first?.firstIndex, first?.count],
+      ['hkdf-sha384', 32, 5, 2],
+    );
+    assert.ok((first?.context?.protocolVersion ?? 0) > 0);
+    const { protocolVersion: _, ...context } = first?.context ?? {};
+    assert.partialDeepStrictEqual(context, {
+      keyStreamId: Buffer.from(stream.id.replaceAll('-', ''), 'hex'),
+      initiatorNode: ALICE,
+      responderNode: BOB,
+      source: `hybrid://app@${ALICE}`,
+      destination: `hybrid://app@${BOB}`,
+      qkdKeyStreamId: 'qkd',
+      qkdEpoch: 4,
+      qkdPosition: 9n,
+      degradedSlot: 0,
+    });
+    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, degradedSlot: 2 };
+    assert.partialDeepStrictEqual(second?.context, without);
+    assert.deepEqual(
+      first?.slots.map(({ slot, secretBytes }) => [slot?.algorithm, secretBytes]),
+      [
+        ['ML-KEM-768', 32],
+        ['QKD', 32],
+      ],
+    );
+  });
+
+  it('keeps each outcome in its place, wipes the secrets, and keeps keys in memory of their own', async () => {
+    const { services, answers } = hybridizer();
+    const failed = new KeyweaveError('QKD_UNAVAILABLE', 'gone');
+    const batches = [inputs(0, 1), inputs(1, 3)] as const;
+    const derived = await deriveTogether(services, [batches[0], failed, batches[1]]);
+    assert.deepEqual(
+      derived.map((each) => (each instanceof KeyweaveError ? each : each.keys.length)),
+      [32, failed, 96],
+    );
+    for (const { slots } of batches) assert.ok(slots.every(({ secrets }) => isZero(secrets)));
+    assert.ok(answers.every(isZero), 'the message that brought the keys was not wiped');
+  });
+
+  it('refuses keys of a wrong size and wipes them', async () => {
+    const { services, answers } = hybridizer(31);
+    const [outcome] = await deriveTogether(services, [inputs(0, 2)]);
+    assert.ok(isReason(outcome, 'INTERNAL'));
+    assert.ok(answers.every(isZero));
+  });
+
+  it('gives every batch the failure of a hybridizer that fails, and wipes the secrets', async () => {
+    const derive = () => Promise.reject(new KeyweaveError('SERVICE_UNAVAILABLE', 'no hybridizer'));
+    const batch = inputs(0, 2);
+    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
+    assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
+    assert.ok(batch.slots.every(({ secrets }) => isZero(secrets)));
+  });
+});
