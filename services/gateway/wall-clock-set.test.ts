@@ -3,6 +3,7 @@ import { beforeEach, describe, it, mock } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import { LIVING } from '../../test/helpers/streams.ts';
 import { chunkMetadata } from './frontends/etsi004-json-answers.ts';
 import type { Chunk } from './key-streams/chunk-buffer.ts';
 import { KeyStream } from './key-streams/key-stream.ts';
@@ -10,9 +11,6 @@ import { parseStreamTerms } from './key-streams/stream-terms.ts';
 import type { KeyPairBatch } from './sources/key-pair-session.ts';
 import { KeyPairStreams } from './sources/key-pair-streams.ts';
 import { usableAlgorithms } from './usable-algorithms.ts';
-
-/** Of an application that stays. */
-const LIVING = new AbortController().signal;
 
 const HOUR_MS = 3_600_000;
 const UUIDS = ['aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa', 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb'];

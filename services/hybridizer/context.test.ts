@@ -15,6 +15,7 @@ const REQUEST = DeriveBatch.fromPartial({
   context: {
     protocolVersion: 3,
     keyStreamId: Buffer.alloc(16, 0x11),
+    incarnation: Buffer.alloc(8, 0x22),
     initiatorNode: 'node-a',
     responderNode: 'node-b',
     source: 'hybrid://ä@node-a',
@@ -56,6 +57,7 @@ const expected = (i: number) => [
   hex(3, 4),
   text('hkdf-sha384'),
   '11'.repeat(16),
+  '22'.repeat(8),
   hex(0x01020304 + i, 4),
   hex(48, 4),
   text('node-a'),
@@ -88,7 +90,7 @@ describe('ChunkContext', () => {
     const [slot, qkd] = REQUEST.slots as [(typeof REQUEST.slots)[0], (typeof REQUEST.slots)[0]];
     const without = { ...REQUEST, slots: [{ ...slot, publicKeyDigests: Buffer.alloc(0) }, qkd] };
     const zero = { ...REQUEST, slots: [{ ...slot, publicKeyDigests: digests(0, 0) }, qkd] };
-    assert.equal(contexts(without)[0]?.[12], '');
-    assert.equal(contexts(zero)[0]?.[12], '00'.repeat(32));
+    assert.equal(contexts(without)[0]?.[13], '');
+    assert.equal(contexts(zero)[0]?.[13], '00'.repeat(32));
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
@@ -114,7 +114,7 @@ function watched(failAt = Number.POSITIVE_INFINITY) {
   const method: HybridizationMethod = {
     name: 'hkdf-sha384',
     derive(_secrets, _context, out) {
-      if (outs.length === failAt) throw new KeyweaveError('AGREEMENT_FAILED', 'as planned');
+      if (outs.length === failAt) throw new Error('as planned');
       turns.push(turn);
       outs.push(out.fill(0xff));
     },

@@ -4,7 +4,7 @@ import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerAgreement } from '../../services/gateway/agreement-client.ts';
 import { createAgreementService } from '../../services/gateway/agreement-service.ts';
 import { peerQuotas } from '../../services/gateway/key-streams/peer-quotas.ts';
@@ -12,15 +12,9 @@ import { Rendezvous } from '../../services/gateway/key-streams/rendezvous.ts';
 import { StreamRegistry } from '../../services/gateway/key-streams/stream-registry.ts';
 import { parseStreamTerms } from '../../services/gateway/key-streams/stream-terms.ts';
 import type { NodeServices } from '../../services/gateway/sources/node-services.ts';
+import { ALICE, BOB, CAROL, QOS } from './streams.ts';
 
-export const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
-export const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
-export const CAROL = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
-
-export const QOS: Qos = {
-  ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 10_000, ttlS: 0 },
-  metadataMimetype: 'application/json',
-};
+export { ALICE, BOB, CAROL, QOS };
 
 const address = { host: '127.0.0.1', port: 0 };
 

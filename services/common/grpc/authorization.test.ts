@@ -53,7 +53,7 @@ beforeEach(() => {
     ['keyweave.v1.Hybridizer', new Set([GATEWAY])],
     ['keyweave.v1.Nobody', new Set<string>()],
   ]);
-  interceptor = authorizationInterceptor({ callers, log, now: () => now });
+  interceptor = authorizationInterceptor({ callers, log, wallNow: () => now });
 });
 
 interface Outcome {

@@ -3,17 +3,19 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { answerOf, keyStream, LIVING, termsOf } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import type { Chunk } from './chunk-buffer.ts';
 import { InitiatorSupply } from './initiator-supply.ts';
-import { KeyStream, type StreamRole } from './key-stream.ts';
+import type { KeyStream, StreamRole } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import { SourceFaults } from './source-faults.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const services = {
   now: () => 0,
   log: silentLog,
+  sourceFaults: new SourceFaults(silentLog),
   limits: { max_batch_chunks: 64 },
   qkd: { block_keys: 1, timeout: 1000, join: 'auto' },
 } as unknown as NodeServices;
@@ -21,32 +23,15 @@ const services = {
 let stream: KeyStream;
 
 function open(role: StreamRole): KeyStream {
-  const opened = new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'hkdf-sha384', keySources: ['ML-KEM-768', 'ML-KEM-768'] },
-    ),
-    role,
-    peerNode: 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 16,
-    maxBufferedChunks: 16,
-    now: () => 0,
-  });
+  const terms = termsOf('hkdf-sha384', ['ML-KEM-768', 'ML-KEM-768']);
+  const opened = keyStream({ role, terms });
   opened.local = 'joined';
   opened.peer = 'joined';
   return opened;
 }
 
 const isReasonOf = (reason: ErrorReason) => (error: unknown) => isReason(error, reason);
-const take = (index: number) => Promise.resolve(stream.take(index, 500, () => undefined));
+const take = (index: number) => Promise.resolve(stream.take(index, 500, () => undefined, LIVING));
 const isGone = isReasonOf('INSUFFICIENT_KEY');
 const failure = () => Promise.reject(new KeyweaveError('AGREEMENT_FAILED', 'the tags differ'));
 
@@ -74,7 +59,7 @@ describe('indexes at the initiator', () => {
 
   it('of a batch that both ends had made are burned as far as it was made', async () => {
     const batch = supply.begin(4);
-    supply.answered(batch, 3);
+    supply.answered(batch, answerOf(3));
     supply.end(batch, 3, failure());
     await settled();
     assert.equal(stream.buffer.nextIndex, 3);
@@ -84,9 +69,9 @@ describe('indexes at the initiator', () => {
 
   it('of a batch behind the one that failed stay its own', async () => {
     const first = supply.begin(2);
-    supply.answered(first, 2);
+    supply.answered(first, answerOf(2));
     const second = supply.begin(2);
-    supply.answered(second, 2);
+    supply.answered(second, answerOf(2));
     const waiting = [0, 2].map(take);
     supply.end(first, 2, failure());
     supply.end(second, 2, Promise.resolve(Buffer.from(new Uint8Array(64).fill(7))));
@@ -107,6 +92,7 @@ describe('indexes at the responder', () => {
 
   const offer = (firstIndex: number, count: number) => ({
     keyStreamId: stream.idBytes,
+    incarnation: stream.incarnation,
     firstIndex,
     count,
     publicKeys: [0, 1].map((slot) => ({ slot, publicKeys: Buffer.alloc(count * PUBLIC_KEY_BYTES) })),
@@ -128,8 +114,8 @@ describe('indexes at the responder', () => {
     const batch = offer(0, 2);
     exchange.admit(batch);
     exchange.hold(batch, { count: 2, keys: Buffer.alloc(64, 1), initiatorTags: Buffer.alloc(64, 1) });
-    const { keyStreamId } = batch;
-    const wrong = { keyStreamId, firstIndex: 0, count: 2, initiatorTags: Buffer.alloc(64, 2) };
+    const { keyStreamId, incarnation } = batch;
+    const wrong = { keyStreamId, incarnation, firstIndex: 0, count: 2, initiatorTags: Buffer.alloc(64, 2) };
     assert.equal(exchange.confirm(wrong).released, false);
     await waiting;
     assert.equal(stream.buffer.nextIndex, 2);
@@ -144,6 +130,7 @@ describe('indexes at the responder', () => {
     assert.equal(stream.buffer.nextIndex, 0);
     const right = {
       keyStreamId: first.keyStreamId,
+      incarnation: first.incarnation,
       firstIndex: 0,
       count: 2,
       initiatorTags: Buffer.alloc(64, 1),

@@ -3,34 +3,14 @@ import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import { ALICE, BOB, keyStream } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { type BatchInputs, deriveTogether } from './derivation.ts';
-import { KeyStream } from './key-stream.ts';
-import { parseStreamTerms } from './stream-terms.ts';
 
-const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
-const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 const PUBLIC_KEY_BYTES = 1184;
 const CIPHERTEXT_BYTES = 1088;
 
-const stream = new KeyStream({
-  id: '11111111-1111-4111-8111-111111111111',
-  terms: parseStreamTerms(`hybrid://app@${ALICE}`, `hybrid://app@${BOB}`, {
-    method: 'hkdf-sha384',
-    keySources: ['ML-KEM-768', 'QKD'],
-  }),
-  role: 'initiator',
-  peerNode: BOB,
-  qos: {
-    ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
-    metadataMimetype: '',
-  },
-  predefined: false,
-  allowDegraded: false,
-  maxPrefetchChunks: 16,
-  maxBufferedChunks: 16,
-  now: () => 0,
-});
+const stream = keyStream({ qos: { timeoutMs: 1000 } });
 
 /** Items of `bytes` each, the i-th of bytes `first + i`. */
 const items = (count: number, bytes: number, first: number) =>

@@ -2,13 +2,11 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { ALICE, BOB, incarnation, ksidOf, QOS, termsOf } from '../../../test/helpers/openings.ts';
+import { LIVING } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { KeyStream } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
-
-/** Of an application that stays. */
-const LIVING = new AbortController().signal;
 
 let held: HeldBytes;
 let made = 0;

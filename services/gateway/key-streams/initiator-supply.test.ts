@@ -3,16 +3,13 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
+import { answerOf, keyStream, LIVING, termsOf } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { type Batch, InitiatorSupply } from './initiator-supply.ts';
-import { KeyStream } from './key-stream.ts';
+import type { KeyStream } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
 import { SourceFaults } from './source-faults.ts';
-import { parseStreamTerms, type StreamTerms } from './stream-terms.ts';
-
-/** Of an application that stays. */
-const LIVING = new AbortController().signal;
+import type { StreamTerms } from './stream-terms.ts';
 
 /** Batches that the supply has begun, oldest first. */
 let begun: Batch[];
@@ -40,7 +37,7 @@ function begin(keySources: readonly string[], blockKeys = 1): void {
       closeQkd: async () => ({}),
     },
   } as unknown as NodeServices;
-  stream = streamOf('initiator', termsOf(keySources));
+  stream = streamOf('initiator', termsOf('hkdf-sha384', keySources));
   stream.peer = 'joined';
   supply = new InitiatorSupply(services, stream, {
     enqueue: (one) => {
@@ -50,30 +47,9 @@ function begin(keySources: readonly string[], blockKeys = 1): void {
   stream.supply = supply;
 }
 
-const termsOf = (keySources: readonly string[]) =>
-  parseStreamTerms(
-    'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-    'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    { method: 'hkdf-sha384', keySources },
-  );
-
 function streamOf(role: 'initiator' | 'responder', terms: StreamTerms, maxBufferedChunks = 16): KeyStream {
-  return new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
-    incarnation: Buffer.alloc(8),
-    terms,
-    role,
-    peerNode: 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 60_000, ttlS: 0 },
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: true,
-    maxPrefetchChunks: 16,
-    maxBufferedChunks,
-    now: () => nowMs,
-  });
+  const qos = { timeoutMs: 60_000 };
+  return keyStream({ terms, role, qos, allowDegraded: true, maxBufferedChunks, now: () => nowMs });
 }
 
 beforeEach(() => {
@@ -122,12 +98,6 @@ function refusalOf(batch: Batch): KeyweaveError {
   }
   throw new Error('a responder without room has taken the batch');
 }
-
-/** A responder's answer of `count` chunks. */
-const answerOf = (count: number): BatchAnswer => ({
-  ...{ count, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined },
-  ...{ qkdBlockKeys: 0, most: 0 },
-});
 
 async function succeeds(batch: Batch): Promise<void> {
   supply.answered(batch, answerOf(batch.count));

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { keyStream, LIVING } from '../../../test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
-import { KeyStream } from './key-stream.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import type { KeyStream } from './key-stream.ts';
 
 const TIMEOUT_MS = 60_000;
 const closed = new KeyweaveError('UNKNOWN_STREAM', 'the application has closed it');
@@ -15,26 +15,7 @@ let stops: number;
 
 function open(qos: { maxBps?: number } = {}): KeyStream {
   stops = 0;
-  const opened = new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'hkdf-sha384', keySources: ['ML-KEM-768', 'QKD'] },
-    ),
-    role: 'initiator',
-    peerNode: 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: TIMEOUT_MS, ttlS: 0 },
-      ...qos,
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 16,
-    maxBufferedChunks: 16,
-    now: () => 0,
-  });
+  const opened = keyStream({ qos: { timeoutMs: TIMEOUT_MS, ...qos } });
   opened.local = 'joined';
   opened.peer = 'joined';
   opened.supply = { coming: 0, want: () => undefined, stop: () => void stops++ };
@@ -53,7 +34,7 @@ function confirm(first: number, count: number): Buffer {
 }
 
 const isZero = (bytes: Buffer) => bytes.every((byte) => byte === 0);
-const taken = (index?: number) => stream.take(index, TIMEOUT_MS, anything) as Chunk;
+const taken = (index?: number) => stream.take(index, TIMEOUT_MS, anything, LIVING) as Chunk;
 
 describe('the end of a stream', () => {
   it('wipes every key that was not read, and none that was', () => {
@@ -80,7 +61,7 @@ describe('the end of a stream', () => {
   });
 
   it('fails those who wait, with its reason', async () => {
-    const waiting = [undefined, 3].map((index) => stream.take(index, TIMEOUT_MS, anything));
+    const waiting = [undefined, 3].map((index) => stream.take(index, TIMEOUT_MS, anything, LIVING));
     stream.end(closed);
     for (const each of waiting) await assert.rejects(Promise.resolve(each), isClosed);
   });
@@ -90,7 +71,7 @@ describe('the end of a stream', () => {
     stream = open({ maxBps: 20 * 256 });
     confirm(0, 21);
     for (let i = 0; i < 20; i++) taken();
-    const delayed = stream.take(undefined, TIMEOUT_MS, anything);
+    const delayed = stream.take(undefined, TIMEOUT_MS, anything, LIVING);
     assert.ok(delayed instanceof Promise);
     stream.end(closed);
     await assert.rejects(delayed, isClosed);
@@ -125,7 +106,7 @@ describe('the end of the other end', () => {
   });
 
   it('fails those who wait, and is told once', async () => {
-    const waiting = Promise.resolve(stream.take(undefined, TIMEOUT_MS, anything));
+    const waiting = Promise.resolve(stream.take(undefined, TIMEOUT_MS, anything, LIVING));
     stream.peerClosed('gone');
     stream.peerClosed('gone again');
     await assert.rejects(waiting, isAbsent);

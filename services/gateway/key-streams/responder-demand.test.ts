@@ -3,14 +3,12 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
+import { LIVING } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { KeyStream } from './key-stream.ts';
 import { ResponderDemand } from './responder-demand.ts';
 import { ResponderExchange } from './responder-exchange.ts';
 import { parseStreamTerms } from './stream-terms.ts';
-
-/** Of an application that stays. */
-const LIVING = new AbortController().signal;
 
 const NOTED: DemandAnswer = { buffered: 0, failure: undefined };
 

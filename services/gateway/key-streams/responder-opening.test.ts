@@ -17,10 +17,8 @@ import {
   settle,
   wishOf,
 } from '../../../test/helpers/openings.ts';
+import { LIVING } from '../../../test/helpers/streams.ts';
 import type { KeyStream } from './key-stream.ts';
-
-/** Of an application that stays. */
-const LIVING = new AbortController().signal;
 
 let bob: Openings;
 
