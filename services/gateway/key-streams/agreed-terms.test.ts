@@ -47,19 +47,25 @@ const standIn = (sharedSecretBytes = 32): SourceSlot => ({
   sharedSecretBytes,
 });
 
+const slotNamed = (algorithm: string): SourceSlot => ({ ...slotOf('QKD'), algorithm });
+
 interface Offered {
   query?: string;
   method?: string;
   slots?: readonly (string | SourceSlot)[];
   allowDegraded?: boolean;
+  source?: string;
+  destination?: string;
+  protocolVersion?: number;
 }
 
-async function open({ query = '', method = 'hkdf-sha384', slots = [], allowDegraded = true }: Offered) {
+async function open({ query = '', slots = [], source = A, destination = B, ...others }: Offered) {
+  const { method = 'hkdf-sha384', allowDegraded = true, protocolVersion = PROTOCOL_VERSION } = others;
   const request = OpenRequest.fromPartial({
-    protocolVersion: PROTOCOL_VERSION,
+    protocolVersion,
     keyStreamId: Buffer.alloc(16, 1),
-    source: `hybrid://app@${A}${query}`,
-    destination: `hybrid://app@${B}${query}`,
+    source: `hybrid://app@${source}${query}`,
+    destination: `hybrid://app@${destination}${query}`,
     method,
     slots: slots.map((slot) => (typeof slot === 'string' ? slotOf(slot) : slot)),
     qos: { keyChunkSize: 32 },
@@ -72,14 +78,68 @@ async function open({ query = '', method = 'hkdf-sha384', slots = [], allowDegra
 
 /** Refused with ETSI status 7, in words that the waiting application at this end is told, too. */
 async function refuses(offer: Offered, ...words: string[]): Promise<void> {
+  return refusesFor(['REVISION_MISMATCH', 'UNSUPPORTED'], offer, ...words);
+}
+
+async function refusesFor(
+  reasons: Parameters<typeof isReason>[1][],
+  offer: Offered,
+  ...words: string[]
+): Promise<void> {
   await assert.rejects(open(offer), (error: Error) => {
-    assert.ok(isReason(error, 'REVISION_MISMATCH', 'UNSUPPORTED'), `${error}`);
+    assert.ok(isReason(error, ...reasons), `${error}`);
     for (const word of words) assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
     assert.equal(told, error);
     return true;
   });
   assert.equal(taken, undefined);
 }
+
+describe('an offer', () => {
+  it('of another version of the agreement is refused with both', async () => {
+    for (const protocolVersion of [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1])
+      await refusesFor(
+        ['REVISION_MISMATCH'],
+        { protocolVersion, slots: ['QKD'] },
+        `node ${B} speaks version ${PROTOCOL_VERSION}`,
+        `the other node ${protocolVersion}`,
+      );
+  });
+
+  it('between other nodes than the one that it comes from and this one is refused', async () => {
+    const C = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
+    for (const nodes of [{ source: C }, { destination: C }]) {
+      await assert.rejects(open({ ...nodes, slots: ['QKD'] }), (error) => isReason(error, 'NO_ROUTE'));
+      assert.deepEqual([taken, told], [undefined, undefined]);
+    }
+  });
+
+  it('names its sources in any case and by any name that this node knows', async () => {
+    const slots = ['ml-kem-786', 'qkd', 'hqc-1'].map((algorithm) => ({ ...slotOf(algorithm), algorithm }));
+    assert.deepEqual(await open({ query: '?key_sources=ML-KEM-768,QKD,HQC-128', slots }), [
+      'ML-KEM-768',
+      'QKD',
+      'HQC-128',
+    ]);
+  });
+
+  it('of another revision or size of an algorithm is refused with both', async () => {
+    const own = slotOf('HQC-128');
+    const changes: [Partial<SourceSlot>, string][] = [
+      [{ revision: 'hqc-2025' }, "revision 'hqc-2025' of 2249/4433/64 bytes"],
+      [{ publicKeyBytes: 2241 }, "revision 'hqc-round4' of 2241/4433/64 bytes"],
+      [{ ciphertextBytes: 4417 }, "revision 'hqc-round4' of 2249/4417/64 bytes"],
+      [{ sharedSecretBytes: 32 }, "revision 'hqc-round4' of 2249/4433/32 bytes"],
+    ];
+    for (const [change, words] of changes)
+      await refusesFor(
+        ['REVISION_MISMATCH'],
+        { slots: ['QKD', { ...own, ...change }] },
+        `HQC-128 is revision 'hqc-round4' of 2249/4433/64 bytes (public key/ciphertext/secret) at node ${B}`,
+        `${words} (public key/ciphertext/secret) at node ${A}`,
+      );
+  });
+});
 
 describe("an offer beside the application's URI", () => {
   const QUERY = '?hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD';
@@ -104,6 +164,12 @@ describe("an offer beside the application's URI", () => {
       [{ slots: ['ML-KEM-768'] }, 'hkdf-sha384 of ML-KEM-768'],
       [{ slots: ['ML-KEM-768', 'QKD', 'QKD'] }, 'hkdf-sha384 of ML-KEM-768, QKD, QKD'],
       [{ slots: [] }, 'hkdf-sha384 of no source'],
+      [{ slots: Array(16).fill('QKD') }, `hkdf-sha384 of ${Array(16).fill('QKD').join(', ')}`],
+      [
+        { slots: ['HQC-128', ...Array(16).fill('QKD')] },
+        `hkdf-sha384 of HQC-128, ${Array(15).fill('QKD').join(', ')}, …`,
+      ],
+      [{ slots: [slotNamed('ROT-13')] }, 'hkdf-sha384 of ROT-13'],
       [{ method: 'rot13', slots: ['ML-KEM-768', 'QKD'] }, '"rot13" of ML-KEM-768, QKD'],
     ];
     for (const [offer, reading] of cases)
@@ -154,9 +220,13 @@ describe('an offer of a method that needs two distinct secrets, of one source', 
   }
 
   it('is not what any other list may have', async () => {
-    for (const offer of [
-      { method: 'hkdf-sha384', slots: ['QKD', standIn()] },
+    const needless = (list: string) => `lets a shared_seed stand in where ${list} needs none`;
+    await refuses({ slots: ['QKD', standIn()] }, needless('hkdf-sha384 of QKD'));
+    await refuses(
       { method: 'xoring', slots: ['QKD', 'ML-KEM-768', standIn()] },
+      needless('xoring of QKD, ML-KEM-768'),
+    );
+    for (const offer of [
       { method: 'xoring', slots: [standIn(), 'QKD'] },
       { method: 'xoring', slots: [standIn(), standIn()] },
       { method: 'xoring', slots: [standIn()] },

@@ -99,10 +99,10 @@ function assertSameSlot(
   }
 }
 
-/** The name by which this node knows a source; what it does not know is cut, since it may go into a message. */
+/** The name by which this node knows a source, or what the offer says where it knows none. */
 function nameOf({ algorithm }: SourceSlot): string {
   if (algorithm.toUpperCase() === 'QKD') return 'QKD';
-  return findKemAlgorithm(algorithm)?.name ?? algorithm.slice(0, 64);
+  return findKemAlgorithm(algorithm)?.name ?? algorithm;
 }
 
 function inWords(slot: SourceSlot): string {

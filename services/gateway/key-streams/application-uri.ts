@@ -2,7 +2,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 
 const MAX_URI_BYTES = 4096;
 
-const URI = /^hybrid:\/\/([^@/?#\s]+)@([^@/?#\s]+)\/?(?:\?([^#\s]*))?$/i;
+const URI = /^hybrid:\/\/[^@/?#\s]+@([^@/?#\s]+)\/?(?:\?([^#\s]*))?$/i;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Every parameter of a query. */
@@ -31,15 +31,15 @@ export interface ApplicationUri {
 export function parseApplicationUri(what: 'source' | 'destination', uri: string): ApplicationUri {
   if (uri.length > MAX_URI_BYTES)
     throw new KeyweaveError('NO_ROUTE', `the ${what} URI is over ${MAX_URI_BYTES} bytes`);
-  const match = URI.exec(uri);
-  const node = match?.[2]?.toLowerCase();
-  if (!match || node === undefined || !UUID.test(node)) {
+  const [, name = '', text] = URI.exec(uri) ?? [];
+  const node = name.toLowerCase();
+  if (!UUID.test(node)) {
     throw new KeyweaveError(
       'NO_ROUTE',
       `the ${what} is not of the form hybrid://<name>@<node uuid>?hybridization=<method>&kem_mec=<KEM>: ${quote(uri)}`,
     );
   }
-  const query = new URLSearchParams(match[3] ?? '');
+  const query = new URLSearchParams(text);
   assertParameters(what, query);
   return { node, parameter: (name) => query.get(name) };
 }
@@ -76,8 +76,7 @@ function nearestParameter(name: string): string | undefined {
   const byEdits = PARAMETERS.map((known) => ({ known, edits: editDistance(lower, known) })).sort(
     (a, b) => a.edits - b.edits,
   );
-  const [best] = byEdits;
-  return best && best.edits <= MAX_EDITS ? best.known : undefined;
+  return byEdits.find(({ edits }) => edits <= MAX_EDITS)?.known;
 }
 
 /** Letters to insert, remove or replace to make `b` of `a` (Levenshtein). */

@@ -40,5 +40,9 @@ describe('EndedStreams', () => {
     assert.equal(ended.whyOf('honest'), why);
     assert.equal(ended.whyOf('flood-2951'), undefined);
     assert.equal(ended.whyOf('flood-2952'), why);
+    ended.note(stream('flood-2952', 'alice', 2), why);
+    ended.note(stream('one more'), why);
+    assert.equal(ended.whyOf('flood-2953'), undefined);
+    assert.equal(ended.whyOf('flood-2952'), why, 'the one that ended again is not the oldest any more');
   });
 });

@@ -84,6 +84,13 @@ describe('what is held for a peer', () => {
     assert.throws(() => fill(other, 1, true), refused);
   });
 
+  it('leaves no room, and no debt, once it is more than the share', () => {
+    held.change(100);
+    assert.equal(held.room, 220);
+    held.change(221);
+    assert.deepEqual([held.bytes, held.room], [321, 0]);
+  });
+
   it('counts a batch from the moment that it is admitted, and no longer when it fails', () => {
     const [one, other] = [responder(), responder()];
     assert.equal(one.exchange.admit(offerOf(one, 10)), 10);

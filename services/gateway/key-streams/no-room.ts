@@ -14,5 +14,5 @@ export function noRoom({ buffer }: KeyStream): KeyweaveError {
 
 /** How long to wait before asking for room again, after so many times in vain (from 1), milliseconds. */
 export function pauseForRoom(times: number): number {
-  return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(10, times - 1));
+  return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (times - 1));
 }

@@ -10,6 +10,7 @@ describe('peerQuotas', () => {
   it('gives a single peer everything, and several their even parts', () => {
     assert.deepEqual(peerQuotas(limits(), 1), { streams: 10_000, offers: 5_000, heldBytes: 33_554_432 });
     assert.equal(peerQuotas(limits(), 0).streams, 10_000);
+    assert.deepEqual(peerQuotas(limits(), 20_000), { streams: 1, offers: 1, heldBytes: 33_554_432 });
     for (const peers of [2, 3, 50, 20_000]) {
       const { streams, offers } = peerQuotas(limits(), peers);
       assert.ok(streams >= 1 && offers >= 1);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
-import { meetQos, type QosLimits, unmetQos } from './qos.ts';
+import { agreedQos, meetQos, type QosLimits, unmetQos } from './qos.ts';
 import { parseStreamTerms } from './stream-terms.ts';
 
 const ASKED: Qos = {
@@ -46,8 +47,21 @@ describe('meetQos (ETSI GS QKD 004 V2.1.1 clause 6.1, Table 2)', () => {
     assert.match(words ?? '', /min_bps 1000000 cannot be given, 51200 can/);
     assert.equal(met({ minBps: 1_000_000, maxBps: 0 }, 'ML-KEM-768,QKD', 10_240)[0].minBps, 40 * 256);
     assert.equal(met({ minBps: 1_000_000, maxBps: 0 }, 'QKD,QKD', 10_240)[0].minBps, 20 * 256);
+    assert.equal(met({ minBps: 1_000_000, maxBps: 0 }, 'ML-KEM-768,HQC-128', 10_240)[0].minBps, 20 * 256);
     assert.equal(met({ minBps: 2048, maxBps: 1024 })[0].minBps, 1024);
     assert.equal(met({ minBps: 2048, maxBps: 0 }, 'Classic-McEliece-348864,QKD')[0].minBps, 255);
+  });
+
+  it('chooses 32 bytes where the application leaves the chunk size open, and lowers what is too large', () => {
+    assert.equal(met({ keyChunkSize: 0 })[0].keyChunkSize, 32);
+    assert.equal(met({ keyChunkSize: 1 })[0].keyChunkSize, 1);
+    const [large, words] = met({ keyChunkSize: 48 });
+    assert.equal(large.keyChunkSize, 32);
+    assert.match(words ?? '', /^key_chunk_size 48 cannot be given, 32 can;/);
+    const asked = { ...ASKED, keyChunkSize: 100_000 };
+    const slots = terms('ML-KEM-768,QKD');
+    const method = { ...slots.method, maxChunkBytes: () => 1_000_000 };
+    assert.equal(meetQos(asked, { ...slots, method }, limits()).keyChunkSize, 65_536);
   });
 
   it('names the media type that it makes where another is asked for; none stays none', () => {
@@ -73,5 +87,25 @@ describe('meetQos (ETSI GS QKD 004 V2.1.1 clause 6.1, Table 2)', () => {
       const [once] = met(change);
       assert.deepEqual(meetQos(once, terms('ML-KEM-768,QKD'), limits()), once);
     }
+  });
+});
+
+describe('agreedQos', () => {
+  const asked: Qos = { ...ASKED, minBps: 700, timeoutMs: 8_000 };
+
+  it('takes a single byte for a chunk, and no answer without one', () => {
+    assert.equal(agreedQos(asked, { ...asked, keyChunkSize: 1 }).keyChunkSize, 1);
+    for (const answered of [undefined, { ...asked, keyChunkSize: 0 }])
+      assert.throws(
+        () => agreedQos(asked, answered),
+        (error) => isReason(error, 'AGREEMENT_FAILED') && /key_chunk_size of 0, where 32/.test(`${error}`),
+      );
+  });
+
+  it('waits as long as both ends do; an answer of 0 says nothing', () => {
+    const timeouts = [0, 1, 3_000, 9_000].map(
+      (timeoutMs) => agreedQos(asked, { ...asked, timeoutMs }).timeoutMs,
+    );
+    assert.deepEqual(timeouts, [8_000, 1, 3_000, 8_000]);
   });
 });

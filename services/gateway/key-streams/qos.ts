@@ -33,14 +33,14 @@ export function meetQos(asked: Qos, terms: StreamTerms, { limits, qkd }: QosLimi
   const chunk = asked.keyChunkSize === 0 ? DEFAULT_CHUNK_BYTES : asked.keyChunkSize;
   const keyChunkSize = Math.min(chunk, largest);
   const timeoutMs = asked.timeoutMs === 0 ? limits.default_timeout : asked.timeoutMs;
-  const mimetype = asked.metadataMimetype.split(';')[0]?.trim().toLowerCase();
+  const [mimetype = ''] = asked.metadataMimetype.split(';');
   const ceiling = asked.maxBps === 0 ? Number.POSITIVE_INFINITY : asked.maxBps;
   return {
     ...asked,
     keyChunkSize,
     minBps: Math.min(asked.minBps, sustainableBps(keyChunkSize, terms, qkd.key_rate_bps), ceiling),
     timeoutMs: Math.min(timeoutMs, limits.max_timeout),
-    metadataMimetype: mimetype === '' ? '' : METADATA_MIMETYPE,
+    metadataMimetype: mimetype.trim() === '' ? '' : METADATA_MIMETYPE,
   };
 }
 
@@ -91,12 +91,10 @@ export function unmetQos(asked: Qos, met: Qos): string | undefined {
  */
 function sustainableBps(keyChunkSize: number, { slots }: StreamTerms, keyRateBps: number): number {
   const chunkBits = keyChunkSize * 8;
-  const byKem = slots.map((slot) =>
-    isQkd(slot)
-      ? CHUNKS_PER_SECOND.light
-      : CHUNKS_PER_SECOND[findKemAlgorithm(slot.algorithm)?.cost ?? 'light'],
-  );
+  // What is no KEM costs no more than the lightest of them.
+  const byKem = slots.map((slot) => CHUNKS_PER_SECOND[findKemAlgorithm(slot.algorithm)?.cost ?? 'light']);
   const qkdBits = slots.filter(isQkd).length * QKD_SECRET_BYTES * 8;
-  const byQkd = keyRateBps === 0 || qkdBits === 0 ? Number.POSITIVE_INFINITY : keyRateBps / qkdBits;
+  // Without a QKD slot any rate will do: infinity.
+  const byQkd = keyRateBps === 0 ? Number.POSITIVE_INFINITY : keyRateBps / qkdBits;
   return Math.max(chunkBits - 1, Math.floor(chunkBits * Math.min(...byKem, byQkd)));
 }

@@ -10,9 +10,6 @@ const LIMIT_MS = 10_000;
 /** Refusals that are remembered for each peer. */
 const MAX_PER_PEER = 64;
 
-/** No application can name a longer URI. */
-const MAX_URI_LENGTH = 4096;
-
 /** What an application that waits for an offer has named. */
 export interface AwaitedOffer {
   readonly terms: StreamTerms;
@@ -47,7 +44,6 @@ export class RefusedOffers {
   note(offer: OpenRequest, ksid: string, peerNode: string, error: unknown): void {
     this.forget(offer, peerNode);
     const { source, destination, predefined } = offer;
-    if (source.length > MAX_URI_LENGTH || destination.length > MAX_URI_LENGTH) return;
     const refusals = this.#fresh(peerNode);
     const untilMs = this.#now() + LIMIT_MS;
     refusals.push({ source, destination, predefined, ksid, error, untilMs });
@@ -59,19 +55,20 @@ export class RefusedOffers {
     const others = this.#fresh(peerNode).filter(
       (refusal) => refusal.source !== source || refusal.destination !== destination,
     );
-    if (others.length > 0) this.#byPeer.set(peerNode, others);
-    else this.#byPeer.delete(peerNode);
+    this.#byPeer.set(peerNode, others);
   }
 
   /** Why the offer that an application would wait for has been refused, if it has; each refusal is told once. */
   take(awaited: AwaitedOffer): unknown {
     const peerNode = awaited.terms.sourceNode;
     const refusals = this.#fresh(peerNode);
-    const at = refusals.findIndex((refusal) => isAwaited(refusal, refusal.ksid, awaited));
-    if (at < 0) return undefined;
-    const [refusal] = refusals.splice(at, 1);
-    this.#byPeer.set(peerNode, refusals);
-    return refusal?.error;
+    const told = refusals.find((refusal) => isAwaited(refusal, refusal.ksid, awaited));
+    if (!told) return undefined;
+    this.#byPeer.set(
+      peerNode,
+      refusals.filter((refusal) => refusal !== told),
+    );
+    return told.error;
   }
 
   #fresh(peerNode: string): Refusal[] {

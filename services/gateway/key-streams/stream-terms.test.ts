@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import {
+  countQkdSlots,
+  isKem,
+  parseStreamTerms,
+  replaceableSlot,
+  type StreamTerms,
+  slotOf,
+  standInFor,
+  standInSlot,
+  withEnoughSecrets,
+} from './stream-terms.ts';
 
 const A = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const B = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
@@ -54,6 +64,7 @@ describe('parseStreamTerms', () => {
               'policy.missing_source',
             ])
               assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
+            assert.doesNotMatch(error.message, /which node/, 'nobody has barred it');
             return true;
           },
         );
@@ -104,6 +115,15 @@ describe('parseStreamTerms', () => {
     );
   });
 
+  it('weaves 16 sources', () => assert.equal(names(`?key_sources=${Array(16).fill('QKD')}`).length, 16));
+
+  it('does not blame the URI for a default that nobody knows', () => {
+    assert.throws(
+      () => parseStreamTerms(`hybrid://x@${A}`, `hybrid://x@${B}`, { ...defaults, keySources: [''] }),
+      /UNSUPPORTED: unknown key source ""/,
+    );
+  });
+
   it('refuses defaults that name no source', () => {
     assert.throws(
       () => parseStreamTerms(`hybrid://x@${A}`, `hybrid://x@${B}`, { method: 'hkdf-sha384', keySources: [] }),
@@ -125,4 +145,54 @@ describe('parseStreamTerms', () => {
   ] as const) {
     it(`refuses ${what} in words`, () => assert.throws(act, (error) => isReason(error, reason)));
   }
+});
+
+describe('the slots of a stream', () => {
+  const KEM = slotOf('HQC-128');
+  const QKD = slotOf('QKD');
+  const STAND_IN = standInFor(KEM);
+  const of = (...slots: StreamTerms['slots']) => ({ ...terms(''), slots });
+
+  it('have the sizes of their algorithm; QKD and a stand-in exchange nothing', () => {
+    assert.deepEqual(KEM, {
+      ...{ algorithm: 'HQC-128', revision: 'hqc-round4' },
+      ...{ publicKeyBytes: 2249, ciphertextBytes: 4433, sharedSecretBytes: 64 },
+    });
+    const nothing = { revision: '', publicKeyBytes: 0, ciphertextBytes: 0 };
+    assert.deepEqual(QKD, { ...nothing, algorithm: 'QKD', sharedSecretBytes: 32 });
+    assert.deepEqual(STAND_IN, { ...nothing, algorithm: 'SHARED-SEED', sharedSecretBytes: 64 });
+  });
+
+  it('are pqc-source’s where they are neither QKD nor a stand-in', () =>
+    assert.deepEqual([KEM, QKD, STAND_IN].map(isKem), [true, false, false]));
+
+  it('have a stand-in at a place that counts from 1', () => {
+    assert.deepEqual([of(KEM, QKD), of(KEM, STAND_IN), of(STAND_IN)].map(standInSlot), [0, 2, 1]);
+    const { slots } = withEnoughSecrets(
+      { ...terms('?hybridization=hmac'), slots: [KEM] },
+      { mayStandIn: true },
+    );
+    assert.deepEqual(slots, [KEM, STAND_IN]);
+  });
+
+  it('can do without their QKD slot only beside exactly one KEM', () => {
+    assert.deepEqual([of(KEM, QKD), of(QKD, KEM)].map(replaceableSlot), [2, 1]);
+    for (const slots of [
+      ...[[QKD], [KEM], [QKD, QKD], [KEM, KEM], [QKD, STAND_IN], [KEM, STAND_IN]],
+      ...[
+        [QKD, KEM, KEM],
+        [QKD, QKD, KEM],
+      ],
+    ])
+      assert.equal(replaceableSlot(of(...slots)), 0, slots.map(({ algorithm }) => algorithm).join());
+  });
+
+  it('take QKD keys for each QKD slot but the one that a shared_seed stands in for', () => {
+    const list = of(QKD, KEM, QKD);
+    assert.deepEqual(
+      [0, 1, 3].map((degraded) => countQkdSlots(list, degraded)),
+      [2, 1, 1],
+    );
+    assert.equal(countQkdSlots(of(KEM), 0), 0);
+  });
 });

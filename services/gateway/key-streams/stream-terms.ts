@@ -106,8 +106,8 @@ export function standInSlot({ slots }: StreamTerms): number {
  * and one KEM. It is both ends' to check.
  */
 export function replaceableSlot({ slots }: StreamTerms): number {
-  const isPair = slots.length === 2 && slots.filter(isQkd).length === 1 && slots.filter(isKem).length === 1;
-  return isPair ? slots.findIndex(isQkd) + 1 : 0;
+  const isBesideKem = slots.length === 2 && slots.some(isKem);
+  return isBesideKem ? slots.findIndex(isQkd) + 1 : 0;
 }
 
 /** The slot of one source name. */
