@@ -57,7 +57,12 @@ const DEFAULTS: Record<string, unknown> = {
 };
 
 /** One gateway's openings, without a network: its peers are stubs, and time stands until a test moves it. */
-export function openingsOf(node: string, limits: Partial<NodeConfig['limits']> = {}, trustedPeers = 1) {
+export function openingsOf(
+  node: string,
+  limits: Partial<NodeConfig['limits']> = {},
+  trustedPeers = 1,
+  assertUsable: () => Promise<void> = async () => undefined,
+) {
   const config = nodeConfigSchema.parse({
     uuid: node,
     certificate_config: { certificate_ip: 'x', cert_authority_path: 'x', cert_path: 'x', key_path: 'x' },
@@ -95,7 +100,7 @@ export function openingsOf(node: string, limits: Partial<NodeConfig['limits']> =
     services,
     registry,
     rendezvous,
-    assertUsable: async () => undefined,
+    assertUsable,
   });
   return { config, time, peerOf, services, registry, rendezvous, agreement };
 }
