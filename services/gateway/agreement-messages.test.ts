@@ -18,6 +18,7 @@ import {
   settle,
   wishOf,
 } from '../../test/helpers/openings.ts';
+import { LIVING } from '../../test/helpers/streams.ts';
 import type { KeyStream } from './key-streams/key-stream.ts';
 
 let bob: Openings;
@@ -200,6 +201,10 @@ describe('Close', () => {
     await open();
     const offer = bob.registry.get(ksidOf(1).text) as KeyStream;
     await close(offer);
+    assert.throws(
+      () => offer.take(undefined, 1_000, () => undefined, LIVING),
+      (error) => isReason(error, 'UNKNOWN_STREAM'),
+    );
     assert.deepEqual([offer.ended, bob.registry.size], [true, 0]);
     assert.ok(bob.registry.ended.has(ALICE, offer.id, incarnation(1)));
     const waiting = bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB));

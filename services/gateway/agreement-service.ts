@@ -149,7 +149,6 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       assertCloseText(request.reason);
       const stream = heldStream(request, context);
       if (!stream) return {};
-      rendezvous.forget(stream);
       // What the other end has released and read may be released here only when its answer arrives.
       if (stream.supply instanceof InitiatorSupply) await stream.supply.settled(SETTLE_LIMIT_MS);
       stream.peerClosed('the other end has closed this stream');

@@ -107,6 +107,17 @@ describe('OpenOffers', () => {
     assert.deepEqual(stale, [ended]);
   });
 
+  it('looks once a second, however many there are', () => {
+    let looks = 0;
+    offers.stop();
+    offers = new OpenOffers({
+      ...{ quotas: { streams: 9, offers: 9, heldBytes: 0 }, maxStreams: 9, onStale: () => undefined },
+      now: () => ++looks,
+    });
+    mock.timers.tick(10_000);
+    assert.equal(looks, 10);
+  });
+
   it('knows nothing of a stream that it does not hold', () => {
     offers = openOffers(1);
     const foreign = offer(1);

@@ -61,11 +61,6 @@ export class Rendezvous {
     return this.#initiator.over(stream);
   }
 
-  /** Forgets an offer whose initiator has closed it. */
-  forget(stream: KeyStream): void {
-    this.#responder.forget(stream);
-  }
-
   /** Tells the application that waits for an offer of `peerNode` why it was refused. */
   refuseWaiting(offer: OpenRequest, peerNode: string, error: unknown): void {
     this.#responder.refuseWaiting(offer, peerNode, error);

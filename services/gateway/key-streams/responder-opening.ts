@@ -97,7 +97,7 @@ export class ResponderOpening {
     this.#unreachable.delete(peerNode);
     this.#refused.forget(request, peerNode);
     let stream = this.#registry.get(ksid);
-    if (stream) this.#assertSamePair(stream, request, peerNode);
+    if (stream) this.#assertSamePair(stream, request);
     if (stream && !stream.incarnation.equals(request.incarnation)) {
       this.#endOld(stream, request);
       stream = undefined;
@@ -115,11 +115,6 @@ export class ResponderOpening {
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,
     };
-  }
-
-  /** Forgets an offer whose initiator has closed it. */
-  forget(stream: KeyStream): void {
-    this.#offers.remove(stream);
   }
 
   /** Tells the application that waits for an offer of `peerNode`, or will come soon, why it was refused. */
@@ -260,12 +255,9 @@ export class ResponderOpening {
     return stream;
   }
 
-  #assertSamePair(stream: KeyStream, request: OpenRequest, peerNode: string): void {
-    if (
-      stream.peerNode !== peerNode ||
-      !stream.isPair(request.source, request.destination) ||
-      stream.role !== 'responder'
-    ) {
+  /** The URIs name both nodes: a pair is one peer's alone, and never one that this node leads. */
+  #assertSamePair(stream: KeyStream, request: OpenRequest): void {
+    if (!stream.isPair(request.source, request.destination)) {
       throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${stream.id} is in use at the other node`);
     }
   }
@@ -277,7 +269,6 @@ export class ResponderOpening {
     }
     const why = new KeyweaveError('UNKNOWN_STREAM', 'the other end has opened this KSID anew; open it again');
     this.#services.log.info('a stream was opened anew by the other end', { ksid: stream.id });
-    this.#offers.remove(stream);
     this.#registry.remove(stream);
     this.#registry.ended.note(stream, why);
     stream.end(why);
