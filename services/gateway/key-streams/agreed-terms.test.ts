@@ -172,8 +172,10 @@ describe("an offer beside the application's URI", () => {
       [{ slots: [slotNamed('ROT-13')] }, 'hkdf-sha384 of ROT-13'],
       [{ method: 'rot13', slots: ['ML-KEM-768', 'QKD'] }, '"rot13" of ML-KEM-768, QKD'],
     ];
-    for (const [offer, reading] of cases)
+    for (const [offer, reading] of cases) {
       await refuses({ query: QUERY, ...offer }, said, `the offer of node ${A} says ${reading}`);
+      assert.ok(String(told).endsWith(reading), `${told}`);
+    }
   });
 
   it('counts for what the URI leaves out, and only for that', async () => {

@@ -73,10 +73,8 @@ function assertParameters(what: string, query: URLSearchParams): void {
 function nearestParameter(name: string): string | undefined {
   if (name.length > MAX_COMPARED) return undefined;
   const lower = name.toLowerCase();
-  const byEdits = PARAMETERS.map((known) => ({ known, edits: editDistance(lower, known) })).sort(
-    (a, b) => a.edits - b.edits,
-  );
-  return byEdits.find(({ edits }) => edits <= MAX_EDITS)?.known;
+  // No name is so near to two of them.
+  return PARAMETERS.find((known) => editDistance(lower, known) <= MAX_EDITS);
 }
 
 /** Letters to insert, remove or replace to make `b` of `a` (Levenshtein). */

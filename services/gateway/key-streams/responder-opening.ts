@@ -80,11 +80,11 @@ export class ResponderOpening {
       const offer = this.#offers.oldest(wish);
       const refusal = offer ? undefined : this.#refused.take(wish);
       if (refusal !== undefined) throw refusal;
-      const silentMs = offer ? (this.#unreachable.get(offer.peerNode) ?? 0) - now() : 0;
+      const silentMs = offer ? (this.#unreachable.get(offer.peerNode) ?? 0) - now() : leftMs;
       if (offer && silentMs <= 0) {
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
       } else {
-        const stream = await this.#waitForOffer(wish, offer ? Math.min(leftMs, silentMs) : leftMs);
+        const stream = await this.#waitForOffer(wish, Math.min(leftMs, silentMs));
         if (stream) return stream;
       }
     }
@@ -158,8 +158,8 @@ export class ResponderOpening {
       offer.peer = 'joined';
       return true;
     }
-    if (attempt === undefined) void joining.then((late) => this.#leave(offer, late));
-    else this.#leave(offer, attempt);
+    // At once, or when an answer comes for which the application did not wait.
+    void joining.then((answer) => this.#leave(offer, answer));
     return false;
   }
 

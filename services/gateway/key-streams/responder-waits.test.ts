@@ -20,6 +20,7 @@ import {
   termsOf,
   wishOf,
 } from '../../../test/helpers/openings.ts';
+import { LIVING } from '../../../test/helpers/streams.ts';
 import type { KeyStream } from './key-stream.ts';
 
 let bob: Openings;
@@ -102,6 +103,20 @@ describe('an application that waits for an offer', () => {
       [1, 2, 3].map((n) => heldOf(n)?.ended),
       [false, false, undefined],
       'a joined one is stale',
+    );
+  });
+
+  it('is one for each of the offers that come at the same moment, and of the refusals', async () => {
+    const seen = [joining(), joining(), joining(), joining()];
+    await settle();
+    const terms = termsOf('app', ALICE, BOB);
+    for (const n of [1, 2]) bob.rendezvous.offered(offerOf('app', ALICE, BOB, n), terms, ALICE);
+    for (const why of ['why', 'why, too'])
+      bob.rendezvous.refuseWaiting(offerOf('app', ALICE, BOB, 3), ALICE, why);
+    await settle();
+    assert.deepEqual(
+      seen.map(({ stream, error }) => stream?.id ?? error),
+      [ksidOf(1).text, ksidOf(2).text, 'why', 'why, too'],
     );
   });
 
@@ -199,6 +214,12 @@ describe('an offer that was refused', () => {
     for (const { atMs } of others) assert.equal(atMs, undefined);
   });
 
+  it('must name a KSID', () =>
+    assert.rejects(
+      open({ protocolVersion: 0, keyStreamId: Buffer.alloc(15) }),
+      (error) => isReason(error, 'BAD_REQUEST') && String(error).includes('key_stream_id'),
+    ));
+
   it('of a peer that speaks for another node is told to nobody', async () => {
     const seen = joining({}, 'app', CAROL);
     await settle();
@@ -277,6 +298,9 @@ describe('an attempt to join', () => {
     const seen = joining();
     await settle();
     const ended = heldOf(1);
+    await open({}, 3);
+    const waiting = joining();
+    await settle();
     await bob.agreement.close(
       { keyStreamId: ksidOf(1).bytes, incarnation: incarnation(1), reason: '' },
       from(ALICE),
@@ -284,17 +308,26 @@ describe('an attempt to join', () => {
     answer?.resolve({ accepted: true });
     await settle();
     assert.equal(ended.ended, true);
-    assert.equal(seen.stream?.id, ksidOf(2).text);
+    assert.deepEqual(
+      [seen, waiting].map(({ stream }) => stream?.id).sort(),
+      [2, 3].map((n) => ksidOf(n).text),
+    );
   });
 
   it('of what its initiator no longer knows ends the offer, of which nobody need be told', async () => {
+    bob = openingsOf(BOB, { max_open_offers_per_peer: 1 });
     await open();
     bob.peerOf(ALICE).script.join = async () => ({ accepted: false });
     const offer = heldOf(1);
     const seen = joining();
     await settle();
     assert.deepEqual([offer.ended, bob.registry.size, seen.atMs], [true, 0, undefined]);
+    assert.throws(
+      () => offer.take(undefined, 1_000, () => undefined, LIVING),
+      (error) => isReason(error, 'UNKNOWN_STREAM'),
+    );
     assert.equal(bob.peerOf(ALICE).count('close'), 0);
+    assert.equal((await open({}, 2)).joined, true, 'it has kept its place');
   });
 });
 
