@@ -207,6 +207,8 @@ describe('an initiator whose node is enough', () => {
     await settle();
     assert.equal(seen.opened, seen.stream);
     assert.deepEqual([seen.stream.local, seen.stream.peer], ['joined', 'absent']);
+    // Nothing is made here.
+    seen.stream.supply = undefined;
     await pass(alice, 10_000);
     assert.equal(offers().length, 3, 'every 5 s');
     assert.deepEqual(

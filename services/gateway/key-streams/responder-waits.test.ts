@@ -289,27 +289,26 @@ describe('an attempt to join', () => {
     assert.equal((await open()).joined, true);
   });
 
-  it('of an offer that ends meanwhile goes on with the next one', async () => {
+  it('of an offer that ends meanwhile gives it to nobody, and goes on with the next one', async () => {
     await open({}, 1);
-    await open({}, 2);
-    const answers = [Promise.withResolvers<{ accepted: boolean }>()];
-    bob.peerOf(ALICE).script.join = () => answers.shift()?.promise ?? Promise.resolve({ accepted: true });
-    const [answer] = answers;
-    const seen = joining();
+    const answer = Promise.withResolvers<{ accepted: boolean }>();
+    bob.peerOf(ALICE).script.join = () => answer.promise;
+    const first = joining();
     await settle();
+    const second = joining();
     const ended = heldOf(1);
-    await open({}, 3);
-    const waiting = joining();
-    await settle();
     await bob.agreement.close(
       { keyStreamId: ksidOf(1).bytes, incarnation: incarnation(1), reason: '' },
       from(ALICE),
     );
-    answer?.resolve({ accepted: true });
+    answer.resolve({ accepted: true });
     await settle();
-    assert.equal(ended.ended, true);
+    assert.deepEqual([ended.ended, first.atMs, second.atMs], [true, undefined, undefined]);
+    await open({}, 2);
+    await open({}, 3);
+    await settle();
     assert.deepEqual(
-      [seen, waiting].map(({ stream }) => stream?.id).sort(),
+      [first, second].map(({ stream }) => stream?.id).sort(),
       [2, 3].map((n) => ksidOf(n).text),
     );
   });
