@@ -91,6 +91,7 @@ export class InitiatorOpening {
     const { now } = this.#services;
     const deadline = now() + wish.timeoutMs;
     let agreed = false;
+    const isOpen = () => agreed && (wish.presence === 'node' || stream.peer === 'joined');
     let lastFailure: KeyweaveError | undefined;
     for (;;) {
       const left = deadline - now();
@@ -113,15 +114,12 @@ export class InitiatorOpening {
           throw lastFailure;
         pause = RETRY_DELAY_MS;
       }
-      const nodeIsEnough = wish.presence === 'node' && !lastFailure;
-      if (!(agreed && (nodeIsEnough || stream.peer === 'joined'))) {
-        await waitFor(joined, Math.min(pause, Math.max(1, deadline - now())), wish.signal);
-      }
+      if (!isOpen()) await waitFor(joined, Math.min(pause, Math.max(1, deadline - now())), wish.signal);
       if (stream.ended)
         throw new KeyweaveError('UNKNOWN_STREAM', 'the stream was closed while it was being opened');
       if (wish.signal.aborted) throw new KeyweaveError('TIMEOUT', 'the application has gone away');
       // Closing the stream or losing the application cannot be undone by the peer, so only its absence is waited for.
-      if (agreed && (nodeIsEnough || stream.peer === 'joined')) {
+      if (isOpen()) {
         stream.local = 'joined';
         if (stream.peer !== 'joined') this.#keepOffering(stream, wish);
         return;

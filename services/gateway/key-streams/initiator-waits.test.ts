@@ -16,6 +16,7 @@ import {
   settle,
   wishOf,
 } from '../../../test/helpers/openings.ts';
+import { LIVING } from '../../../test/helpers/streams.ts';
 import type { KeyStream } from './key-stream.ts';
 import { standInFor } from './stream-terms.ts';
 
@@ -85,7 +86,11 @@ describe('an initiator that waits', () => {
     await pass(alice, 500);
     assert.ok(isReason(seen.error, 'TIMEOUT'), `${seen.error}`);
     assert.match(String(seen.error), /the peer application did not open the stream/);
-    assert.deepEqual([alice.registry.size, seen.stream.ended], [0, true]);
+    assert.equal(alice.registry.size, 0);
+    assert.throws(
+      () => seen.stream.take(undefined, 1_000, () => undefined, LIVING),
+      (error) => isReason(error, 'UNKNOWN_STREAM'),
+    );
     const closed = alice.peerOf(BOB).calls.filter(({ call }) => call === 'close');
     assert.deepEqual(
       closed.map(({ request }) => request),
