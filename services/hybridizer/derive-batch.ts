@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { packedItem, wipe } from '#common/crypto/bytes.ts';
+import { ownMemory, packedItem, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
 import type { DeriveBatch, DerivedBatch } from '#gen/keyweave/v1/hybridizer.ts';
@@ -56,7 +56,7 @@ export async function deriveBatch(
     if (!request.context) throw new KeyweaveError('BAD_REQUEST', 'the batch has no context');
     const { count, chunkBytes, slots } = request;
     const context = new ChunkContext(request, request.context);
-    const keys = Buffer.allocUnsafeSlow(count * chunkBytes);
+    const keys = ownMemory(count * chunkBytes);
     const initiatorTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     for (let i = 0; i < count; i++) {

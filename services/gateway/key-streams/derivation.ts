@@ -1,5 +1,5 @@
 import { hkdfSync } from 'node:crypto';
-import { digestPacked, ownCopy, wipe } from '#common/crypto/bytes.ts';
+import { digestPacked, ownCopy, ownMemory, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
@@ -108,7 +108,7 @@ export function standInSecrets(
 ): Buffer {
   const seed = services.sharedSeed(stream.peerNode)?.expose() ?? NOTHING;
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
-  const secrets = Buffer.allocUnsafeSlow(count * bytes);
+  const secrets = ownMemory(count * bytes);
   const info = Buffer.alloc(24);
   stream.idBytes.copy(info);
   info.writeUInt32BE(slot, 16);

@@ -1,6 +1,6 @@
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { wipe } from '#common/crypto/bytes.ts';
+import { ownMemory, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import {
@@ -131,7 +131,7 @@ export function createEtsi004JsonDriver(address: Address, settings: NodeConfig['
 
     async fetch(handle, first, count, keyBytes, signal) {
       const limit = limitOf(signal);
-      const keys = Buffer.alloc(count * keyBytes);
+      const keys = ownMemory(count * keyBytes);
       const reader = new KeyReader(keys, keyBytes);
       try {
         await connections.inTurn(limit, () => read(handle, first, count, reader, limit));
