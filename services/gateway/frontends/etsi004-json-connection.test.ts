@@ -7,9 +7,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { JsonFramer } from '#common/etsi/json-framer.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { keyStream, termsOf } from '../../../test/helpers/streams.ts';
 import type { Opened } from '../key-streams/key-delivery.ts';
-import { KeyStream } from '../key-streams/key-stream.ts';
-import { parseStreamTerms } from '../key-streams/stream-terms.ts';
+import type { KeyStream } from '../key-streams/key-stream.ts';
 import {
   type JsonConnection,
   type JsonConnectionOptions,
@@ -50,22 +50,10 @@ let turns: JsonConnectionOptions['turns'];
 let opening: (signal: AbortSignal) => Promise<Opened>;
 
 beforeEach(async () => {
-  stream = new KeyStream({
+  stream = keyStream({
     id: KSID,
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'xoring', keySources: ['ML-KEM-768', 'QKD'] },
-    ),
-    role: 'initiator',
-    peerNode: 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 5_000, ttlS: 0 },
-      metadataMimetype: 'application/json',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 16,
+    terms: termsOf('xoring', ['ML-KEM-768', 'QKD']),
+    qos: { timeoutMs: 5_000 },
     maxBufferedChunks: 1_000,
     now: () => performance.now(),
   });

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import { keyStream, LIVING as signal, termsOf } from '../../../test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
-import { KeyStream } from './key-stream.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import type { KeyStream } from './key-stream.ts';
 
-const { signal } = new AbortController();
 const anything = () => undefined;
 const tooSmall = () => {
   throw new KeyweaveError('METADATA_TOO_SMALL', 'the metadata needs 100 bytes');
@@ -19,25 +18,9 @@ beforeEach(() => {
 });
 
 function make(qos: Partial<Qos>): KeyStream {
-  return new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'xoring', keySources: ['ML-KEM-768', 'QKD'] },
-    ),
-    role: 'initiator',
-    peerNode: 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
-      ...{ metadataMimetype: '', ...qos },
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 16,
-    maxBufferedChunks: 16,
-    now: () => performance.now(),
-  });
+  const terms = termsOf('xoring', ['ML-KEM-768', 'QKD']);
+  const now = () => performance.now();
+  return keyStream({ terms, now, qos: { timeoutMs: 1000, metadataMimetype: '', ...qos } });
 }
 
 const release = (first: number, count: number) => stream.release(first, Buffer.alloc(count * 32, 9), false);
