@@ -104,13 +104,11 @@ before(async () => {
   [alice, bob] = network.nodes as [LocalNode, LocalNode];
   streams = [];
   for (let i = 0; i < STREAMS; i += 100) {
-    const opening = Array.from({ length: 100 }, () =>
-      openPair(network, openData(alice, bob, undefined, { timeout: TIMEOUT_MS, max_bps: 0 })),
-    );
+    const opening = Array.from({ length: 100 }, () => openStream());
     streams.push(...(await Promise.all(opening)).map((pair) => new Load(pair)));
   }
   running = streams.map((stream) => stream.run());
-  await recoverFrom(0);
+  await recoverFrom(1);
 });
 
 after(async () => {
@@ -122,6 +120,17 @@ after(async () => {
   await Promise.allSettled(running);
   await network.stop();
 });
+
+/** Opens a stream; its timeout, which is short, holds for the opening too, so a busy machine gets a second try. */
+async function openStream(): Promise<Pair> {
+  for (let attempt = 0; ; attempt++) {
+    const qos = { timeout: TIMEOUT_MS, max_bps: 0 };
+    const pair = await openPair(network, openData(alice, bob, undefined, qos));
+    if (pair.opened.every(({ status }) => status === 0)) return pair;
+    await pair.close();
+    assert.ok(attempt < 5, pair.opened.map(({ status, message }) => `${status} ${message}`).join(' / '));
+  }
+}
 
 /** Milliseconds until every stream has had a key at both ends that was confirmed after `wakeMs`. */
 async function recoverFrom(wakeMs: number, limitMs = 60_000): Promise<number> {
