@@ -161,10 +161,8 @@ async function readBurst(
   requests: readonly Buffer[],
   reader: KeyReader,
 ): Promise<void> {
-  const answers = requests.map((request) => {
-    reader.sent();
-    return connection.request(request);
-  });
+  for (const _ of requests) reader.sent();
+  const answers = connection.requestTogether(requests);
   try {
     for (const answer of answers) reader.accept(parseJsonAnswer(await answer));
   } catch (error) {
