@@ -1,0 +1,550 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { Metadata } from 'nice-grpc';
+import type { Address } from '#common/config/fields.ts';
+import type { ServiceName } from '#common/config/node-config.ts';
+import { uuidText } from '#common/crypto/uuid.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { CALLER_METADATA, PEER_METADATA } from '#common/grpc/callers.ts';
+import type { GrpcConnection } from '#common/grpc/client.ts';
+import { spiffeId } from '#common/tls/spiffe.ts';
+import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
+import {
+  type BatchAnswer,
+  type BatchConfirmation,
+  type BatchOffer,
+  KeyAgreementDefinition,
+  OpenRequest,
+  type ProduceRequest,
+  type ProduceResponse,
+} from '#gen/keyweave/v1/key_agreement.ts';
+import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
+import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
+import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import type { LocalNode } from '../../services/cli/local-network.ts';
+import { askBoth, askEnd } from '../helpers/asking.ts';
+import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
+import {
+  dial,
+  impersonate,
+  silence,
+  startWiredNetwork,
+  type Wire,
+  type WiredNetwork,
+} from '../helpers/lying-peer.ts';
+import { eventually, openData, openPair, type Pair } from '../helpers/network.ts';
+
+/** A trusted node whose certificate the test holds and that is not there otherwise. */
+const MALLORY = 'eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee';
+
+/** No method of the compatible ones, so that a change of a single bit anywhere must show in the tags alone. */
+const QUERY = 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD';
+
+let wired: WiredNetwork;
+let alice: LocalNode;
+let bob: LocalNode;
+
+before(async () => {
+  wired = await startWiredNetwork({
+    names: ['Alice', 'Bob'],
+    wired: [['Alice', 'Bob']],
+    strangers: [MALLORY],
+  });
+  [alice, bob] = wired.nodes as [LocalNode, LocalNode];
+});
+after(() => wired.stop());
+
+const openStream = () => openPair(wired.network, openData(alice, bob, QUERY, { timeout: 1_000 }));
+
+/** What was lied about: chunks [first, end) of a stream. */
+type Spoilt = [ksid: string, first: number, end: number][];
+
+function flip(bytes: Buffer, at = 0): Buffer {
+  const copy = Buffer.from(bytes);
+  copy[at] = (copy[at] as number) ^ 1;
+  return copy;
+}
+
+const ksidOf = ({ keyStreamId }: { keyStreamId: Buffer }) => uuidText('key_stream_id', keyStreamId);
+
+/** The chunks that the responder has made of each offer. */
+function note(spoilt: Spoilt, { offers }: ProduceRequest, { answers }: ProduceResponse): void {
+  offers.forEach((offer, i) => {
+    const made = answers[i]?.failure ? 0 : (answers[i]?.count ?? 0);
+    spoilt.push([ksidOf(offer), offer.firstIndex, offer.firstIndex + made]);
+  });
+}
+
+/** Lies about the whole answer to a Produce. */
+function aboutAll(lie: (response: ProduceResponse) => ProduceResponse) {
+  return (wire: Wire, spoilt: Spoilt) => {
+    wire.lies = {
+      produce: async (request, pass) => {
+        const response = await pass(request);
+        note(spoilt, request, response);
+        return lie(response);
+      },
+    };
+  };
+}
+
+/** Lies about each answer to an offer. */
+function aboutAnswers(lie: (answer: BatchAnswer) => Partial<BatchAnswer>) {
+  return aboutAll((response) => ({
+    ...response,
+    answers: response.answers.map((answer) => (answer.failure ? answer : { ...answer, ...lie(answer) })),
+  }));
+}
+
+/** Lies about each offer. */
+function aboutOffers(lie: (offer: BatchOffer) => Partial<BatchOffer>) {
+  return (wire: Wire, spoilt: Spoilt) => {
+    wire.lies = {
+      produce: async (request, pass) => {
+        const offers = request.offers.map((offer) => ({ ...offer, ...lie(offer) }));
+        const response = await pass({ ...request, offers });
+        note(spoilt, request, response);
+        return response;
+      },
+    };
+  };
+}
+
+/** Flips a bit of the first tag of every confirmation, whichever way it travels. */
+function aboutConfirmations(wire: Wire, spoilt: Spoilt): void {
+  const flipped = (list: BatchConfirmation[]) =>
+    list.map((one) => {
+      if (one.initiatorTags.length === 0) return one;
+      spoilt.push([ksidOf(one), one.firstIndex, one.firstIndex + one.count]);
+      return { ...one, initiatorTags: flip(one.initiatorTags) };
+    });
+  wire.lies = {
+    produce: (request, pass) => pass({ ...request, confirmations: flipped(request.confirmations) }),
+    confirm: (request, pass) => pass({ confirmations: flipped(request.confirmations) }),
+  };
+}
+
+/** Gives every batch the answer to one that was made before the lies began. */
+function aboutOldAnswers(wire: Wire, spoilt: Spoilt): void {
+  let old: ProduceResponse | undefined;
+  wire.lies = {
+    produce: async (request, pass) => {
+      const response = await pass(request);
+      if (old) note(spoilt, request, response);
+      old ??= response;
+      return { ...response, answers: old.answers };
+    },
+  };
+}
+
+/** Each makes every batch of Alice and Bob fail, whatever else it does. */
+const LIES: [what: string, tell: (wire: Wire, spoilt: Spoilt) => void][] = [
+  [
+    'one bit of the first tag is wrong',
+    aboutAnswers(({ responderTags }) => ({ responderTags: flip(responderTags) })),
+  ],
+  [
+    'one bit of the last tag is wrong',
+    aboutAnswers(({ responderTags }) => ({ responderTags: flip(responderTags, responderTags.length - 1) })),
+  ],
+  ['there are no tags', aboutAnswers(() => ({ responderTags: Buffer.alloc(0) }))],
+  [
+    'there is a tag too few',
+    aboutAnswers(({ responderTags }) => ({ responderTags: responderTags.subarray(32) })),
+  ],
+  [
+    'there is a tag too many',
+    aboutAnswers(({ responderTags }) => ({
+      responderTags: Buffer.concat([responderTags, Buffer.alloc(32)]),
+    })),
+  ],
+  [
+    'the tags are zeros',
+    aboutAnswers(({ responderTags }) => ({ responderTags: Buffer.alloc(responderTags.length) })),
+  ],
+  ['a chunk more is claimed than was asked for', aboutAnswers(({ count }) => ({ count: count + 1 }))],
+  ['no chunk is claimed', aboutAnswers(() => ({ count: 0 }))],
+  [
+    'one bit of a ciphertext is wrong',
+    aboutAnswers(({ ciphertexts }) => ({
+      ciphertexts: ciphertexts.map((one) => ({ ...one, ciphertexts: flip(one.ciphertexts) })),
+    })),
+  ],
+  ['there are no ciphertexts', aboutAnswers(() => ({ ciphertexts: [] }))],
+  [
+    'the ciphertexts are for another slot',
+    aboutAnswers(({ ciphertexts }) => ({ ciphertexts: ciphertexts.map((one) => ({ ...one, slot: 1 })) })),
+  ],
+  [
+    'the ciphertexts are a byte short',
+    aboutAnswers(({ ciphertexts }) => ({
+      ciphertexts: ciphertexts.map((one) => ({ ...one, ciphertexts: one.ciphertexts.subarray(1) })),
+    })),
+  ],
+  ['there is no answer for the batch', aboutAll((response) => ({ ...response, answers: [] }))],
+  ['the answer is that of another batch', aboutOldAnswers],
+  [
+    'one bit of a public key is wrong',
+    aboutOffers(({ publicKeys }) => ({
+      publicKeys: publicKeys.map((one) => ({ ...one, publicKeys: flip(one.publicKeys, 7) })),
+    })),
+  ],
+  ['the batch starts at another index', aboutOffers(({ firstIndex }) => ({ firstIndex: firstIndex + 1 }))],
+  ['a stand-in is claimed for the QKD slot', aboutOffers(() => ({ degradedSlot: 2, qkd: undefined }))],
+  [
+    'the QKD key is claimed to be a later one',
+    aboutOffers(({ qkd }) => ({ qkd: qkd && { ...qkd, position: qkd.position + 1n } })),
+  ],
+  ["one bit of the initiator's tags is wrong", aboutConfirmations],
+];
+
+describe('a peer that lies about what the two ends have agreed', () => {
+  for (const [what, tell] of LIES) {
+    it(`${what}: neither end delivers a key of the batch, both are told, and keys are equal when it is over`, async () => {
+      const history: HistoryEntry[] = [];
+      const spoilt: Spoilt = [];
+      const pair = await openStream();
+      const wire = wired.wire('Alice', 'Bob');
+      for (let i = 0; i < 3; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
+      tell(wire, spoilt);
+      try {
+        await untilBothRefused(history, pair);
+      } finally {
+        wire.lies = {};
+      }
+      assert.ok(
+        spoilt.some(([ksid]) => ksid === pair.ksid),
+        'no batch was lied about',
+      );
+      await recovered(history, pair);
+      assert.deepEqual(breaches(history, 32), []);
+      const delivered = history.filter(
+        ({ status, ksid, index = -1 }) =>
+          status === 0 && spoilt.some(([of, first, end]) => of === ksid && first <= index && index < end),
+      );
+      assert.deepEqual(delivered, [], 'keys of a batch that was lied about');
+      await pair.close();
+    });
+  }
+
+  it('a decision that is claimed and was never taken: no two different keys', async () => {
+    const history: HistoryEntry[] = [];
+    const pair = await openStream();
+    const wire = wired.wire('Alice', 'Bob');
+    const claimed = { released: true, buffered: 0, failure: undefined };
+    wire.lies = {
+      produce: async (request, pass) => {
+        const response = await pass({ ...request, confirmations: [] });
+        return { ...response, decisions: request.confirmations.map(() => claimed) };
+      },
+      confirm: async (request) => ({ decisions: request.confirmations.map(() => claimed) }),
+    };
+    try {
+      for (let i = 0; i < 5; i++) await askBoth(history, pair);
+    } finally {
+      wire.lies = {};
+    }
+    await recovered(history, pair);
+    assert.deepEqual(breaches(history, 32), []);
+    await pair.close();
+  });
+
+  it('every message is sent twice, the decision kept back: no two different keys, no index twice', async () => {
+    const history: HistoryEntry[] = [];
+    const pair = await openStream();
+    const wire = wired.wire('Alice', 'Bob');
+    wire.lies = {
+      produce: async (request, pass) => {
+        const answer = await pass(request);
+        await pass(request).catch(() => undefined);
+        return answer;
+      },
+      confirm: async (request, pass) => {
+        await pass(request);
+        return pass(request);
+      },
+    };
+    try {
+      for (let i = 0; i < 10; i++) await askBoth(history, pair);
+    } finally {
+      wire.lies = {};
+    }
+    await recovered(history, pair);
+    assert.deepEqual(breaches(history, 32), []);
+    await pair.close();
+  });
+
+  it('it claims not to know the stream: both ends are told, and new streams deliver', async () => {
+    const history: HistoryEntry[] = [];
+    const pair = await openStream();
+    const wire = wired.wire('Alice', 'Bob');
+    wire.lies = {
+      produce: (request, pass) =>
+        pass({
+          ...request,
+          offers: request.offers.map((offer) => ({ ...offer, keyStreamId: Buffer.alloc(16, 7) })),
+        }),
+    };
+    try {
+      await untilBothRefused(history, pair);
+    } finally {
+      wire.lies = {};
+    }
+    await pair.close();
+    const next = await openStream();
+    await recovered(history, next);
+    assert.deepEqual(breaches(history, 32), []);
+    await next.close();
+  });
+
+  it('it never answers: both ends are told in time, and new streams deliver once it does', async () => {
+    const history: HistoryEntry[] = [];
+    const pair = await openStream();
+    const wire = wired.wire('Alice', 'Bob');
+    wire.lies = { produce: (_request, _pass, signal) => silence(signal) };
+    try {
+      await untilBothRefused(history, pair);
+    } finally {
+      wire.lies = {};
+    }
+    for (const { sentMs, answeredMs } of history)
+      assert.ok(answeredMs - sentMs < 2_000, 'an answer came late');
+    await pair.close();
+    const next = await openStream();
+    await recovered(history, next);
+    assert.deepEqual(breaches(history, 32), []);
+    await next.close();
+  });
+});
+
+/** Asks until both ends have been refused since `history` had its length, each in words: what was confirmed before may still come. */
+async function untilBothRefused(history: HistoryEntry[], pair: Pair): Promise<void> {
+  const from = history.length;
+  for (const end = Date.now() + 10_000; Date.now() < end; ) {
+    await askBoth(history, pair);
+    const refused = history.slice(from).filter(({ status }) => status !== 0);
+    if (refused.some(({ end }) => end === 0) && refused.some(({ end }) => end === 1)) {
+      for (const { message } of refused) assert.match(message, /\w+ \w+/);
+      return;
+    }
+  }
+  assert.fail(`the lie was never felt in ${history.length - from} answers`);
+}
+
+/** Waits until both ends deliver, and lets each be given the same indexes, so that what differs would show. */
+async function recovered(history: HistoryEntry[], pair: Pair): Promise<void> {
+  await eventually('both ends deliver again', 8_000, async () => {
+    const statuses = await askBoth(history, pair);
+    return statuses.every((status) => status === 0) ? true : undefined;
+  });
+  for (let i = 0; i < 3; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
+  const highest = (end: 0 | 1) =>
+    Math.max(
+      ...history.filter((entry) => entry.end === end && entry.status === 0).map(({ index }) => index ?? -1),
+    );
+  for (let i = 0; i < 100 && highest(0) !== highest(1); i++) {
+    await askEnd(history, pair, highest(0) < highest(1) ? 0 : 1);
+  }
+  assert.equal(highest(0), highest(1), 'the two ends do not meet');
+}
+
+describe('a peer that claims to be another one', () => {
+  /** A call of Mallory that says to come from `claimed`, in every way that metadata can. */
+  const claiming = (claimed: string) => ({
+    metadata: Metadata({
+      [PEER_METADATA]: claimed,
+      [CALLER_METADATA]: spiffeId('keyweave', claimed, 'peer-broker'),
+    }),
+    timeoutMs: 3_000,
+  });
+
+  /** The reason of a refusal, or of the first failed entry of an answer; OK for none. */
+  async function outcome(call: Promise<unknown>): Promise<string> {
+    try {
+      const response = (await call) as {
+        answers?: BatchAnswer[];
+        decisions?: { failure?: { reason: string } }[];
+      };
+      const entry = response.answers?.[0] ?? response.decisions?.[0];
+      return entry?.failure?.reason ?? 'OK';
+    } catch (error) {
+      return error instanceof KeyweaveError ? error.reason : String(error);
+    }
+  }
+
+  it('has no access to a stream of the node that it names, by no call, at either end', async () => {
+    const mallory = await impersonate(wired.network, MALLORY);
+    const pair = await openStream();
+    const history: HistoryEntry[] = [];
+    assert.deepEqual(await askBoth(history, pair), [0, 0]);
+    const keyStreamId = Buffer.from(pair.ksid.replaceAll('-', ''), 'hex');
+    const [offer] = wired.wire('Alice', 'Bob').seen.produce.at(-1)?.offers ?? [];
+    assert.deepEqual(offer?.keyStreamId, keyStreamId);
+    const confirmation = { keyStreamId, firstIndex: 0, count: 1, initiatorTags: Buffer.alloc(32) };
+    for (const [node, claimed] of [
+      [alice, bob.uuid],
+      [bob, alice.uuid],
+    ] as const) {
+      const connection = dial(mallory, node);
+      const client = connection.client(KeyAgreementDefinition);
+      const as = claiming(claimed);
+      const late: BatchOffer = { ...(offer as BatchOffer), firstIndex: 1_000_000 };
+      assert.deepEqual(
+        {
+          join: await outcome(client.join({ keyStreamId }, as)),
+          produce: await outcome(client.produce({ offers: [late], confirmations: [] }, as)),
+          confirm: await outcome(client.confirm({ confirmations: [confirmation] }, as)),
+          demand: await outcome(client.demand({ keyStreamId, count: 1, waitedFor: true }, as)),
+          close: await outcome(client.close({ keyStreamId, reason: 'a lie' }, as)),
+        },
+        {
+          join: 'UNKNOWN_STREAM',
+          produce: 'UNKNOWN_STREAM',
+          confirm: 'UNKNOWN_STREAM',
+          demand: 'UNKNOWN_STREAM',
+          close: 'OK',
+        },
+        node.name,
+      );
+      for (let i = 0; i < 4; i++)
+        assert.deepEqual(await askBoth(history, pair), [0, 0], `after ${node.name}`);
+      connection.close();
+    }
+    assert.deepEqual(breaches(history, 32), []);
+    await pair.close();
+    mallory.close();
+  });
+
+  it('cannot join what is offered to the node that it names, nor offer for it', async () => {
+    const mallory = await impersonate(wired.network, MALLORY);
+    const connection = dial(mallory, alice);
+    const client = connection.client(KeyAgreementDefinition);
+    const wire = wired.wire('Alice', 'Bob');
+    const waiting = await Etsi004Client.connect(alice.json);
+    const data = openData(alice, bob, QUERY, { timeout: 2_000 });
+    const opening = waiting.open(data);
+    const offered = await eventually('Alice offers the stream', 2_000, async () =>
+      wire.seen.open.findLast(({ source }) => source === data.source),
+    );
+    assert.equal(
+      await outcome(client.join({ keyStreamId: offered.keyStreamId }, claiming(bob.uuid))),
+      'UNKNOWN_STREAM',
+    );
+    assert.equal((await opening).status, 6);
+
+    const expecting = await Etsi004Client.connect(alice.json);
+    const lure = openData(bob, alice, QUERY, { timeout: 2_000 });
+    const lured = expecting.open(lure);
+    const forged = OpenRequest.fromPartial({
+      ...offered,
+      keyStreamId: Buffer.from(randomUUID().replaceAll('-', ''), 'hex'),
+      source: lure.source,
+      destination: lure.destination,
+    });
+    assert.equal(await outcome(client.open(forged, claiming(bob.uuid))), 'NO_ROUTE');
+    assert.equal((await lured).status, 6);
+    for (const one of [waiting, expecting]) one.disconnect();
+    connection.close();
+    mallory.close();
+  });
+});
+
+/** Life of a certificate that ends during the test; X.509 counts whole seconds. */
+const SHORT_LIFE_MS = 4_000;
+const DAY_MS = 86_400_000;
+
+describe('a certificate that runs out on a connection that lives', { concurrency: true }, () => {
+  const at = (node: LocalNode, service: ServiceName) => node.services[service]?.address as Address;
+  const agreement = (connection: GrpcConnection) =>
+    connection
+      .client(KeyAgreementDefinition)
+      .close(
+        { keyStreamId: Buffer.alloc(16), reason: '' },
+        { metadata: Metadata({ [PEER_METADATA]: bob.uuid }), timeoutMs: 2_000 },
+      );
+
+  /** Every port that asks for a certificate: who may call it, and a harmless call. */
+  const PORTS: [
+    server: ServiceName,
+    outside: boolean,
+    caller: ServiceName,
+    call: (connection: GrpcConnection) => Promise<unknown>,
+  ][] = [
+    ['peer-broker', true, 'peer-broker', agreement],
+    ['peer-broker', false, 'gateway', agreement],
+    ['gateway', false, 'peer-broker', agreement],
+    [
+      'hybridizer',
+      false,
+      'gateway',
+      (c) => c.client(HybridizerDefinition).listMethods({}, { timeoutMs: 2_000 }),
+    ],
+    [
+      'pqc-source',
+      false,
+      'gateway',
+      (c) => c.client(PqcSourceDefinition).listAlgorithms({}, { timeoutMs: 2_000 }),
+    ],
+    [
+      'qkd-source',
+      false,
+      'gateway',
+      (c) =>
+        c
+          .client(QkdSourceDefinition)
+          .closeQkd({ keyStreamId: Buffer.alloc(16), epoch: 0, qkdKeyStreamId: 'x' }, { timeoutMs: 2_000 }),
+    ],
+    ['pqc-source', false, 'hybridizer', (c) => c.client(HealthDefinition).check({}, { timeoutMs: 2_000 })],
+  ];
+
+  for (const [service, outside, caller, call] of PORTS) {
+    const port = `${service}${outside ? ', outer port' : ''}, called by ${caller}`;
+    it(`${port}: calls go through until then and are refused from then on`, {
+      concurrency: true,
+    }, async () => {
+      const impostor = await impersonate(wired.network, outside ? bob.uuid : alice.uuid, {
+        service: caller,
+        days: SHORT_LIFE_MS / DAY_MS,
+      });
+      const connection = dial(impostor, alice, {
+        service,
+        address: outside ? alice.peer : at(alice, service),
+      });
+      const calls: { beganMs: number; endedMs: number; refusal: string | undefined }[] = [];
+      const once = async () => {
+        const beganMs = Date.now();
+        const refusal = await call(connection).then(
+          () => undefined,
+          (error: unknown) => (error instanceof KeyweaveError ? error : new Error(String(error))).message,
+        );
+        calls.push({ beganMs, endedMs: Date.now(), refusal });
+        return refusal;
+      };
+      try {
+        await eventually(`calls are refused (${port})`, SHORT_LIFE_MS + 3_000, async () =>
+          (await once()) === undefined ? undefined : true,
+        );
+      } finally {
+        for (let i = 0; i < 3; i++) await once();
+        connection.close();
+        impostor.close();
+      }
+      const [before, since] = [
+        calls.filter(({ endedMs }) => endedMs < impostor.notAfterMs),
+        calls.filter(({ beganMs }) => beganMs > impostor.notAfterMs),
+      ];
+      assert.ok(
+        before.length > 3 && since.length >= 3,
+        `${before.length} calls before, ${since.length} after`,
+      );
+      assert.deepEqual(
+        before.filter(({ refusal }) => refusal !== undefined),
+        [],
+      );
+      // A connection made anew would have failed in its handshake: the refusal is of the one that lives.
+      for (const { refusal } of since) assert.match(refusal ?? 'not refused', /^NOT_ALLOWED/);
+    });
+  }
+});
