@@ -1,0 +1,98 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { Etsi004Client, openStream } from '../../services/cli/etsi004-client.ts';
+import { askBoth } from './asking.ts';
+import type { HistoryEntry } from './delivery-history.ts';
+import type { Pair } from './network.ts';
+import type { SteadyPair, SteadyReport } from './steady-readers.ts';
+
+/** How often the thread looks whether it is run in time. */
+const TICK_MS = 10;
+
+/** What takes longer is looked at more closely. */
+const SUSPECT_MS = 100;
+
+const { pairs, everyMs } = workerData as { pairs: SteadyPair[]; everyMs: number };
+const port = parentPort as NonNullable<typeof parentPort>;
+
+let entries: HistoryEntry[] = [];
+/** Times in which this thread was not run. */
+let gaps: { fromMs: number; toMs: number }[] = [];
+let lastTickMs = Date.now();
+let stopping = false;
+
+const ticking = setInterval(() => {
+  const nowMs = Date.now();
+  if (nowMs - lastTickMs > 2 * TICK_MS) gaps.push({ fromMs: lastTickMs + TICK_MS, toMs: nowMs });
+  lastTickMs = nowMs;
+}, TICK_MS);
+
+async function opened({ source, destination, data }: SteadyPair): Promise<Pair> {
+  const [a, b] = await Promise.all([Etsi004Client.connect(source), Etsi004Client.connect(destination)]);
+  const [{ ksid }] = await Promise.all([openStream(a, data), openStream(b, data)]);
+  const close = async () => {
+    await Promise.all([a.close(ksid), b.close(ksid)].map((closing) => closing.catch(() => undefined)));
+    a.disconnect();
+    b.disconnect();
+  };
+  return { a, b, ksid, opened: [] as never, close };
+}
+
+async function read(pair: Pair): Promise<void> {
+  while (!stopping) {
+    const next = pause(everyMs);
+    try {
+      await askBoth(entries, pair);
+    } catch (error) {
+      // The connection is gone: that this end got no answer is what the history says.
+      const nowMs = Date.now();
+      const lost = {
+        op: 'GET_KEY',
+        application: 'steady',
+        ksid: pair.ksid,
+        end: 0,
+        sentMs: nowMs,
+        answeredMs: nowMs,
+      } as const;
+      entries.push({ ...lost, status: undefined, message: String(error) });
+      return;
+    }
+    await next;
+  }
+  await pair.close();
+}
+
+/** Milliseconds that the answer took while this thread was run. */
+function durationMs({ sentMs, answeredMs }: HistoryEntry): number {
+  const whole = answeredMs - sentMs;
+  if (whole < SUSPECT_MS) return whole;
+  const away = gaps.map(({ fromMs, toMs }) =>
+    Math.max(0, Math.min(toMs, answeredMs) - Math.max(fromMs, sentMs)),
+  );
+  return whole - away.reduce((sum, ms) => sum + ms, 0);
+}
+
+function report(): SteadyReport {
+  let longest: SteadyReport['longest'] = { ms: 0, ksid: '', end: 0, sentMs: 0 };
+  for (const entry of entries) {
+    const ms = durationMs(entry);
+    if (ms > longest.ms) longest = { ms, ksid: entry.ksid, end: entry.end, sentMs: entry.sentMs };
+  }
+  const told = { entries, longest };
+  entries = [];
+  gaps = [];
+  return told;
+}
+
+const streams = await Promise.all(pairs.map(opened));
+port.postMessage({ ksids: streams.map(({ ksid }) => ksid) });
+const reading = Promise.all(streams.map(read));
+port.on('message', async (order: 'report' | 'stop') => {
+  if (order === 'stop') {
+    stopping = true;
+    await reading;
+    clearInterval(ticking);
+  }
+  port.postMessage(report());
+  if (order === 'stop') port.close();
+});
