@@ -133,7 +133,7 @@ const qos = fc.record({
   min_bps: fc.constantFrom(0, 32, 1_000_000),
   jitter: fc.constantFrom(0, 1),
   priority: fc.constantFrom(0, 7),
-  timeout: fc.oneof(often(fc.integer({ min: 50, max: 1_500 }), 4), often(fc.constantFrom(0, 1), 1)),
+  timeout: fc.oneof(often(fc.integer({ min: 200, max: 1_500 }), 4), often(fc.constantFrom(0, 1), 1)),
   ttl: fc.integer({ min: 2, max: 8 }),
   metadata_mimetype: fc.constantFrom('application/json', 'application/json; charset=utf-8', '', 'text/plain'),
 });
@@ -155,17 +155,17 @@ const get: fc.Arbitrary<Step> = fc.record({
   of: reference,
   index: fc.oneof(often(fc.constant(undefined), 6), often(oddNumber, 2)),
   metadata: fc.oneof(
-    often(fc.constant(undefined), 4),
+    often(fc.constant(undefined), 10),
     often(
       fc.record({
-        size: oddNumber,
+        size: fc.oneof(fc.constantFrom(46, 1_024), oddNumber),
         buffer: fc.constantFrom('', 'The metadata field is not used for the moment.'),
       }),
-      2,
+      3,
     ),
     often(fc.jsonValue({ maxDepth: 2 }), 1),
   ),
-  times: fc.oneof(often(fc.integer({ min: 1, max: 4 }), 6), often(fc.integer({ min: 5, max: 300 }), 1)),
+  times: fc.oneof(often(fc.integer({ min: 1, max: 4 }), 12), often(fc.integer({ min: 5, max: 200 }), 1)),
 });
 
 const open: fc.Arbitrary<Step> = fc.record({
@@ -197,18 +197,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   ),
 );
 
-const client: fc.Arbitrary<ClientPlan> = fc.record({
-  stream: fc.nat(3),
-  side: fc.constantFrom(0 as const, 1 as const),
-  steps: fc
-    .tuple(
-      fc.oneof(
-        often(fc.constant({ do: 'open' as const, edit: undefined, named: undefined }), 5),
-        often(step, 1),
-      ),
-      fc.array(step, { maxLength: 10 }),
-    )
-    .map(([first, rest]): Step[] => [first, ...rest]),
+const rest = fc.array(step, { maxLength: 8, size: 'max' });
+const manners = {
   sending: fc.oneof(
     often(fc.constant('whole' as const), 4),
     often(fc.constantFrom('bytewise' as const, 'at once' as const), 1),
@@ -218,7 +208,36 @@ const client: fc.Arbitrary<ClientPlan> = fc.record({
     often(fc.constantFrom('half-close' as const, 'reset' as const), 2),
     often(fc.constantFrom('half-request' as const, 'silence' as const, 'never reading' as const), 1),
   ),
+};
+const opening: Step = { do: 'open', edit: undefined, named: undefined };
+
+/** Any connection at all. */
+const client: fc.Arbitrary<ClientPlan> = fc.record({
+  stream: fc.nat(3),
+  side: fc.constantFrom(0 as const, 1 as const),
+  steps: fc
+    .tuple(fc.oneof(fc.constant(opening), step), rest)
+    .map(([first, others]): Step[] => [first, ...others]),
+  ...manners,
 });
+
+/** The two applications of one stream, which both open it before anything else. */
+const pair: fc.Arbitrary<ClientPlan[]> = fc
+  .record({
+    stream: fc.nat(3),
+    each: fc.tuple(fc.record({ rest, ...manners }), fc.record({ rest, ...manners })),
+  })
+  .map(({ stream, each }) =>
+    each.map(
+      (one, i): ClientPlan => ({
+        stream,
+        side: i === 0 ? 0 : 1,
+        steps: [opening, ...one.rest],
+        sending: one.sending,
+        end: one.end,
+      }),
+    ),
+  );
 
 const call: fc.Arbitrary<CallPlan> = fc.record({
   target: fc.constantFrom(0 as const, 1 as const),
@@ -230,7 +249,7 @@ const call: fc.Arbitrary<CallPlan> = fc.record({
   ),
   of: peersReference,
   n: fc.nat(15),
-  edits: fc.array(edit, { maxLength: 3 }),
+  edits: fc.oneof(often(fc.constant([]), 1), often(fc.array(edit, { minLength: 1, maxLength: 3 }), 2)),
   bytes: fc.uint8Array({ maxLength: 60 }),
   claims: fc.oneof(
     often(fc.constant('nothing' as const), 3),
@@ -268,7 +287,9 @@ const lie: fc.Arbitrary<LiePlan> = fc.record({
 /** What many applications and one peer that means harm do at the same time. */
 export const conversation: fc.Arbitrary<ConversationPlan> = fc.record({
   streams: fc.array(stream, { minLength: 1, maxLength: 4 }),
-  clients: fc.array(client, { maxLength: 10, size: 'max' }),
+  clients: fc
+    .tuple(fc.array(pair, { maxLength: 4, size: 'max' }), fc.array(client, { maxLength: 4, size: 'max' }))
+    .map(([pairs, others]) => [...pairs.flat(), ...others]),
   calls: fc.array(call, { maxLength: 16, size: 'max' }),
   lies: fc.array(lie, { maxLength: 4 }),
 });

@@ -20,6 +20,8 @@ let entries: HistoryEntry[] = [];
 let gaps: { fromMs: number; toMs: number }[] = [];
 let lastTickMs = Date.now();
 let stopping = false;
+/** Since when each stream's ends have been asked and not both have answered. */
+const askedMs = new Map<string, number>();
 
 const ticking = setInterval(() => {
   const nowMs = Date.now();
@@ -41,6 +43,7 @@ async function opened({ source, destination, data }: SteadyPair): Promise<Pair> 
 async function read(pair: Pair): Promise<void> {
   while (!stopping) {
     const next = pause(everyMs);
+    askedMs.set(pair.ksid, Date.now());
     try {
       await askBoth(entries, pair);
     } catch (error) {
@@ -56,6 +59,8 @@ async function read(pair: Pair): Promise<void> {
       } as const;
       entries.push({ ...lost, status: undefined, message: String(error) });
       return;
+    } finally {
+      askedMs.delete(pair.ksid);
     }
     await next;
   }
@@ -63,7 +68,7 @@ async function read(pair: Pair): Promise<void> {
 }
 
 /** Milliseconds that the answer took while this thread was run. */
-function durationMs({ sentMs, answeredMs }: HistoryEntry): number {
+function durationMs(sentMs: number, answeredMs: number): number {
   const whole = answeredMs - sentMs;
   if (whole < SUSPECT_MS) return whole;
   const away = gaps.map(({ fromMs, toMs }) =>
@@ -74,10 +79,13 @@ function durationMs({ sentMs, answeredMs }: HistoryEntry): number {
 
 function report(): SteadyReport {
   let longest: SteadyReport['longest'] = { ms: 0, ksid: '', end: 0, sentMs: 0 };
-  for (const entry of entries) {
-    const ms = durationMs(entry);
-    if (ms > longest.ms) longest = { ms, ksid: entry.ksid, end: entry.end, sentMs: entry.sentMs };
-  }
+  const look = (ksid: string, end: 0 | 1, sentMs: number, answeredMs: number) => {
+    const ms = durationMs(sentMs, answeredMs);
+    if (ms > longest.ms) longest = { ms, ksid, end, sentMs };
+  };
+  for (const { ksid, end, sentMs, answeredMs } of entries) look(ksid, end, sentMs, answeredMs);
+  // What has no answer yet has lasted for so long at least.
+  for (const [ksid, sentMs] of askedMs) look(ksid, 0, sentMs, Date.now());
   const told = { entries, longest };
   entries = [];
   gaps = [];
