@@ -97,6 +97,7 @@ before(async () => {
       },
     ],
     READ_EVERY_MS,
+    [alice, bob].flatMap(({ services }) => Object.values(services).map(({ pid }) => pid)),
   );
 });
 after(async () => {
@@ -145,7 +146,9 @@ async function honestFaults(): Promise<string[]> {
   const name = (ksid: string) => `honest stream ${steady.ksids.indexOf(ksid)}`;
   return [
     ...(longest.ms > STALL_MS
-      ? [`${name(longest.ksid)} end ${longest.end}: a GET_KEY took ${longest.ms} ms`]
+      ? [
+          `${name(longest.ksid)} end ${longest.end}: a GET_KEY took ${longest.wholeMs} ms, ${longest.ms} of them not for want of a processor`,
+        ]
       : []),
     ...(first
       ? [
@@ -223,7 +226,7 @@ async function conversations(t: TestContext): Promise<string[]> {
   });
   const shrunk = await fc.check(alike, { ...start, numRuns: 1, interruptAfterTimeLimit: SHRINK_MS });
   await last.catch(() => undefined);
-  const replay = `FUZZ_SEED=${start.seed} FUZZ_PATH=${start.path} make fuzz`;
+  const replay = `FUZZ_SEED=${start.seed} FUZZ_PATH=${start.path} make fuzz FUZZ=test/fuzz/conversations.test.ts`;
   return [
     `a conversation went wrong; to hold it again: ${replay}\n${reasonOf(found)}`,
     shrunk.failed && shrunk.counterexamplePath !== null

@@ -1,8 +1,8 @@
 /**
  * How often a property is tried, and where fast-check starts. A failure prints
- * seed and path: FUZZ_SEED and FUZZ_PATH have it again (with
- * --test-name-pattern, since they hold for every property that is run), and
- * FUZZ_RUNS makes a night of it.
+ * seed and path: FUZZ_SEED and FUZZ_PATH have it again (in a run of that
+ * property alone, since they hold for every one that is run), and FUZZ_RUNS
+ * makes a night of it.
  */
 export function fuzzParameters(numRuns: number): { numRuns: number; seed?: number; path?: string } {
   return { numRuns: fromEnvironment('FUZZ_RUNS') ?? numRuns, ...startingPoint() };

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Etsi004Client, openStream } from '../../services/cli/etsi004-client.ts';
@@ -6,19 +7,22 @@ import type { HistoryEntry } from './delivery-history.ts';
 import type { Pair } from './network.ts';
 import type { SteadyPair, SteadyReport } from './steady-readers.ts';
 
-/** How often the thread looks whether it is run in time. */
+/** How often the thread looks whether it and the services are run in time. */
 const TICK_MS = 10;
+const SAMPLE_MS = 50;
 
 /** What takes longer is looked at more closely. */
 const SUSPECT_MS = 100;
 
-const { pairs, everyMs } = workerData as { pairs: SteadyPair[]; everyMs: number };
+const { pairs, everyMs, pids } = workerData as { pairs: SteadyPair[]; everyMs: number; pids: number[] };
 const port = parentPort as NonNullable<typeof parentPort>;
 
 let entries: HistoryEntry[] = [];
 /** Times in which this thread was not run. */
 let gaps: { fromMs: number; toMs: number }[] = [];
 let lastTickMs = Date.now();
+/** What all services together have waited for a processor so far. */
+let waits: { atMs: number; waitedMs: number }[] = [];
 let stopping = false;
 /** Since when each stream's ends have been asked and not both have answered. */
 const askedMs = new Map<string, number>();
@@ -28,6 +32,19 @@ const ticking = setInterval(() => {
   if (nowMs - lastTickMs > 2 * TICK_MS) gaps.push({ fromMs: lastTickMs + TICK_MS, toMs: nowMs });
   lastTickMs = nowMs;
 }, TICK_MS);
+
+const sampling = setInterval(() => waits.push({ atMs: Date.now(), waitedMs: waitedMs() }), SAMPLE_MS);
+
+/** The kernel counts for each process how long it was ready and not run; 0 where it does not tell. */
+function waitedMs(): number {
+  return pids.reduce((sum, pid) => {
+    try {
+      return sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]) / 1e6;
+    } catch {
+      return sum;
+    }
+  }, 0);
+}
 
 async function opened({ source, destination, data }: SteadyPair): Promise<Pair> {
   const [a, b] = await Promise.all([Etsi004Client.connect(source), Etsi004Client.connect(destination)]);
@@ -67,21 +84,28 @@ async function read(pair: Pair): Promise<void> {
   await pair.close();
 }
 
-/** Milliseconds that the answer took while this thread was run. */
+/**
+ * Milliseconds that an answer took, less those in which this thread or a
+ * service was ready and others had the processors: a machine that is busy is
+ * no fault of the services, one that waits for another's work is.
+ */
 function durationMs(sentMs: number, answeredMs: number): number {
   const whole = answeredMs - sentMs;
   if (whole < SUSPECT_MS) return whole;
   const away = gaps.map(({ fromMs, toMs }) =>
     Math.max(0, Math.min(toMs, answeredMs) - Math.max(fromMs, sentMs)),
   );
-  return whole - away.reduce((sum, ms) => sum + ms, 0);
+  const first = waits.findLast(({ atMs }) => atMs <= sentMs) ?? waits[0];
+  const last = waits.find(({ atMs }) => atMs >= answeredMs) ?? waits.at(-1);
+  const starved = (last?.waitedMs ?? 0) - (first?.waitedMs ?? 0);
+  return Math.max(0, Math.round(whole - starved - away.reduce((sum, ms) => sum + ms, 0)));
 }
 
 function report(): SteadyReport {
-  let longest: SteadyReport['longest'] = { ms: 0, ksid: '', end: 0, sentMs: 0 };
+  let longest: SteadyReport['longest'] = { ms: 0, wholeMs: 0, ksid: '', end: 0 };
   const look = (ksid: string, end: 0 | 1, sentMs: number, answeredMs: number) => {
     const ms = durationMs(sentMs, answeredMs);
-    if (ms > longest.ms) longest = { ms, ksid, end, sentMs };
+    if (ms > longest.ms) longest = { ms, wholeMs: answeredMs - sentMs, ksid, end };
   };
   for (const { ksid, end, sentMs, answeredMs } of entries) look(ksid, end, sentMs, answeredMs);
   // What has no answer yet has lasted for so long at least.
@@ -89,6 +113,8 @@ function report(): SteadyReport {
   const told = { entries, longest };
   entries = [];
   gaps = [];
+  // An answer that is still out looks back to where its question was.
+  waits = waits.slice(-1_000);
   return told;
 }
 
@@ -100,6 +126,7 @@ port.on('message', async (order: 'report' | 'stop') => {
     stopping = true;
     await reading;
     clearInterval(ticking);
+    clearInterval(sampling);
   }
   port.postMessage(report());
   if (order === 'stop') port.close();

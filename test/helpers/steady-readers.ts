@@ -15,14 +15,15 @@ export interface SteadyReport {
   /** What was asked and answered since the last report. */
   readonly entries: HistoryEntry[];
   /**
-   * The longest GET_KEY since the last report, milliseconds from sending to
-   * the answer, less the time in which the reader itself was not run.
+   * The longest GET_KEY since the last report: milliseconds from sending to
+   * the answer, and what is left of them (`ms`) without those in which the
+   * reader or a service had to wait for a processor of the machine.
    */
   readonly longest: {
     readonly ms: number;
+    readonly wholeMs: number;
     readonly ksid: string;
     readonly end: 0 | 1;
-    readonly sentMs: number;
   };
 }
 
@@ -42,10 +43,19 @@ export class SteadyReaders {
     this.ksids = ksids;
   }
 
-  /** @param everyMs pace of each end of each stream. Rejects when a stream cannot be opened. */
-  static async start(pairs: readonly SteadyPair[], everyMs: number): Promise<SteadyReaders> {
+  /**
+   * Rejects when a stream cannot be opened.
+   *
+   * @param everyMs pace of each end of each stream.
+   * @param pids processes of the services that the answers depend on.
+   */
+  static async start(
+    pairs: readonly SteadyPair[],
+    everyMs: number,
+    pids: readonly number[],
+  ): Promise<SteadyReaders> {
     const worker = new Worker(new URL('./steady-readers-thread.ts', import.meta.url), {
-      workerData: { pairs, everyMs },
+      workerData: { pairs, everyMs, pids },
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });
     const [{ ksids }] = (await once(worker, 'message')) as [{ ksids: string[] }];
