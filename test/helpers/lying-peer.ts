@@ -24,7 +24,8 @@ import {
   startLocalNetwork,
 } from '../../services/cli/local-network.ts';
 
-const HOST = '127.0.0.1';
+/** An address on which no node of a local network listens. */
+const HOST = '127.0.0.9';
 
 /** What a wire lets a call take; the callers' own deadlines are shorter. */
 const WIRE_TIMEOUT_MS = 180_000;
