@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
+import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import type { GrpcConnection } from '#common/grpc/client.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import type { LocalNode } from '../../services/cli/local-network.ts';
@@ -286,18 +287,22 @@ function streamsLeft(qkdStreams: number): string[] {
   return streams > qkdStreams ? [`${streams} streams at the key managers, ${qkdStreams} before`] : [];
 }
 
-/** Whether `count` streams from one node to another can be opened at the same time, and deliver. */
+/** Whether `count` more streams from one node to another can be open at the same time, and deliver. */
 async function roomForStreams(from: LocalNode, to: LocalNode, count: number): Promise<string[]> {
-  const opened = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const data = openData(from, to, undefined, { timeout: LIMITS.longestTimeoutMs });
-      const pair = await openPair({ ...wired.network, nodes: [from, to] }, data);
-      const answers = pair.opened.some(({ status }) => status !== 0) ? pair.opened : await askPair(pair);
-      return { pair, failed: answers.find(({ status }) => status !== 0) };
-    }),
-  );
-  await Promise.all(opened.map(({ pair }) => pair.close()));
-  const failed = opened.flatMap((one) => one.failed ?? []);
+  const pairs: Pair[] = [];
+  const failed: JsonAnswer[] = [];
+  const openOne = async () => {
+    const data = openData(from, to, undefined, { timeout: LIMITS.longestTimeoutMs });
+    const pair = await openPair({ ...wired.network, nodes: [from, to] }, data);
+    pairs.push(pair);
+    const refused = (answers: readonly JsonAnswer[]) => answers.find(({ status }) => status !== 0);
+    const answer = refused(pair.opened) ?? refused(await askPair(pair));
+    if (answer) failed.push(answer);
+  };
+  // A few at a time: that there is room is the question, not how fast it is filled.
+  for (let i = 0; i < count; i += 5)
+    await Promise.all(Array.from({ length: Math.min(5, count - i) }, openOne));
+  await Promise.all(pairs.map((pair) => pair.close()));
   const [first] = failed;
   return first ? [`${failed.length} of ${count} new streams failed: ${first.status} ${first.message}`] : [];
 }

@@ -17,6 +17,9 @@ const MARGIN_MS = 2_000;
 /** An application waits for so long altogether, then it goes away. */
 const PATIENCE_MS = 2_500;
 
+/** A longer one ends the connection. */
+const LARGEST_REQUEST_BYTES = 65_536;
+
 const FLOOD_MS = 400;
 const FLOOD_BYTES = 8_000_000;
 
@@ -139,7 +142,9 @@ export class HostileApplication {
     if (Date.now() - this.#lastMs > LIMITS.idleMs - 500) this.#spoilt = true;
     this.#asked.push({ what, ksid, sentMs: Date.now(), limitMs });
     if (this.#asked.length === 1) this.#expectNext();
-    await this.#send(Buffer.from(JSON.stringify(request)));
+    const bytes = Buffer.from(JSON.stringify(request));
+    if (bytes.length > LARGEST_REQUEST_BYTES) this.#spoilt = true;
+    await this.#send(bytes);
   }
 
   async #send(bytes: Buffer): Promise<void> {
