@@ -230,7 +230,9 @@ describe('a peer that claims to be another one', () => {
     const keyStreamId = Buffer.from(pair.ksid.replaceAll('-', ''), 'hex');
     const [offer] = wired.wire('Alice', 'Bob').seen.produce.at(-1)?.offers ?? [];
     assert.deepEqual(offer?.keyStreamId, keyStreamId);
-    const confirmation = { keyStreamId, firstIndex: 0, count: 1, initiatorTags: Buffer.alloc(32) };
+    const name = { keyStreamId, incarnation: (offer as BatchOffer).incarnation };
+    const confirmation = { ...name, firstIndex: 0, count: 1, initiatorTags: Buffer.alloc(32) };
+    const demands = [{ ...name, count: 1, waitedFor: true }];
     for (const [node, claimed] of [
       [alice, bob.uuid],
       [bob, alice.uuid],
@@ -241,11 +243,11 @@ describe('a peer that claims to be another one', () => {
       const late: BatchOffer = { ...(offer as BatchOffer), firstIndex: 1_000_000 };
       assert.deepEqual(
         {
-          join: await outcome(client.join({ keyStreamId }, as)),
+          join: await outcome(client.join(name, as)),
           produce: await outcome(client.produce({ offers: [late], confirmations: [] }, as)),
           confirm: await outcome(client.confirm({ confirmations: [confirmation] }, as)),
-          demand: await outcome(client.demand({ keyStreamId, count: 1, waitedFor: true }, as)),
-          close: await outcome(client.close({ keyStreamId, reason: 'a lie' }, as)),
+          demand: await outcome(client.demand({ demands }, as)),
+          close: await outcome(client.close({ ...name, reason: 'a lie' }, as)),
         },
         {
           join: 'UNKNOWN_STREAM',
@@ -276,8 +278,9 @@ describe('a peer that claims to be another one', () => {
     const offered = await eventually('Alice offers the stream', 2_000, async () =>
       wire.seen.open.findLast(({ source }) => source === data.source),
     );
+    const { keyStreamId, incarnation } = offered;
     assert.equal(
-      await outcome(client.join({ keyStreamId: offered.keyStreamId }, claiming(bob.uuid))),
+      await outcome(client.join({ keyStreamId, incarnation }, claiming(bob.uuid))),
       'UNKNOWN_STREAM',
     );
     assert.equal((await opening).status, 6);

@@ -67,17 +67,24 @@ function messageOf(plan: CallPlan, world: World): object {
   const template = what === 'seen' ? seen[n % Math.max(1, seen.length)] : seen.at(-1);
   const message = edited(template ?? fromNothing(method), []);
   if (what === 'made') {
-    renamed(message, world.ksidBytes(of));
+    const keyStreamId = world.ksidBytes(of);
+    renamed(message, keyStreamId, incarnationOf(keyStreamId, world));
     if (method === 'open') Object.assign(message, world.urisFor(plan));
   }
   return edited(message, edits);
 }
 
 /** Names another stream wherever a message names one. */
-function renamed(value: unknown, keyStreamId: Buffer): void {
+function renamed(value: unknown, keyStreamId: Buffer, incarnation: Buffer): void {
   if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return;
-  if ('keyStreamId' in value) value.keyStreamId = keyStreamId;
-  for (const inner of Object.values(value)) renamed(inner, keyStreamId);
+  if ('keyStreamId' in value) Object.assign(value, { keyStreamId, incarnation });
+  for (const inner of Object.values(value)) renamed(inner, keyStreamId, incarnation);
+}
+
+/** That of the stream's last offer between any two nodes, so that nothing but who calls gives a lie away. */
+function incarnationOf(keyStreamId: Buffer, world: World): Buffer {
+  const offers = world.wires.flatMap(({ seen }) => seen.open);
+  return offers.findLast((offer) => offer.keyStreamId.equals(keyStreamId))?.incarnation ?? Buffer.alloc(8, 1);
 }
 
 function fromNothing(method: Method): object {
@@ -103,7 +110,7 @@ function fromNothing(method: Method): object {
     case 'confirm':
       return ConfirmRequest.fromPartial({ confirmations: [confirmation] });
     case 'demand':
-      return DemandRequest.fromPartial({ count: 1, waitedFor: true });
+      return DemandRequest.fromPartial({ demands: [{ count: 1, waitedFor: true }] });
     case 'close':
       return CloseRequest.fromPartial({});
   }
