@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
 import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 import type { HybridizationMethod } from './methods/method.ts';
@@ -135,7 +136,7 @@ describe('a batch that fails half-way', () => {
   it('says which slots and which chunk were at fault, and no byte of them', async () => {
     const request = batch({ count: 2, firstIndex: 40 });
     const [first, second] = request.slots as [(typeof request.slots)[0], (typeof request.slots)[0]];
-    first.slot = { ...first.slot, algorithm: 'ML-KEM-768', revision: '' };
+    first.slot = SourceSlot.fromPartial({ algorithm: 'ML-KEM-768' });
     second.secrets.fill(1, 32);
     await assert.rejects(derive(request), (error: Error) => {
       assert.ok(isReason(error, 'SOURCE_FAULT'));
