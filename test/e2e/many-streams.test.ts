@@ -27,6 +27,8 @@ class Load {
   /** When the newest key of each end was confirmed. */
   readonly newestMs: [number, number] = [0, 0];
   readonly last: [string, string] = ['', ''];
+  /** What must never be. */
+  readonly faults: string[] = [];
   slowestMs = 0;
   refused = 0;
   #stopped = false;
@@ -82,8 +84,8 @@ class Load {
     const other = this.#unmatched.get(index);
     if (!other) this.#unmatched.set(index, { end, key });
     else {
-      assert.notEqual(other.end, end, `index ${index} was delivered twice`);
-      assert.equal(other.key, key, `the two ends have different keys at index ${index}`);
+      if (other.end === end) this.faults.push(`index ${index} was delivered twice`);
+      else if (other.key !== key) this.faults.push(`the two ends have different keys at index ${index}`);
       this.#unmatched.delete(index);
     }
   }
@@ -104,13 +106,11 @@ before(async () => {
   [alice, bob] = network.nodes as [LocalNode, LocalNode];
   streams = [];
   for (let i = 0; i < STREAMS; i += 100) {
-    const opening = Array.from({ length: 100 }, () =>
-      openPair(network, openData(alice, bob, undefined, { timeout: TIMEOUT_MS, max_bps: 0 })),
-    );
+    const opening = Array.from({ length: 100 }, () => openStream());
     streams.push(...(await Promise.all(opening)).map((pair) => new Load(pair)));
   }
   running = streams.map((stream) => stream.run());
-  await recoverFrom(0);
+  await recoverFrom(1);
 });
 
 after(async () => {
@@ -122,6 +122,17 @@ after(async () => {
   await Promise.allSettled(running);
   await network.stop();
 });
+
+/** Opens a stream; its timeout, which is short, holds for the opening too, so a busy machine gets a second try. */
+async function openStream(): Promise<Pair> {
+  for (let attempt = 0; ; attempt++) {
+    const qos = { timeout: TIMEOUT_MS, max_bps: 0 };
+    const pair = await openPair(network, openData(alice, bob, undefined, qos));
+    if (pair.opened.every(({ status }) => status === 0)) return pair;
+    await pair.close();
+    assert.ok(attempt < 5, pair.opened.map(({ status, message }) => `${status} ${message}`).join(' / '));
+  }
+}
 
 /** Milliseconds until every stream has had a key at both ends that was confirmed after `wakeMs`. */
 async function recoverFrom(wakeMs: number, limitMs = 60_000): Promise<number> {
@@ -159,7 +170,10 @@ describe(`${STREAMS} streams, kill -9 of each service of one node in turn`, () =
       const ms = await recoverFrom(Date.now() + away + BACK_AT_THE_EARLIEST_MS);
       report(context, 'all serve again after', ms);
       assert.ok(ms <= RECOVERY_LIMIT_MS, `after ${ms} ms`);
-      for (const { slowestMs } of streams) assert.ok(slowestMs < TIMEOUT_MS + 1_500, `${slowestMs} ms`);
+      for (const { slowestMs, faults } of streams) {
+        assert.ok(slowestMs < TIMEOUT_MS + 1_500, `${slowestMs} ms`);
+        assert.deepEqual(faults, []);
+      }
     });
   }
 
