@@ -9,6 +9,9 @@ import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
 const STREAMS = 1400;
 const TIMEOUT_MS = 2_500;
 
+/** Every GET_KEY is answered in this time; what hangs takes ten times as long. */
+const ANSWER_LIMIT_MS = TIMEOUT_MS + 4_000;
+
 /** Each stream's keys come at about this pace. */
 const PACE_MS = 3_000;
 const RECOVERY_LIMIT_MS = 10_000;
@@ -171,7 +174,7 @@ describe(`${STREAMS} streams, kill -9 of each service of one node in turn`, () =
       report(context, 'all serve again after', ms);
       assert.ok(ms <= RECOVERY_LIMIT_MS, `after ${ms} ms`);
       for (const { slowestMs, faults } of streams) {
-        assert.ok(slowestMs < TIMEOUT_MS + 1_500, `${slowestMs} ms`);
+        assert.ok(slowestMs < ANSWER_LIMIT_MS, `${slowestMs} ms`);
         assert.deepEqual(faults, []);
       }
     });
@@ -188,7 +191,7 @@ describe(`${STREAMS} streams, kill -9 of each service of one node in turn`, () =
       for (;;) {
         const asked = Date.now();
         const { status, message } = await pair.a.getKey(pair.ksid);
-        assert.ok(Date.now() - asked < TIMEOUT_MS + 1_500, `answered after ${Date.now() - asked} ms`);
+        assert.ok(Date.now() - asked < ANSWER_LIMIT_MS, `answered after ${Date.now() - asked} ms`);
         if (status === 3) return assert.match(message ?? '', /no longer knows this stream|has closed/);
         assert.ok(Date.now() - started < RECOVERY_LIMIT_MS, `status ${status}: ${message}`);
         if (status !== 0) await pause(200);
