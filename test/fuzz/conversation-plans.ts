@@ -8,6 +8,8 @@ export const LIAR = 2;
 
 /** Which stream a step means: one of the conversation's, or something that is none of its business. */
 export type StreamReference =
+  /** That of the application itself. */
+  | { readonly of: 'own' }
   | { readonly of: 'plan'; readonly n: number }
   /** One that an honest pair of applications is reading. */
   | { readonly of: 'honest'; readonly n: number }
@@ -46,6 +48,8 @@ export interface ClientPlan {
   readonly steps: readonly Step[];
   readonly sending: 'whole' | 'bytewise' | 'at once';
   readonly end: 'close' | 'half-close' | 'half-request' | 'reset' | 'silence' | 'never reading';
+  /** What it sends without end where it is never reading. */
+  readonly flood: 'keys' | 'empty requests' | 'garbage' | 'openings';
 }
 
 /** One call by the certificate of the third node. */
@@ -110,15 +114,19 @@ const edit: fc.Arbitrary<Edit> = fc.record({
   by: fc.oneof(fc.nat(40), fc.nat(2 ** 31 - 1)),
 });
 
+const planned = fc.record({ of: fc.constant('plan' as const), n: fc.nat(3) });
+
 const reference: fc.Arbitrary<StreamReference> = fc.oneof(
-  often(fc.record({ of: fc.constant('plan' as const), n: fc.nat(3) }), 12),
+  often(fc.constant({ of: 'own' as const }), 12),
+  often(planned, 3),
   often(fc.record({ of: fc.constantFrom('nobody' as const, 'nil' as const, 'malformed' as const) }), 1),
 );
 
 /** Peers may name anything; applications on the plain port may read what they can name. */
 const peersReference: fc.Arbitrary<StreamReference> = fc.oneof(
-  often(reference, 4),
+  often(planned, 4),
   often(fc.record({ of: fc.constant('honest' as const), n: fc.nat(3) }), 2),
+  often(fc.record({ of: fc.constantFrom('nobody' as const, 'nil' as const, 'malformed' as const) }), 1),
 );
 
 const oddNumber = fc.oneof(fc.nat(100), fc.constantFrom(-1, 0, 0xffffffff, 2 ** 32, 1.5, null, '7'));
@@ -165,7 +173,7 @@ const get: fc.Arbitrary<Step> = fc.record({
     ),
     often(fc.jsonValue({ maxDepth: 2 }), 1),
   ),
-  times: fc.oneof(often(fc.integer({ min: 1, max: 4 }), 12), often(fc.integer({ min: 5, max: 200 }), 1)),
+  times: fc.oneof(often(fc.integer({ min: 1, max: 4 }), 12), often(fc.integer({ min: 5, max: 600 }), 1)),
 });
 
 const open: fc.Arbitrary<Step> = fc.record({
@@ -198,6 +206,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 const rest = fc.array(step, { maxLength: 8, size: 'max' });
+const flood = fc.constantFrom(
+  'keys' as const,
+  'empty requests' as const,
+  'garbage' as const,
+  'openings' as const,
+);
+
 const manners = {
   sending: fc.oneof(
     often(fc.constant('whole' as const), 4),
@@ -208,6 +223,7 @@ const manners = {
     often(fc.constantFrom('half-close' as const, 'reset' as const), 2),
     often(fc.constantFrom('half-request' as const, 'silence' as const, 'never reading' as const), 1),
   ),
+  flood,
 };
 const opening: Step = { do: 'open', edit: undefined, named: undefined };
 
@@ -235,6 +251,7 @@ const pair: fc.Arbitrary<ClientPlan[]> = fc
         steps: [opening, ...one.rest],
         sending: one.sending,
         end: one.end,
+        flood: one.flood,
       }),
     ),
   );
@@ -260,7 +277,11 @@ const call: fc.Arbitrary<CallPlan> = fc.record({
     often(fc.constantFrom('0', '-1', 'NaN', '1e99', ''), 1),
   ),
   patienceMs: fc.oneof(often(fc.constant(3_000), 3), often(fc.integer({ min: 1, max: 300 }), 1)),
-  times: fc.oneof(often(fc.constant(1), 6), often(fc.integer({ min: 2, max: 60 }), 1)),
+  times: fc.oneof(
+    often(fc.constant(1), 12),
+    often(fc.integer({ min: 2, max: 60 }), 2),
+    often(fc.integer({ min: 300, max: 1_200 }), 1),
+  ),
 });
 
 const lie: fc.Arbitrary<LiePlan> = fc.record({

@@ -121,7 +121,14 @@ async function hold(plan: ConversationPlan): Promise<void> {
   over.abort();
   tellLies([], wired.wires, over.signal);
   await tidy(world);
-  const faults = [...world.faults, ...world.breaches(), ...(await honestFaults()), ...serviceFaults()];
+  const [alice, bob] = nodes as [LocalNode, LocalNode];
+  const faults = [
+    ...world.faults,
+    ...world.breaches(),
+    ...(await roomForStreams(alice, bob, 2)),
+    ...(await honestFaults()),
+    ...serviceFaults(),
+  ];
   assert.ok(faults.length === 0, [...new Set(faults)].join('\n'));
 }
 
@@ -248,15 +255,15 @@ function reasonOf(details: fc.RunDetails<[ConversationPlan]>): string {
 
 /** What the conversations have left behind, looked at until it is gone or should be. */
 async function leftovers(before: ReadonlyMap<string, Holding>, qkdStreams: number): Promise<string[]> {
+  const [alice, bob] = nodes as [LocalNode, LocalNode];
   const untilMs = Date.now() + SETTLE_MS;
   for (;;) {
     const left = [...(await growth(before)), ...streamsLeft(qkdStreams)];
-    if (left.length === 0) break;
-    if (Date.now() > untilMs) return [...left, ...(await honestFaults())];
+    if (left.length === 0) left.push(...(await roomForStreams(alice, bob, STREAMS_LEFT)));
+    if (left.length === 0 || Date.now() > untilMs)
+      return [...left, ...(await honestFaults()), ...serviceFaults()];
     await pause(2_000);
   }
-  const [alice, bob] = nodes as [LocalNode, LocalNode];
-  return [...(await roomForStreams(alice, bob, STREAMS_LEFT)), ...(await honestFaults()), ...serviceFaults()];
 }
 
 async function growth(before: ReadonlyMap<string, Holding>): Promise<string[]> {

@@ -20,7 +20,7 @@ const PATIENCE_MS = 2_500;
 /** A longer one ends the connection. */
 const LARGEST_REQUEST_BYTES = 65_536;
 
-const FLOOD_MS = 400;
+const FLOOD_MS = 1_000;
 const FLOOD_BYTES = 8_000_000;
 
 interface Asked {
@@ -122,7 +122,7 @@ export class HostileApplication {
   async #open({ edit, named }: Extract<Step, { do: 'open' }>): Promise<void> {
     const { source, destination, plan, ksid } = this.#stream;
     const own = plan.predefined ? ksid : undefined;
-    const key_stream_id = named ? this.#world.ksid(named) : own;
+    const key_stream_id = named ? this.#world.ksid(named, this.#stream) : own;
     const request = {
       command: 'OPEN_CONNECT',
       data: { source, destination, qos: plan.qos, ...(key_stream_id !== undefined && { key_stream_id }) },
@@ -132,8 +132,8 @@ export class HostileApplication {
 
   /** The KSID of the own stream is known once its OPEN_CONNECT is answered. */
   async #ksid(reference: StreamReference): Promise<string> {
-    if (reference.of === 'plan' && this.#asked.some(({ what }) => what === 'open')) await this.#answers();
-    return this.#world.ksid(reference);
+    if (this.#asked.some(({ what }) => what === 'open')) await this.#answers();
+    return this.#world.ksid(reference, this.#stream);
   }
 
   async #ask(what: Asked['what'], ksid: string, request: unknown): Promise<void> {
@@ -288,10 +288,7 @@ export class HostileApplication {
   /** Asks and asks, and looks at no answer. */
   async #neverRead(): Promise<void> {
     this.#socket.pause();
-    const ksid = this.#stream.ksid ?? this.#world.ksid({ of: 'nobody' });
-    const requests = Buffer.from(
-      JSON.stringify({ command: 'GET_KEY', data: { key_stream_id: ksid } }).repeat(500),
-    );
+    const requests = this.#floodOf(this.#plan.flood);
     let sent = 0;
     for (const endMs = Date.now() + FLOOD_MS; Date.now() < endMs && sent < FLOOD_BYTES && !this.#closed; ) {
       if (this.#socket.writableLength < 1_000_000) {
@@ -301,6 +298,19 @@ export class HostileApplication {
       await pause(1);
     }
     this.#socket.resetAndDestroy();
+  }
+
+  /** About 50 KB of it. */
+  #floodOf(flood: ClientPlan['flood']): Buffer {
+    const { source, destination, plan } = this.#stream;
+    const ksid = this.#world.ksid({ of: 'own' }, this.#stream);
+    const one = {
+      keys: JSON.stringify({ command: 'GET_KEY', data: { key_stream_id: ksid } }),
+      'empty requests': '{}',
+      garbage: 'x\n',
+      openings: JSON.stringify({ command: 'OPEN_CONNECT', data: { source, destination, qos: plan.qos } }),
+    }[flood];
+    return Buffer.from(one.repeat(Math.ceil(50_000 / one.length)));
   }
 
   #fault(what: string): void {

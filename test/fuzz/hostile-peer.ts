@@ -31,8 +31,9 @@ export async function makeCall(plan: CallPlan, world: World, connection: GrpcCon
       ? (connection.client(rawKeyAgreement) as unknown as Client)
       : connection.client(KeyAgreementDefinition);
   const call = client[plan.method] as unknown as AnyCall;
-  const message = plan.what === 'bytes' ? Buffer.from(plan.bytes) : messageOf(plan, world);
   const once = async () => {
+    // Made anew each time: where nobody's stream is named it is another one.
+    const message = plan.what === 'bytes' ? Buffer.from(plan.bytes) : messageOf(plan, world);
     try {
       await call(message, optionsOf(plan, world));
       world.count(`peer ${plan.method}: answered`);

@@ -61,9 +61,11 @@ export class World {
     return this.streams[n % this.streams.length] as PlannedStream;
   }
 
-  /** What a step names as key_stream_id. */
-  ksid(reference: StreamReference): string {
+  /** What a step names as key_stream_id; `own` is the stream of whoever names it. */
+  ksid(reference: StreamReference, own?: PlannedStream): string {
     switch (reference.of) {
+      case 'own':
+        return own?.ksid ?? randomUUID();
       case 'plan':
         return this.stream(reference.n).ksid ?? randomUUID();
       case 'honest':
