@@ -13,7 +13,10 @@ const TIMEOUT_MS = 2_500;
 const ANSWER_LIMIT_MS = TIMEOUT_MS + 4_000;
 
 /** Each stream's keys come at about this pace. */
-const PACE_MS = 3_000;
+const PACE_MS = 4_000;
+
+/** After a refusal an application waits a moment. */
+const REFUSED_PAUSE_MS = 300;
 const RECOVERY_LIMIT_MS = 10_000;
 
 /** The peer-broker stays away until every stream has felt it. */
@@ -59,7 +62,7 @@ class Load {
       const started = Date.now();
       const served = await Promise.all([this.#ask(0), this.#ask(1)]);
       const settled = this.recovered && served.every((one) => one);
-      const end = started + (settled ? PACE_MS : 100);
+      const end = settled ? started + PACE_MS : Date.now() + REFUSED_PAUSE_MS;
       while (!this.#stopped && Date.now() < end && (!settled || this.recovered)) await pause(100);
     }
   }
