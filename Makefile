@@ -41,8 +41,8 @@ check: lint typecheck gen-check ## static checks and shipped configuration
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
 
-fuzz: install ## random and hostile input for every decoder
-	$(NODE) --test $(FUZZ)
+fuzz: install ## random and hostile input for every decoder, whole conversations (FUZZ_SECONDS=600 for long; FUZZ_SEED, FUZZ_PATH)
+	$(NODE) --test --test-concurrency=1 $(FUZZ)
 
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)

@@ -29,6 +29,8 @@ export interface LocalNetworkOptions {
   names: readonly string[];
   /** Laid over each node's config.json. */
   config?: (name: string) => Record<string, unknown>;
+  /** Laid over each node's trusted_peers_info.json: peers by UUID. */
+  peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: (node: string, line: string) => void;
@@ -125,13 +127,16 @@ async function plan(folder: string, options: LocalNetworkOptions, kme: KmeSimula
       ...options.config?.(node.name),
     };
     writeFileSync(join(home, 'config.json'), JSON.stringify(config, undefined, 2));
-    writeFileSync(join(home, 'trusted_peers_info.json'), JSON.stringify(peers, undefined, 2));
+    writeFileSync(
+      join(home, 'trusted_peers_info.json'),
+      JSON.stringify({ ...peers, ...options.peers?.(node.name) }, undefined, 2),
+    );
     return { name: node.name, uuid: node.uuid, folder: home };
   });
 }
 
 /** aaaaaaaa-aaaa-… for the first node, bbbbbbbb-bbbb-… for the second, as in the reference's examples. */
-function nodeUuid(i: number): string {
+export function nodeUuid(i: number): string {
   const digit = (10 + i).toString(16);
   return [8, 4, 4, 4, 12].map((length) => digit.repeat(length)).join('-');
 }

@@ -214,7 +214,7 @@ describe('Close', () => {
     assert.equal(bob.peerOf(ALICE).count('join'), 0, 'it tried to join what is closed');
   });
 
-  it('of a stream that this node leads waits a second for confirmations that are on their way', async () => {
+  it('of a stream that this node leads waits for confirmations that are on their way, and is answered after 2.5 s at the latest', async () => {
     const { stream } = await leading();
     const settled = Promise.withResolvers<void>();
     let limit = 0;
@@ -229,9 +229,13 @@ describe('Close', () => {
       over = true;
     });
     await settle();
-    assert.deepEqual([limit, over, stream.peer], [1_000, false, 'joined']);
+    await pass(bob, 2_250);
+    assert.deepEqual([limit, over, stream.peer], [10_000, false, 'joined']);
+    await pass(bob, 500);
+    assert.deepEqual([over, stream.peer], [true, 'joined']);
     settled.resolve();
     await closing;
+    await settle();
     assert.equal(stream.peer, 'closed');
   });
 

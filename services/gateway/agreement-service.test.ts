@@ -6,6 +6,7 @@ import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchAnswer, KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
+import { LIVING } from '../../test/helpers/streams.ts';
 import { createAgreementService } from './agreement-service.ts';
 import { type Batch, InitiatorSupply } from './key-streams/initiator-supply.ts';
 import { KeyStream } from './key-streams/key-stream.ts';
@@ -81,7 +82,7 @@ beforeEach(() => {
     nodeUuid: OWN,
     services,
     registry,
-    rendezvous: { openingOver: () => undefined } as unknown as Rendezvous,
+    rendezvous: { openingOver: () => undefined, forget: () => undefined } as unknown as Rendezvous,
     assertUsable: async () => undefined,
   });
 });
@@ -105,6 +106,47 @@ async function failBatch(reason: 'QKD_UNAVAILABLE' | 'PEER_UNREACHABLE'): Promis
   supply.end(batch, 0, Promise.reject(new KeyweaveError(reason, 'as the test says')));
   await new Promise((resolve) => setImmediate(resolve));
 }
+
+describe('Close at the initiator', () => {
+  const released = Buffer.alloc(32, 7);
+
+  /** A batch whose release at the other end is not known here yet. */
+  function confirming(): PromiseWithResolvers<Buffer> {
+    const outcome = Promise.withResolvers<Buffer>();
+    supply.end(supply.begin(1), 1, outcome.promise);
+    return outcome;
+  }
+  const close = () =>
+    service.close({ keyStreamId: stream.idBytes, incarnation: INCARNATION, reason: 'done' }, context(PEER));
+
+  it('waits for what the other end may have read, so that no key is given to one end alone', async () => {
+    stream.local = 'joined';
+    const outcome = confirming();
+    const waiting = stream.take(undefined, 5_000, () => undefined, LIVING);
+    const closed = close();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(stream.peer, 'absent', 'the end came before the answer to the confirmation');
+    outcome.resolve(released);
+    assert.equal((await waiting).index, 0);
+    await closed;
+    assert.equal(stream.peer, 'closed');
+  });
+
+  it('is answered in time where that takes long, and ends the stream all the same when it is known', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    stream.local = 'joined';
+    const outcome = confirming();
+    const waiting = Promise.resolve(stream.take(undefined, 60_000, () => undefined, LIVING));
+    const closed = close();
+    t.mock.timers.tick(2_501);
+    await closed;
+    assert.equal(stream.peer, 'absent');
+    outcome.reject(new KeyweaveError('AGREEMENT_FAILED', 'dropped'));
+    await assert.rejects(waiting, /PEER_APPLICATION_ABSENT|AGREEMENT_FAILED/);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(stream.peer, 'closed');
+  });
+});
 
 describe('Demand at the initiator', () => {
   it('is noted at once, and makes chunks wanted', async () => {

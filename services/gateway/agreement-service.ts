@@ -4,6 +4,7 @@ import { failureOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
 import { type AgreementMethod, type Limit, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type {
@@ -28,8 +29,9 @@ import type { NodeServices } from './sources/node-services.ts';
 /** What every message names its stream by. */
 type StreamName = Pick<OpenRequest, 'keyStreamId' | 'incarnation'>;
 
-/** How long the end of a stream waits for confirmations that are on their way. */
-const SETTLE_LIMIT_MS = 1_000;
+/** How long the end of a stream waits for confirmations that are on their way, and how much of that before a Close is answered. */
+const SETTLE_LIMIT_MS = 10_000;
+const ANSWER_CLOSE_MS = 2_500;
 
 export interface AgreementServiceOptions {
   nodeUuid: string;
@@ -150,17 +152,24 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const stream = heldStream(request, context);
       if (!stream) return {};
       // What the other end has released and read may be released here only when its answer arrives.
-      if (stream.supply instanceof InitiatorSupply) await stream.supply.settled(SETTLE_LIMIT_MS);
-      stream.peerClosed('the other end has closed this stream');
-      registry.exchangeOf(stream)?.abandon();
-      if (stream.local !== 'joined') {
-        registry.remove(stream);
-        registry.ended.note(stream);
-        stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
-      }
+      const settled =
+        stream.supply instanceof InitiatorSupply ? stream.supply.settled(SETTLE_LIMIT_MS) : Promise.resolve();
+      await waitFor(
+        settled.then(() => endedByPeer(stream)),
+        ANSWER_CLOSE_MS,
+      );
       return {};
     },
   });
+
+  function endedByPeer(stream: KeyStream): void {
+    stream.peerClosed('the other end has closed this stream');
+    registry.exchangeOf(stream)?.abandon();
+    if (stream.local === 'joined') return;
+    registry.remove(stream);
+    registry.ended.note(stream);
+    stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { ownMemory } from '#common/crypto/bytes.ts';
 import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
 import { lengthPrefixed } from './methods/hkdf.ts';
 
@@ -11,7 +12,7 @@ const INITIATOR = Buffer.from('initiator');
 const RESPONDER = Buffer.from('responder');
 
 /** The confirmation key while it is used; calls are synchronous, so that one place is enough. */
-const key = Buffer.alloc(32);
+const key = ownMemory(32);
 
 /**
  * The tags by which each end proves that it holds the same secrets in the

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { packedItem, wipe } from '#common/crypto/bytes.ts';
+import { ownMemory, packedItem, wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
@@ -81,7 +81,7 @@ export async function deriveBatch(
     const { count, chunkBytes, slots, firstIndex } = request;
     const context = new ChunkContext(request, request.context);
     const names = slots.map(({ slot }) => slot?.algorithm ?? '');
-    keys = Buffer.allocUnsafeSlow(count * chunkBytes);
+    keys = ownMemory(count * chunkBytes);
     const initiatorTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     for (let i = 0; i < count; i++) {

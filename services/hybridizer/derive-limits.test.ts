@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
 import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 import type { HybridizationMethod } from './methods/method.ts';
@@ -102,10 +103,11 @@ describe('the limits of a batch', () => {
 });
 
 /** A method that notes what it is given, and fails at chunk `failAt` where that is named. */
-function watched(failAt = Number.POSITIVE_INFINITY) {
+function watched(failAt = Number.POSITIVE_INFINITY, failure: Error = new Error('unplanned')) {
   const outs: Buffer[] = [];
   const turns: number[] = [];
   let turn = 0;
+  let calls = 0;
   const next = () => {
     turn++;
     timer = setImmediate(next);
@@ -114,13 +116,35 @@ function watched(failAt = Number.POSITIVE_INFINITY) {
   const method: HybridizationMethod = {
     name: 'hkdf-sha384',
     derive(_secrets, _context, out) {
-      if (outs.length === failAt) throw new Error('as planned');
+      if (calls++ === failAt) throw failure;
       turns.push(turn);
       outs.push(out.fill(0xff));
     },
   };
   return { methods: new Map([[method.name, method]]), outs, turns, stop: () => clearImmediate(timer) };
 }
+
+describe('a batch that fails half-way', () => {
+  it('leaves none of the keys that it had made', async (t) => {
+    const { methods, outs, stop } = watched(2, new KeyweaveError('AGREEMENT_FAILED', 'as planned'));
+    t.after(stop);
+    await assert.rejects(deriveBatch(methods, batch({ count: 3 })), /as planned/);
+    assert.equal(outs.length, 2);
+    assert.ok(outs.every((out) => out.every((byte) => byte === 0)));
+  });
+
+  it('says which slots and which chunk were at fault, and no byte of them', async () => {
+    const request = batch({ count: 2, firstIndex: 40 });
+    const [first, second] = request.slots as [(typeof request.slots)[0], (typeof request.slots)[0]];
+    first.slot = SourceSlot.fromPartial({ algorithm: 'ML-KEM-768' });
+    second.secrets.fill(1, 32);
+    await assert.rejects(derive(request), (error: Error) => {
+      assert.ok(isReason(error, 'SOURCE_FAULT'));
+      assert.match(error.message, /slots 1 and 2 \(ML-KEM-768, QKD\) gave the same secret for chunk 41/);
+      return true;
+    });
+  });
+});
 
 describe('several batches', () => {
   it('are derived in their order', async () => {
@@ -131,8 +155,25 @@ describe('several batches', () => {
     assert.deepEqual(second, alone);
   });
 
-  it('leave no key and no secret behind where one of them fails', async (t) => {
-    const { methods, outs, stop } = watched(2);
+  it('leave those alone that fail', async (t) => {
+    const { methods, outs, stop } = watched(2, new KeyweaveError('AGREEMENT_FAILED', 'as planned'));
+    t.after(stop);
+    const batches = [batch({ count: 2 }), batch({ count: 3 }), batch({})];
+    const derived = await deriveBatches(methods, batches);
+    assert.deepEqual(
+      derived.map(({ keys, failure }) => [keys.length, failure?.reason]),
+      [
+        [64, undefined],
+        [0, 'AGREEMENT_FAILED'],
+        [32, undefined],
+      ],
+    );
+    assert.equal(outs.length, 3);
+    assert.ok(batches.every(isWiped));
+  });
+
+  it('leave no key and no secret behind where something is wrong with all', async (t) => {
+    const { methods, outs, stop } = watched(2, new Error('as planned'));
     t.after(stop);
     const batches = [batch({ count: 2 }), batch({}), batch({})];
     await assert.rejects(deriveBatches(methods, batches), /as planned/);
@@ -158,6 +199,7 @@ describe('several batches', () => {
     await deriveBatch(methods, batch({ count: 200 }));
     const perTurn = Map.groupBy(turns, (turn) => turn).values();
     assert.deepEqual(perTurn.map((chunks) => chunks.length).toArray(), [64, 64, 64, 8], 'chunks of one turn');
+    assert.equal(turns[0], 0, 'a turn was given away before the first chunk');
   });
 });
 

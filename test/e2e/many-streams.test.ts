@@ -9,8 +9,14 @@ import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
 const STREAMS = 1400;
 const TIMEOUT_MS = 2_500;
 
+/** Every GET_KEY is answered in this time; what hangs takes ten times as long. */
+const ANSWER_LIMIT_MS = TIMEOUT_MS + 4_000;
+
 /** Each stream's keys come at about this pace. */
-const PACE_MS = 3_000;
+const PACE_MS = 4_000;
+
+/** After a refusal an application waits a moment. */
+const REFUSED_PAUSE_MS = 300;
 const RECOVERY_LIMIT_MS = 10_000;
 
 /** The peer-broker stays away until every stream has felt it. */
@@ -27,6 +33,8 @@ class Load {
   /** When the newest key of each end was confirmed. */
   readonly newestMs: [number, number] = [0, 0];
   readonly last: [string, string] = ['', ''];
+  /** What must never be. */
+  readonly faults: string[] = [];
   slowestMs = 0;
   refused = 0;
   #stopped = false;
@@ -54,7 +62,7 @@ class Load {
       const started = Date.now();
       const served = await Promise.all([this.#ask(0), this.#ask(1)]);
       const settled = this.recovered && served.every((one) => one);
-      const end = started + (settled ? PACE_MS : 100);
+      const end = settled ? started + PACE_MS : Date.now() + REFUSED_PAUSE_MS;
       while (!this.#stopped && Date.now() < end && (!settled || this.recovered)) await pause(100);
     }
   }
@@ -82,8 +90,8 @@ class Load {
     const other = this.#unmatched.get(index);
     if (!other) this.#unmatched.set(index, { end, key });
     else {
-      assert.notEqual(other.end, end, `index ${index} was delivered twice`);
-      assert.equal(other.key, key, `the two ends have different keys at index ${index}`);
+      if (other.end === end) this.faults.push(`index ${index} was delivered twice`);
+      else if (other.key !== key) this.faults.push(`the two ends have different keys at index ${index}`);
       this.#unmatched.delete(index);
     }
   }
@@ -104,13 +112,11 @@ before(async () => {
   [alice, bob] = network.nodes as [LocalNode, LocalNode];
   streams = [];
   for (let i = 0; i < STREAMS; i += 100) {
-    const opening = Array.from({ length: 100 }, () =>
-      openPair(network, openData(alice, bob, undefined, { timeout: TIMEOUT_MS, max_bps: 0 })),
-    );
+    const opening = Array.from({ length: 100 }, () => openStream());
     streams.push(...(await Promise.all(opening)).map((pair) => new Load(pair)));
   }
   running = streams.map((stream) => stream.run());
-  await recoverFrom(0);
+  await recoverFrom(1);
 });
 
 after(async () => {
@@ -122,6 +128,17 @@ after(async () => {
   await Promise.allSettled(running);
   await network.stop();
 });
+
+/** Opens a stream; its timeout, which is short, holds for the opening too, so a busy machine gets a second try. */
+async function openStream(): Promise<Pair> {
+  for (let attempt = 0; ; attempt++) {
+    const qos = { timeout: TIMEOUT_MS, max_bps: 0 };
+    const pair = await openPair(network, openData(alice, bob, undefined, qos));
+    if (pair.opened.every(({ status }) => status === 0)) return pair;
+    await pair.close();
+    assert.ok(attempt < 5, pair.opened.map(({ status, message }) => `${status} ${message}`).join(' / '));
+  }
+}
 
 /** Milliseconds until every stream has had a key at both ends that was confirmed after `wakeMs`. */
 async function recoverFrom(wakeMs: number, limitMs = 60_000): Promise<number> {
@@ -159,7 +176,10 @@ describe(`${STREAMS} streams, kill -9 of each service of one node in turn`, () =
       const ms = await recoverFrom(Date.now() + away + BACK_AT_THE_EARLIEST_MS);
       report(context, 'all serve again after', ms);
       assert.ok(ms <= RECOVERY_LIMIT_MS, `after ${ms} ms`);
-      for (const { slowestMs } of streams) assert.ok(slowestMs < TIMEOUT_MS + 1_500, `${slowestMs} ms`);
+      for (const { slowestMs, faults } of streams) {
+        assert.ok(slowestMs < ANSWER_LIMIT_MS, `${slowestMs} ms`);
+        assert.deepEqual(faults, []);
+      }
     });
   }
 
@@ -174,7 +194,7 @@ describe(`${STREAMS} streams, kill -9 of each service of one node in turn`, () =
       for (;;) {
         const asked = Date.now();
         const { status, message } = await pair.a.getKey(pair.ksid);
-        assert.ok(Date.now() - asked < TIMEOUT_MS + 1_500, `answered after ${Date.now() - asked} ms`);
+        assert.ok(Date.now() - asked < ANSWER_LIMIT_MS, `answered after ${Date.now() - asked} ms`);
         if (status === 3) return assert.match(message ?? '', /no longer knows this stream|has closed/);
         assert.ok(Date.now() - started < RECOVERY_LIMIT_MS, `status ${status}: ${message}`);
         if (status !== 0) await pause(200);

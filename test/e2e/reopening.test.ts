@@ -93,7 +93,7 @@ describe('a predefined KSID that is opened anew after its gateway was killed', (
 
     const again = await killGateway(bob);
     const waiting = again.open(data);
-    const told = await eventually('the initiator is told', 10_000, async () => {
+    const told = await eventually('the initiator is told', 20_000, async () => {
       const answer = await a.getKey(ksid);
       return answer.status === 3 ? answer : undefined;
     });

@@ -82,12 +82,14 @@ describe('secrets (invariant 6)', () => {
     const [alice, bob] = network.nodes as [LocalNode, LocalNode];
     const keys: Buffer[] = [];
     const messages: string[] = [];
+    const ksids: string[] = [];
     for (const query of [
       'hybridization=xoring&key_sources=ML-KEM-768,QKD',
       'hybridization=hmac&key_sources=Kyber512,QKD',
       'hybridization=hkdf-sha384&key_sources=ML-KEM-1024,QKD,HQC-128',
     ]) {
       const pair = await openPair(network, openData(alice, bob, query, { timeout: 3000 }));
+      ksids.push(pair.ksid);
       for (const fault of [undefined, 'wrong-key', 'drop', 'hang', undefined] as const) {
         network.kme.setFault(1, fault, 2);
         for (let i = 0; i < 6; i++) {
@@ -119,5 +121,9 @@ describe('secrets (invariant 6)', () => {
     for (const file of files)
       assert.ok(!everything.includes(file.slice(20, 60)), 'a private key was printed');
     assert.ok(!everything.includes('123456789'), 'a shared_seed was printed');
+    for (const ksid of ksids) {
+      assert.ok(everything.includes(ksid.slice(0, 8)), 'no line names the stream');
+      assert.ok(!everything.includes(ksid), 'a KSID, which is a bearer token, was printed');
+    }
   });
 });

@@ -8,8 +8,7 @@ import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import { createCa, issueServiceCertificate, type PemPair } from '#common/tls/issue.ts';
 
-export const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
-export const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
+export { ALICE, BOB } from './streams.ts';
 
 /** A CA and a folder for certificates of its network; `remove` ends the identities and deletes the folder. */
 export interface TestCertificates {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ownMemory } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { addressField, uuidField } from './fields.ts';
 
@@ -26,7 +27,7 @@ export type TrustedPeers = z.infer<typeof trustedPeersSchema>;
 
 /** The text in UTF-8, in memory of its own, since it is kept. */
 function secretOf(text: string): Secret {
-  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
+  const bytes = ownMemory(Buffer.byteLength(text));
   bytes.write(text);
   return new Secret(bytes);
 }

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { asBuffer, assertLength, countPacked, digestPacked, equalBytes, packedItem, wipe } from './bytes.ts';
+import {
+  asBuffer,
+  assertLength,
+  countPacked,
+  digestPacked,
+  equalBytes,
+  ownCopy,
+  packedItem,
+  wipe,
+} from './bytes.ts';
 
 const refused = (words: RegExp) => (error: Error) => {
   assert.ok(isReason(error, 'BAD_REQUEST'), error.message);
@@ -50,6 +59,17 @@ describe('packed items', () => {
     const [one, two] = [Buffer.alloc(5, 1), Buffer.alloc(5, 2)];
     assert.deepEqual(digestPacked(Buffer.concat([one, two]), 5), Buffer.concat([sha256(one), sha256(two)]));
     assert.equal(digestPacked(Buffer.alloc(0), 0).length, 0);
+  });
+});
+
+describe('ownCopy', () => {
+  it('joins its parts in memory that nothing else lies in', () => {
+    const parts = [Buffer.from([1, 2]), Buffer.alloc(0), Buffer.from([3])];
+    const copy = ownCopy(...parts);
+    assert.deepEqual([...copy], [1, 2, 3]);
+    assert.equal(copy.buffer.byteLength, 3);
+    parts[0]?.fill(9);
+    assert.equal(copy[0], 1);
   });
 });
 

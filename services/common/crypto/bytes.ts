@@ -24,13 +24,22 @@ export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer
   return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
 }
 
+/** Up to this size the run time puts a typed array into the JavaScript heap. */
+const ON_HEAP_BYTES = 64;
+
 /**
- * A copy of the parts, end to end, in memory of exactly its size: for secrets
- * and for what is kept, which must neither keep alive what its bytes came in,
- * nor share the run time's pool with others.
+ * Memory for secrets and for what is kept, of exactly `bytes`: no piece of the
+ * run time's pool, which it would keep alive, and outside of the JavaScript
+ * heap, whose collector moves what it holds and leaves the old copy behind.
+ * The caller fills all of it.
  */
+export function ownMemory(bytes: number): Buffer {
+  return bytes <= ON_HEAP_BYTES ? Buffer.from(new ArrayBuffer(bytes)) : Buffer.allocUnsafeSlow(bytes);
+}
+
+/** A copy of the parts, end to end, in memory of its own. */
 export function ownCopy(...parts: readonly Uint8Array[]): Buffer {
-  const copy = Buffer.allocUnsafeSlow(parts.reduce((bytes, part) => bytes + part.length, 0));
+  const copy = ownMemory(parts.reduce((bytes, part) => bytes + part.length, 0));
   let at = 0;
   for (const part of parts) {
     copy.set(part, at);

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { status as grpc } from '@grpc/grpc-js';
 import { errorOf, failureOf } from './failure.ts';
 import { isReason, KeyweaveError } from './keyweave-error.ts';
-import { type ErrorReason, isErrorReason, STATUS_TABLE } from './status-table.ts';
+import { type ErrorReason, ETSI004_STATUS, isErrorReason, STATUS_TABLE } from './status-table.ts';
 
 /** What each reason is in every protocol: applications and other nodes lean on these numbers. */
 const EXPECTED: Record<ErrorReason, [grpc: number, etsi004: number, http: number, retryable: boolean]> = {
@@ -40,6 +40,11 @@ describe('the reasons of errors', () => {
       assert.equal(new KeyweaveError(reason as ErrorReason, 'x').retryable, expected[3]);
     });
   }
+
+  it('lean on the numbers of ETSI GS QKD 004 V2.1.1, 6.1, of which 0 is the only success', () => {
+    assert.deepEqual(Object.values(ETSI004_STATUS), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert.equal(ETSI004_STATUS.SUCCESS, 0);
+  });
 
   it('are known by name, and nothing that every object has is one', () => {
     assert.equal(isErrorReason('TIMEOUT'), true);

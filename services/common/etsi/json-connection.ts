@@ -55,17 +55,27 @@ export class JsonConnection {
 
   /** Sends a request; resolves with the JSON of its answer. Rejects when the connection ends first. */
   request(payload: Buffer): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new Error('the connection is closed'));
-    return new Promise((resolve, reject) => {
-      this.#pending.push({ resolve, reject });
-      this.#socket.write(payload);
-    });
+    const answer = this.#answer();
+    if (!this.#closed) this.#socket.write(payload);
+    return answer;
+  }
+
+  /** Sends several requests in one piece, so that they arrive together; their answers as of `request`, in order. */
+  requestTogether(payloads: readonly Buffer[]): Promise<unknown>[] {
+    const answers = payloads.map(() => this.#answer());
+    if (!this.#closed) this.#socket.write(Buffer.concat(payloads));
+    return answers;
   }
 
   /** Ends the connection; what is under way fails. */
   destroy(reason = 'the connection was given up'): void {
     this.#end(new Error(reason));
     this.#socket.destroy();
+  }
+
+  #answer(): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new Error('the connection is closed'));
+    return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
   }
 
   #receive(data: Buffer): void {

@@ -47,6 +47,33 @@ describe('JsonFramer', () => {
     }
   });
 
+  it('gives one text at a time to those who ask so, and says where it ends', () => {
+    const f = framer();
+    const segment = Buffer.from('  {"a":1}  x\n[2] {"b"');
+    const found: [string, number][] = [];
+    for (let at = 0; ; at = f.end) {
+      const frame = f.next(segment, at);
+      if (frame === undefined) break;
+      found.push([...texts([frame]).map((one): [string, number] => [one, f.end])][0] as [string, number]);
+    }
+    assert.deepEqual(found, [
+      ['{"a":1}', 9],
+      ['!not-json', 13],
+      ['[2]', 16],
+    ]);
+    assert.deepEqual([f.end, f.pending], [segment.length, 4]);
+    assert.deepEqual(texts(f.push(Buffer.from(':3}'))), ['{"b":3}']);
+  });
+
+  it('gives nothing more once it is stopped, and wipes what it holds', () => {
+    const f = framer();
+    f.push(Buffer.from('{"key":"secret'));
+    f.stop();
+    assert.equal(f.pending, 0);
+    assert.deepEqual(f.push(Buffer.from('"}{}')), []);
+    assert.equal(f.next(Buffer.from('x'), 0), undefined);
+  });
+
   it('answers garbage once and finds the text behind it', () => {
     assert.deepEqual(texts(framer().push(Buffer.from('hello }\n{"a":1} 42'))), [
       '!not-json',

@@ -3,7 +3,14 @@ import { describe, it } from 'node:test';
 import { nodeConfigSchema, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { anyOwnService, CALLER_METADATA, callerOf, ownCallers, peerBrokerCallers } from './callers.ts';
+import {
+  anyOwnService,
+  CALLER_METADATA,
+  callerOf,
+  ownCallers,
+  PEER_METADATA,
+  peerBrokerCallers,
+} from './callers.ts';
 
 const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
@@ -58,6 +65,12 @@ describe('the lists of callers', () => {
   it('of health hold every service and tool of the own node', () => {
     const expected = [...SERVICE_NAMES, 'tool'].map((service) => id(ALICE, service));
     assert.deepEqual([...anyOwnService(config())].sort(), expected.sort());
+  });
+});
+
+describe('the entries of the metadata', () => {
+  it('keep their names, since nodes and services of other releases look for them', () => {
+    assert.deepEqual([CALLER_METADATA, PEER_METADATA], ['keyweave-caller', 'keyweave-peer']);
   });
 });
 

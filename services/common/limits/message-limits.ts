@@ -63,7 +63,7 @@ export const MESSAGE_LIMITS = {
 export const CALL_LIMITS = {
   open: { filled: 64, taken: 128 },
   join: { filled: 64, taken: 128 },
-  produce: { filled: 64, taken: 96 },
+  produce: { filled: 192, taken: 256 },
   confirm: { filled: 4, taken: 16 },
   demand: { filled: 1, taken: 8 },
   close: { filled: 128, taken: 192 },

@@ -44,6 +44,15 @@ describe('createLogger', () => {
     });
   }
 
+  it('names a stream by the first digits of its KSID, which is a bearer token', () => {
+    const written: string[] = [];
+    const config = { console_log_type: 'debug', file_log_type: 'none', colorless_console_log: true } as const;
+    const log = createLogger({ service: 'gateway', config, console: (line) => written.push(line) });
+    log.warning('a batch was dropped', { ksid: '0123abcd-4455-4677-8899-aabbccddeeff', first: 7 });
+    assert.match(written[0] ?? '', /ksid="0123abcd" first=7/);
+    assert.doesNotMatch(written[0] ?? '', /4455/);
+  });
+
   it('colours the console only when asked', () => {
     assert.ok(lines('info', 'none', false).console.every((line) => line.includes('\x1b[')));
     assert.ok(lines('info', 'none', true).console.every((line) => !line.includes('\x1b[')));

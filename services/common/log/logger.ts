@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type DestinationStream, destination, pino } from 'pino';
 import type { LogType, NodeConfig } from '#common/config/node-config.ts';
+import { shortKsid } from '#common/crypto/short-ksid.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Log, LogFields } from './log.ts';
 
@@ -49,7 +50,8 @@ export function createLogger({
   const log = (level: Level, message: string, fields: LogFields = {}, cause?: unknown) => {
     const severity = SEVERITY[level];
     if (severity < consoleFloor && severity < fileFloor) return;
-    const described = cause === undefined ? fields : { ...fields, cause: describe(cause) };
+    const named = typeof fields.ksid === 'string' ? { ...fields, ksid: shortKsid(fields.ksid) } : fields;
+    const described = cause === undefined ? named : { ...named, cause: describe(cause) };
     if (severity >= consoleFloor)
       write(consoleLine(service, level, message, described, !config.colorless_console_log));
     if (severity >= fileFloor) fileLog?.[level === 'warning' ? 'warn' : level](described, message);

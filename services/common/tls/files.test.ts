@@ -153,6 +153,33 @@ describe('files of certificates', () => {
     await assert.rejects(ensure(config), wrong(/hybridizer\.crt: was not issued by the CA in/));
   });
 
+  it('whose certificate was changed are refused', async () => {
+    const { config, certPath } = await issued('efefefef-efef-efef-efef-efefefefefef');
+    const { raw } = new X509Certificate(readFileSync(certPath));
+    raw[raw.length - 1] = (raw.at(-1) as number) ^ 1;
+    const pem = raw.toString('base64').replaceAll(/.{64}/g, '$&\n');
+    writeFileSync(certPath, `-----BEGIN CERTIFICATE-----\n${pem}\n-----END CERTIFICATE-----\n`);
+    await assert.rejects(ensure(config), wrong(/hybridizer\.crt: was not issued by the CA in/));
+  });
+
+  it('of another node are refused by name', async () => {
+    const { certPath, keyPath } = await issued(ALICE);
+    const theirs = certificateFiles(certificates.config(BOB), 'hybridizer');
+    writeFileSync(theirs.certPath, readFileSync(certPath));
+    writeFileSync(theirs.keyPath, readFileSync(keyPath));
+    const words = new RegExp(`names spiffe://keyweave/node/${ALICE}/hybridizer, not spiffe://.*${BOB}`);
+    await assert.rejects(ensure(certificates.config(BOB)), wrong(words));
+  });
+
+  it('that cannot be read are an error of the configuration', async () => {
+    const { certificate_config } = certificates.config(ALICE);
+    const nowhere = { ...certificate_config, cert_authority_path: '/nowhere/ca.crt' };
+    await assert.rejects(
+      ensure(certificates.config(ALICE, { certificate_config: nowhere })),
+      wrong(/missing \/nowhere\/ca\.crt; make a CA with 'keyweave certs ca --out \/nowhere'/),
+    );
+  });
+
   it('are made with their folder and leave nothing half written beside them', () => {
     const folder = join(certificates.folder, 'new', 'folder');
     writeAtomically(join(folder, 'a'), 'one', 0o600);

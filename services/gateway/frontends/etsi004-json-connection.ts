@@ -30,7 +30,7 @@ export interface JsonConnectionOptions {
   >;
   presence: 'app' | 'node';
   /** Shared by all connections, so that none has more of the event loop than the others. */
-  turns: FairTurns;
+  turns: Pick<FairTurns, 'add' | 'remove'>;
   log: Log;
 }
 
@@ -78,7 +78,8 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
   const socket = options.socket(receive);
   const client = new HalfClosedClient(socket);
 
-  socket.setTimeout(limits.idle_timeout, () => {
+  socket.setTimeout(limits.idle_timeout);
+  socket.on('timeout', () => {
     if (unread || !waiting) socket.destroy();
   });
   socket.on('error', (error) => log.debug('a client connection failed', {}, error));

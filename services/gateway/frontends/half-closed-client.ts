@@ -30,18 +30,15 @@ export class HalfClosedClient {
 
   /** Whether it is there; a socket whose other end has gone is destroyed. Never rejects. */
   async stillReads(): Promise<boolean> {
-    if (systemClock.monotonicMs() >= this.#sureUntil) {
-      this.#asked ??= this.#ask();
-      await this.#asked;
-    }
+    if (systemClock.monotonicMs() >= this.#sureUntil) await this.#ask();
     return !this.#socket.destroyed;
   }
 
   /** Asks now, and again each second until `unwatch`. */
   watch(): void {
     if (this.#watch) return;
-    this.#watch = setInterval(() => void this.stillReads(), SURE_MS).unref();
-    void this.stillReads();
+    this.#watch = setInterval(() => void this.#ask(), SURE_MS).unref();
+    void this.#ask();
   }
 
   unwatch(): void {
@@ -49,7 +46,12 @@ export class HalfClosedClient {
     this.#watch = undefined;
   }
 
-  async #ask(): Promise<void> {
+  #ask(): Promise<void> {
+    this.#asked ??= this.#probe();
+    return this.#asked;
+  }
+
+  async #probe(): Promise<void> {
     this.#write();
     await setTimeout(QUIET_MS);
     this.#write();

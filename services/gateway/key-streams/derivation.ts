@@ -1,5 +1,5 @@
 import { hkdfSync } from 'node:crypto';
-import { digestPacked, ownCopy, wipe } from '#common/crypto/bytes.ts';
+import { digestPacked, ownCopy, ownMemory, wipe } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
@@ -154,7 +154,7 @@ export function standInSecrets(
     throw new KeyweaveError('AGREEMENT_FAILED', `there is no shared_seed for node ${stream.peerNode}`);
   }
   const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
-  const secrets = Buffer.allocUnsafeSlow(count * bytes);
+  const secrets = ownMemory(count * bytes);
   const info = Buffer.alloc(32);
   stream.idBytes.copy(info);
   stream.incarnation.copy(info, 16);

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { shortKsid } from '#common/crypto/short-ksid.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
 import { waitFor } from '#common/lifecycle/wait-for.ts';
@@ -48,7 +49,10 @@ export class InitiatorOpening {
   async open(wish: InitiatorWish): Promise<KeyStream> {
     const { ksid, terms, qos, predefined } = wish;
     if (this.#registry.get(ksid)) {
-      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${ksid} is in use at this end; close it first`);
+      throw new KeyweaveError(
+        'KSID_IN_USE',
+        `key_stream_id ${shortKsid(ksid)}… is in use at this end; close it first`,
+      );
     }
     const incarnation = randomBytes(INCARNATION_BYTES);
     const stream = this.#factory.create({ ksid, incarnation, terms, role: 'initiator', qos, predefined });

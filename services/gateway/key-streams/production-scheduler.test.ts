@@ -119,10 +119,10 @@ describe('ProductionScheduler', () => {
   it('makes few rounds alone at a time, those that somebody waits for first, and the next as one is answered', async () => {
     for (let i = 0; i < 1_400; i++) scheduler.enqueue(supply({ name: `idle ${i}`, hungry: 1, alone: true }));
     scheduler.enqueue(supply({ name: 'waited for', hungry: 1, alone: true, urgent: true }));
-    assert.equal(rounds.length, 32);
+    assert.equal(rounds.length, 128);
     scheduler.enqueue(supply({ name: 'shared', hungry: 1, urgent: true }));
     mock.timers.tick(1);
-    assert.equal(rounds.length, 33, 'a shared round waited for those that are made alone');
+    assert.equal(rounds.length, 129, 'a shared round waited for those that are made alone');
     rounds[0]?.answer();
     await turn();
     assert.deepEqual(carried().at(-1), { 'waited for': 1 });
@@ -136,7 +136,7 @@ describe('ProductionScheduler', () => {
   it('keeps the places of quick streams free of slow ones', () => {
     for (let i = 0; i < 100; i++)
       scheduler.enqueue(supply({ name: `slow ${i}`, hungry: 1, alone: true, isLight: false }));
-    assert.equal(rounds.length, 16);
+    assert.equal(rounds.length, 32);
     scheduler.enqueue(supply({ name: 'new', hungry: 1, alone: true }));
     assert.deepEqual(carried().at(-1), { new: 1 });
   });

@@ -15,7 +15,7 @@ const MAX_ROUND_CHUNKS = MESSAGE_LIMITS.offers.filled;
  * Rounds that streams make alone, at a time: of troubled or new ones, and of
  * those with slow KEMs, which last longer and must not take the others' places.
  */
-const MAX_ALONE = { light: 32, slow: 16 } as const;
+const MAX_ALONE = { light: 128, slow: 32 } as const;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
 const ENOUGH_CHUNKS = 128;

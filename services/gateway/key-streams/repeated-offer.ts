@@ -1,3 +1,4 @@
+import { shortKsid } from '#common/crypto/short-ksid.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { OpenRequest, Qos } from '#gen/keyweave/v1/key_agreement.ts';
 import type { KeyStream } from './key-stream.ts';
@@ -20,7 +21,7 @@ export function assertRepeated(
   if (what === undefined) return;
   throw new KeyweaveError(
     'AGREEMENT_FAILED',
-    `the offer of key_stream_id ${stream.id} is repeated with another ${what}`,
+    `the offer of key_stream_id ${shortKsid(stream.id)}… is repeated with another ${what}`,
   );
 }
 

@@ -1,5 +1,6 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { assertLength } from '#common/crypto/bytes.ts';
+import { shortKsid } from '#common/crypto/short-ksid.ts';
 import { uuidText } from '#common/crypto/uuid.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/lifecycle/version.ts';
@@ -135,11 +136,14 @@ export class ResponderOpening {
     if (!known.isPair(wish.terms.source, wish.terms.destination)) {
       throw new KeyweaveError(
         'KSID_IN_USE',
-        `key_stream_id ${known.id} belongs to another source and destination`,
+        `key_stream_id ${shortKsid(known.id)}… belongs to another source and destination`,
       );
     }
     if (known.local !== 'absent')
-      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${known.id} is open at this end; close it first`);
+      throw new KeyweaveError(
+        'KSID_IN_USE',
+        `key_stream_id ${shortKsid(known.id)}… is open at this end; close it first`,
+      );
   }
 
   /**
@@ -234,7 +238,7 @@ export class ResponderOpening {
       if (wish.ksid === ksid && isOther) {
         throw new KeyweaveError(
           'KSID_IN_USE',
-          `key_stream_id ${ksid} belongs to another source and destination`,
+          `key_stream_id ${shortKsid(ksid)}… belongs to another source and destination`,
         );
       }
     }
@@ -258,7 +262,10 @@ export class ResponderOpening {
   /** The URIs name both nodes: a pair is one peer's alone, and never one that this node leads. */
   #assertSamePair(stream: KeyStream, request: OpenRequest): void {
     if (!stream.isPair(request.source, request.destination)) {
-      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${stream.id} is in use at the other node`);
+      throw new KeyweaveError(
+        'KSID_IN_USE',
+        `key_stream_id ${shortKsid(stream.id)}… is in use at the other node`,
+      );
     }
   }
 

@@ -1,3 +1,4 @@
+import { shortKsid } from '#common/crypto/short-ksid.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { afterMs, type LongTimer } from '#common/time/long-timer.ts';
@@ -57,7 +58,7 @@ export class StreamRegistry {
   add(stream: KeyStream, exchange?: ResponderExchange): void {
     const { peerNode } = stream;
     if (this.#streams.has(stream.id)) {
-      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${stream.id} is in use`);
+      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${shortKsid(stream.id)}… is in use`);
     }
     if (this.#streams.size >= this.maxStreams) {
       throw new KeyweaveError(

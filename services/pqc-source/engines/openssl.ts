@@ -7,7 +7,7 @@ import {
 } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
-import { packedItem } from '#common/crypto/bytes.ts';
+import { ownMemory, packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';
 import { roundTrip } from './round-trip.ts';
@@ -60,7 +60,7 @@ export function createOpensslEngine(): KemEngine {
       const type = typeOf(algorithm);
       const count = publicKeys.length / algorithm.publicKeyBytes;
       const ciphertexts = Buffer.allocUnsafeSlow(count * algorithm.ciphertextBytes);
-      const sharedSecrets = Buffer.allocUnsafeSlow(count * algorithm.sharedSecretBytes);
+      const sharedSecrets = ownMemory(count * algorithm.sharedSecretBytes);
       for (let i = 0; i < count; i++) {
         if (i > 0 && i % OPERATIONS_PER_TURN === 0) await nextTurn();
         const key = importPublic(type, packedItem(publicKeys, i, algorithm.publicKeyBytes));
@@ -76,7 +76,7 @@ export function createOpensslEngine(): KemEngine {
       typeOf(algorithm);
       if (!(privateKeys instanceof OpensslPrivateKeys)) throw failed();
       const count = ciphertexts.length / algorithm.ciphertextBytes;
-      const sharedSecrets = Buffer.allocUnsafeSlow(count * algorithm.sharedSecretBytes);
+      const sharedSecrets = ownMemory(count * algorithm.sharedSecretBytes);
       for (let i = 0; i < count; i++) {
         if (i > 0 && i % OPERATIONS_PER_TURN === 0) await nextTurn();
         const key = privateKeys.keys[i];

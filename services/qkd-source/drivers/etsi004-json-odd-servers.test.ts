@@ -140,6 +140,17 @@ describe('ETSI 004 JSON driver and odd key managers', () => {
     assert.equal(answered, 80);
   });
 
+  it('learns with requests that arrive in one piece, since a simple server may read others one by one', async (t) => {
+    const arrived: number[] = [];
+    const { driver } = await oddServer(t, ({ socket, text }) => {
+      const requests = requestsIn(text);
+      arrived.push(requests.length);
+      socket.write(UNKNOWN.repeat(requests.length));
+    });
+    await driver.learn();
+    assert.deepEqual(arrived, [1, 32, 1]);
+  });
+
   it('sends requests one at a time when it has not learnt anything', async (t) => {
     let most = 0;
     const { driver } = await oddServer(t, ({ socket, text }) => {

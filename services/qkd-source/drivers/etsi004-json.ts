@@ -1,6 +1,6 @@
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { wipe } from '#common/crypto/bytes.ts';
+import { ownMemory, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
@@ -130,7 +130,7 @@ export function createEtsi004JsonDriver(
       const limit = limitOf(signal);
       // Nothing is held for a fetch that waits for its turn.
       return connections.inTurn(limit, async () => {
-        const keys = Buffer.alloc(count * keyBytes);
+        const keys = ownMemory(count * keyBytes);
         const reader = new KeyReader(keys, keyBytes);
         try {
           await read(handle, first, count, reader, limit);
@@ -161,10 +161,8 @@ async function readBurst(
   requests: readonly Buffer[],
   reader: KeyReader,
 ): Promise<void> {
-  const answers = requests.map((request) => {
-    reader.sent();
-    return connection.request(request);
-  });
+  for (const _ of requests) reader.sent();
+  const answers = connection.requestTogether(requests);
   try {
     for (const answer of answers) reader.accept(parseJsonAnswer(await answer));
   } catch (error) {

@@ -45,8 +45,9 @@ export interface Between {
  * connections and streams of its own, which no application waits for:
  *
  * - several requests at once: GET_KEYs for a stream that nobody has opened, one
- *   alone, then many together. Each must be refused in the same words. Needs
- *   no other end and takes no key.
+ *   alone, then many in one piece, since what is sent piece by piece may be
+ *   read so by luck. Each must be refused in the same words. Needs no other
+ *   end and takes no key.
  * - blocks, which are several keys as one: OPEN_CONNECT for a block, and one
  *   key of two secrets on another stream. Both ends name these streams alike and try
  *   when a stream is opened between them, so that they meet at key managers
@@ -250,9 +251,9 @@ export class KmeLearning {
   }
 }
 
-/** Sends the requests together; gives the answers in order, up to the first that does not come in time. */
+/** Sends the requests in one piece; gives the answers in order, up to the first that does not come in time. */
 async function answersTo(connection: JsonConnection, requests: readonly Buffer[]): Promise<JsonAnswer[]> {
-  const coming = requests.map((request) => connection.request(request).catch(() => undefined));
+  const coming = connection.requestTogether(requests).map((answer) => answer.catch(() => undefined));
   const answers: JsonAnswer[] = [];
   for (const answer of coming) {
     const json = await waitFor(answer, answers.length === 0 ? CALL_LIMIT_MS : GAP_LIMIT_MS);
