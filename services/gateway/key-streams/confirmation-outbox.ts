@@ -227,7 +227,7 @@ export class ConfirmationOutbox {
     }
     this.#failures += 1;
     if (this.#anyWaits()) {
-      this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1)));
+      this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)));
     }
   }
 

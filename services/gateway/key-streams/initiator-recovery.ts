@@ -25,9 +25,8 @@ export class InitiatorRecovery {
   /** Slot that the shared_seed stands in for in every batch, and in the next one, plus one; 0 = none. */
   readonly #standInSlot: number;
   #replacedSlot = 0;
-  #troubled = false;
-  /** Some batch has succeeded, so that both ends have reached their key managers. */
-  #proven = false;
+  /** No batch has succeeded yet, so that a key manager may never have been reached; or one has failed since. */
+  #isDoubtful = true;
   /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
   #reopened = false;
   /** Batches in a row that the other end had no room for. */
@@ -42,9 +41,9 @@ export class InitiatorRecovery {
     this.#standInSlot = standInSlot(stream.terms);
   }
 
-  /** Whether the next batch may be in trouble, or has not yet shown that it is not. */
+  /** Whether the next batch may be in trouble: one has been, or none has shown yet that it is not. */
   get isDoubtful(): boolean {
-    return this.#troubled || !this.#proven;
+    return this.#isDoubtful;
   }
 
   get isPaused(): boolean {
@@ -59,8 +58,7 @@ export class InitiatorRecovery {
   /** A batch has been released at both ends. */
   succeeded(usedQkd: boolean): void {
     this.#failures = 0;
-    this.#troubled = false;
-    this.#proven = true;
+    this.#isDoubtful = false;
     this.#roomless = 0;
     this.#replacedSlot = 0;
     if (usedQkd) this.#reopened = false;
@@ -80,13 +78,13 @@ export class InitiatorRecovery {
     // What fails during a pause is the same trouble.
     if (!this.isPaused) this.#failures += 1;
     const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
-    this.#troubled ||= !unreachable;
+    this.#isDoubtful ||= !unreachable;
     return this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS) ? 'give up' : 'later';
   }
 
   /** Calls `then` after the pause that follows a failure: pauses keep trouble from becoming a busy loop. */
   pause(then: () => void): void {
-    this.#pauseFor(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1)), then);
+    this.#pauseFor(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)), then);
   }
 
   /** Calls `then` when the other end may have room again, having had none for a batch. */
