@@ -433,6 +433,18 @@ describe('ConfirmationOutbox', () => {
     });
   }
 
+  it('lets what may be unreadable join nobody who was sent before it', async () => {
+    of(5);
+    mock.timers.tick(1);
+    for (const stream of [1, 2]) of(stream);
+    mock.timers.tick(1);
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    answers[1]?.reject(new KeyweaveError('BAD_REQUEST', 'what is this?'));
+    await settle();
+    for (let i = 0; i < 3; i++) mock.timers.tick(1);
+    assert.deepEqual(asked, [[5], [1, 2], [5], [1], [2]]);
+  });
+
   it('keeps what may be unreadable away from the offers of a Produce', async () => {
     for (const stream of [1, 2]) of(stream);
     mock.timers.tick(1);

@@ -196,7 +196,8 @@ export class InitiatorSupply implements ChunkSupply {
     this.#unconfirmed += 1;
     this.#nextIndex = batch.first + made;
     this.#coming -= batch.count - made;
-    if (batch.qkd) this.qkd.reserve(made * this.#qkdSlots);
+    // An epoch that has begun since the offer is read from its first key.
+    if (batch.qkd?.epoch === this.qkd.epoch) this.qkd.reserve(made * this.#qkdSlots);
     const fits = most === 0 ? batch.count : Math.min(batch.count, most);
     if (most > 0 && most < this.#batchLimit) this.#batchLimit = most;
     if (made < fits) this.stream.depth.noteScarcity(this.#services.now());
@@ -343,27 +344,38 @@ export class InitiatorSupply implements ChunkSupply {
   async #prepare(): Promise<void> {
     if (this.#preparing || this.#recovery.isPaused) return;
     this.#preparing = true;
-    const blocks = this.qkd.blockKeys;
+    const { epoch, blockKeys } = this.qkd;
+    let failure: { thrown: unknown } | undefined;
     try {
       await this.qkd.prepare();
-      this.#preparedByUris = true;
-      this.#preparing = false;
-      this.#offer();
     } catch (thrown) {
-      this.#preparing = false;
-      if (blocks > 1) {
-        this.#blockSize.refuse();
-        this.qkd.renew(1);
-        this.#again(1);
+      failure = { thrown };
+    }
+    this.#preparing = false;
+    // What became of an epoch that has been left meanwhile says nothing about the next one.
+    if (epoch === this.qkd.epoch) {
+      if (failure) {
+        this.#notOpened(blockKeys, failure.thrown);
         return;
       }
-      const { stream } = this;
-      this.#failed(
-        { supply: this, stream, first: this.#nextIndex, count: 1, qkd: undefined, degradedSlot: 0 },
-        KeyweaveError.from(thrown),
-        thrown,
-      );
+      this.#preparedByUris = true;
     }
+    this.#offer();
+  }
+
+  #notOpened(blockKeys: number, thrown: unknown): void {
+    if (blockKeys > 1) {
+      this.#blockSize.refuse();
+      this.qkd.renew(1);
+      this.#offer();
+      return;
+    }
+    const { stream } = this;
+    this.#failed(
+      { supply: this, stream, first: this.#nextIndex, count: 1, qkd: undefined, degradedSlot: 0 },
+      KeyweaveError.from(thrown),
+      thrown,
+    );
   }
 
   #renew(blockKeys?: number): void {
