@@ -3,7 +3,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
-import type { OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
+import type { CloseQkdRequest, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
 import { type Batch, InitiatorSupply } from '../../services/gateway/key-streams/initiator-supply.ts';
 import type { KeyStream, KeyStreamOptions } from '../../services/gateway/key-streams/key-stream.ts';
 import { SourceFaults } from '../../services/gateway/key-streams/source-faults.ts';
@@ -30,6 +30,10 @@ export class SupplyBench {
   readonly faults = new SourceFaults(silentLog);
   /** What the key manager was asked to open. */
   readonly opened: OpenQkdRequest[] = [];
+  /** Epochs that were closed there. */
+  readonly closed: number[] = [];
+  /** Whether batches wait to begin until the test begins them. */
+  held = false;
   /** Set it to have the key manager answer when and what the test says. */
   open: (request: OpenQkdRequest) => Promise<{ qkdKeyStreamId: string }>;
   nowMs = 0;
@@ -55,7 +59,10 @@ export class SupplyBench {
           this.opened.push(request);
           return this.open(request);
         },
-        closeQkd: async () => ({}),
+        closeQkd: async ({ epoch }: CloseQkdRequest) => {
+          this.closed.push(epoch);
+          return {};
+        },
       },
     } as unknown as NodeServices;
     this.stream = keyStream({
@@ -68,7 +75,7 @@ export class SupplyBench {
     this.stream.peer = 'joined';
     this.supply = new InitiatorSupply(services, this.stream, {
       enqueue: (one) => {
-        if (one.hungry > 0) this.begun.push(one.begin(one.hungry));
+        if (!this.held) this.begun.push(one.begin(one.hungry));
       },
     });
     this.stream.supply = this.supply;

@@ -72,6 +72,29 @@ describe("an initiator's batches", () => {
     assert.equal(bench.supply.coming, 1);
   });
 
+  it('hold single chunks where the other end makes no more', () => {
+    bench.supply.want(4);
+    bench.answers(bench.last, { most: 1 });
+    bench.supply.want(4);
+    assert.deepEqual(counts(), [4, 1]);
+  });
+
+  it('are not due before anybody asks, after the end, or while trouble is being waited out', async () => {
+    assert.deepEqual([bench.supply.hungry, bench.supply.urgent], [0, false]);
+    bench.supply.want(1);
+    const first = bench.last;
+    bench.answers(first);
+    bench.held = true;
+    bench.supply.want(2);
+    assert.equal(bench.supply.hungry, 2);
+    await bench.failsLate(first, 'AGREEMENT_FAILED');
+    assert.equal(bench.supply.hungry, 0, 'a batch in the queue breaks the pause');
+    await bench.pass(51);
+    assert.equal(bench.supply.hungry, 2);
+    bench.supply.stop();
+    assert.equal(bench.supply.hungry, 0);
+  });
+
   it('take a short answer for scarcity, but not one that the other end has announced', async () => {
     for (const [change, scarce] of [
       [{ count: 2 }, true],
@@ -177,8 +200,9 @@ describe("an initiator's batches", () => {
   });
 
   it('that fail for good tell those who wait, and are not repeated for nobody', async () => {
+    bench = new SupplyBench(['ML-KEM-768'], { maxBatchChunks: 4 });
     const waiting = await bench.get();
-    bench.supply.demand(1, true);
+    bench.supply.demand(40, true);
     for (let i = 0; i < 2; i++) {
       assert.deepEqual(waiting, {});
       await bench.fails(bench.last, 'AGREEMENT_FAILED');
@@ -248,6 +272,38 @@ describe('an initiator that is asked by the other end', () => {
     await bench.confirmed(bench.begun[0] as never);
     await bench.confirmed(bench.begun[1] as never);
     assert.equal(bench.begun.length, 2, 'what is on its way was made twice');
+  });
+
+  it('makes no second chunk for who asks for the one that is on its way', () => {
+    bench.supply.want(1);
+    bench.supply.demand(1, true);
+    bench.answers(bench.last);
+    assert.deepEqual(counts(), [1]);
+  });
+
+  it('offers nothing for it any more once it has been told that there is no room', async () => {
+    bench = new SupplyBench(['ML-KEM-768'], { maxBatchChunks: 4 });
+    bench.supply.demand(40, true);
+    await bench.fails(bench.last, 'NO_ROOM');
+    await bench.pass(1_000);
+    assert.deepEqual(counts(), [4]);
+  });
+
+  it('tells nothing to who has never asked', async () => {
+    bench = new SupplyBench(['ML-KEM-768']);
+    bench.supply.want(1);
+    await bench.fails(bench.last, 'NO_ROOM');
+    bench.supply.demand(1, true);
+  });
+
+  it('does not take for asked again what was asked once', async () => {
+    bench.supply.demand(1, true);
+    await bench.fails(bench.last, 'NO_ROOM');
+    await bench.pass(4_000);
+    bench.supply.want(1);
+    await bench.fails(bench.last, 'NO_ROOM');
+    await bench.pass(2_000);
+    bench.supply.demand(1, true);
   });
 
   it('is urgent while the other end waits for what it has asked for, or somebody waits here', async () => {

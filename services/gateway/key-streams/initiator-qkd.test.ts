@@ -81,6 +81,66 @@ describe('an initiator of a stream with QKD', () => {
     assert.equal(waiting.degraded, false);
   });
 
+  it('makes as much as is lacking once the key manager has come back', async () => {
+    bench = new SupplyBench(['ML-KEM-768', 'QKD'], {
+      qkd: { join: 'ksid' },
+      stream: { allowDegraded: false },
+    });
+    bench.open = () => {
+      bench.open = async () => ({ qkdKeyStreamId: 'again' });
+      return gone();
+    };
+    await wants(1);
+    await bench.pass(51);
+    assert.deepEqual([bench.last.count, bench.last.qkd?.qkdKeyStreamId], [1, 'again']);
+  });
+
+  it('counts as one loss of step what several asked for', async () => {
+    bench = new SupplyBench(['ML-KEM-768', 'QKD'], { qkd: { join: 'ksid' } });
+    const lost = Promise.withResolvers<never>();
+    bench.open = () => lost.promise;
+    await wants(1);
+    await wants(2);
+    bench.open = async () => ({ qkdKeyStreamId: 'again' });
+    lost.reject(new KeyweaveError('QKD_OUT_OF_STEP', 'lost'));
+    await bench.settle();
+    assert.deepEqual([bench.begun.length, bench.last.degradedSlot], [1, 0]);
+  });
+
+  it('offers nothing of an epoch whose stream is not open yet, though it is asked', async () => {
+    bench = new SupplyBench(['ML-KEM-768', 'QKD'], { qkd: { join: 'ksid' } });
+    await wants(1);
+    const first = bench.last;
+    bench.answers(first);
+    bench.held = true;
+    await wants(1);
+    assert.equal(bench.supply.hungry, 1);
+    bench.open = () => new Promise(() => undefined);
+    await bench.failsLate(first, 'QKD_OUT_OF_STEP');
+    assert.equal(bench.supply.hungry, 0);
+  });
+
+  it('leaves the QKD stream where it is when a batch without QKD keys fails', async () => {
+    await wants(1);
+    await bench.fails(bench.last, 'QKD_UNAVAILABLE');
+    assert.equal(bench.last.degradedSlot, 2);
+    const { epoch } = bench.supply.qkd;
+    await bench.fails(bench.last, 'AGREEMENT_FAILED');
+    assert.equal(bench.supply.qkd.epoch, epoch);
+  });
+
+  it('closes it with the stream, and opens none afterwards', async () => {
+    await wants(1);
+    const { epoch } = bench.supply.qkd;
+    bench.supply.stop();
+    await bench.settle();
+    assert.deepEqual(bench.closed, [epoch]);
+    bench = new SupplyBench(['ML-KEM-768', 'QKD']);
+    bench.supply.stop();
+    await wants(1);
+    assert.equal(bench.opened.length, 0);
+  });
+
   it('begins each batch where the one before ends', async () => {
     bench = new SupplyBench(['QKD', 'ML-KEM-768', 'QKD']);
     await wants(3);
@@ -233,7 +293,10 @@ describe('an initiator that reads QKD keys in blocks', () => {
   });
 
   it('has units of one where nothing takes QKD keys, and leaves block sizes alone', async () => {
-    bench = new SupplyBench(['ML-KEM-768'], { qkd: { block_keys: 16 } });
+    bench = new SupplyBench(['ML-KEM-768'], {
+      qkd: { block_keys: 16 },
+      stream: { maxBufferedChunks: 500, maxPrefetchChunks: 200 },
+    });
     bench.readFast();
     bench.supply.qkd.noteBlockBytes(64 * 32);
     await wants(1);
@@ -255,9 +318,22 @@ describe('an initiator that reads QKD keys in blocks', () => {
   it('keeps to blocks where they are not to blame', async () => {
     await inBlocks();
     await bench.get();
+    const offered = bench.begun.length;
     await bench.fails(bench.last, 'AGREEMENT_FAILED');
+    assert.equal(bench.begun.length, offered, 'no pause');
     await bench.pass(1_100);
     assert.equal(bench.last.qkd?.blockKeys, 16);
+  });
+
+  it('goes on where its pace has changed while a batch failed', async () => {
+    await inBlocks();
+    await bench.get();
+    const offered = bench.begun.length;
+    bench.nowMs += 20_000;
+    bench.stream.depth.noteGet(bench.nowMs);
+    await bench.fails(bench.last, 'AGREEMENT_FAILED');
+    await bench.pass(1_100);
+    assert.equal(bench.begun.length, offered + 1);
   });
 
   it('goes back to single keys where the key manager refuses a stream of blocks', async () => {

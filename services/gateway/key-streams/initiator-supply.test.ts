@@ -172,6 +172,15 @@ describe('an initiator whose source is missing', () => {
     assert.equal(await degradedAfter('QKD_OUT_OF_STEP', 'QKD_OUT_OF_STEP'), 2);
   });
 
+  it('forgets a loss of step once QKD has given keys again', async () => {
+    await bench.get();
+    await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    await bench.succeeds(bench.last);
+    await bench.get(bench.stream.buffer.nextIndex);
+    await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    assert.equal(bench.last.degradedSlot, 0);
+  });
+
   it('never lets it stand in for a source that gives faulty keys', async () => {
     const waiting = await bench.get();
     for (let i = 0; i < 2; i++) {

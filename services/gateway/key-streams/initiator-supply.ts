@@ -65,8 +65,8 @@ export class InitiatorSupply implements ChunkSupply {
   #unconfirmed = 0;
   #coming = 0;
   #preparing = false;
-  /** The other end may open, though the key manager here still waits for it. */
-  #preparedByUris = false;
+  /** Batches of this epoch may be offered: its QKD stream is open, or opens when the other end comes, too. */
+  #isReadable = false;
   #stopped = false;
   /** Releases go in the order of the indexes. */
   #settling: Promise<void> = Promise.resolve();
@@ -170,7 +170,6 @@ export class InitiatorSupply implements ChunkSupply {
     const first = this.#nextIndex;
     this.#offering = true;
     this.#coming += count;
-    this.#nextIndex += count;
     this.#wanted = Math.max(0, this.#wanted - count);
     this.#demanded = Math.max(0, this.#demanded - count);
     stream.countHeld();
@@ -230,7 +229,7 @@ export class InitiatorSupply implements ChunkSupply {
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
       } else if (made === 0 && isReason(result.reason, 'NO_ROOM')) {
-        this.#waitForRoom(batch, result.reason);
+        this.#waitForRoom(result.reason);
       } else {
         if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
         this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
@@ -258,15 +257,13 @@ export class InitiatorSupply implements ChunkSupply {
    * indexes nor QKD keys are used up. It is no trouble: who waits goes on
    * waiting, and is told what for when the time has run out.
    */
-  #waitForRoom(batch: Batch, error: KeyweaveError): void {
+  #waitForRoom(error: KeyweaveError): void {
     if (this.#stopped) return;
     const { stream } = this;
     const { log, now } = this.#services;
     log.debug('the other end has no room', { ksid: stream.id, detail: error.detail });
-    this.#nextIndex = batch.first;
     stream.lastFailure = error;
     stream.depth.noteScarcity(now());
-    this.#wanted = 0;
     this.#demanded = 0;
     this.#tellWhoAsked(error);
     this.#recovery.pauseForRoom(() => stream.refill());
@@ -331,7 +328,7 @@ export class InitiatorSupply implements ChunkSupply {
   }
 
   get #isPrepared(): boolean {
-    return !this.#usesQkd || this.qkd.isOpen || this.#preparedByUris;
+    return !this.#usesQkd || this.#isReadable;
   }
 
   #offer(): void {
@@ -358,7 +355,7 @@ export class InitiatorSupply implements ChunkSupply {
         this.#notOpened(blockKeys, failure.thrown);
         return;
       }
-      this.#preparedByUris = true;
+      this.#isReadable = true;
     }
     this.#offer();
   }
@@ -379,7 +376,7 @@ export class InitiatorSupply implements ChunkSupply {
   }
 
   #renew(blockKeys?: number): void {
-    this.#preparedByUris = false;
+    this.#isReadable = false;
     this.qkd.renew(blockKeys);
   }
 
