@@ -57,6 +57,18 @@ describe('PeerAgreements', () => {
     agreements.of('b');
     assert.equal(reached.length, 2);
     agreements.close();
+    agreements.close();
     assert.equal(closed(), 2);
+  });
+
+  it('sends every call to that peer', () => {
+    const { agreements, reached } = network();
+    const peer = agreements.of('well') as unknown as Record<string, (request: object, ms: number) => unknown>;
+    const methods = ['open', 'join', 'produce', 'confirm', 'close'];
+    for (const method of methods) void peer[method]?.({}, 1_000);
+    assert.deepEqual(
+      reached[0],
+      methods.map((method) => `${method} well`),
+    );
   });
 });

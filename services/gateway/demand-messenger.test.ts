@@ -62,6 +62,6 @@ describe('DemandMessenger', () => {
     for (const one of lost) await assert.rejects(one, /PEER_UNREACHABLE/);
     await turn();
     answer(1, [3, 3]);
-    await assert.rejects(next, /answered 2 demands of 1/);
+    await assert.rejects(next, /AGREEMENT_FAILED: the other end answered 2 demands of 1/);
   });
 });

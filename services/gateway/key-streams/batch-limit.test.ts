@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import { batchLimit, RoundBudget, type Weighed } from './batch-limit.ts';
+import { batchLimit, chunkBytesOf, RoundBudget, type Weighed } from './batch-limit.ts';
 import type { KeyStream } from './key-stream.ts';
 import { slotOf } from './stream-terms.ts';
 
@@ -20,6 +20,17 @@ describe('batchLimit', () => {
   it('keeps every message within its budget: public keys, ciphertexts, chunks', () => {
     assert.equal(limit(['ML-KEM-1024', 'ML-KEM-1024', 'ML-KEM-1024', 'ML-KEM-1024'], 32, 1024), 167);
     assert.equal(limit(['QKD'], 65_536), 16);
+  });
+
+  it('keeps the work of one exchange within its budget, too', () => {
+    assert.equal(limit(Array<string>(16).fill('QKD'), 32, 1_024), 80);
+  });
+
+  it('counts public keys or ciphertexts of a chunk, whichever are longer together', () => {
+    const of = (...names: string[]) => chunkBytesOf(names.map(slotOf));
+    assert.equal(of('ML-KEM-512', 'ML-KEM-512'), 1_600);
+    assert.equal(of('HQC-128', 'HQC-128'), 2 * slotOf('HQC-128').ciphertextBytes);
+    assert.equal(of('QKD'), 0);
   });
 
   it('is one where a KEM is slow, even if its public key is beyond the budget', () => {
@@ -69,7 +80,17 @@ describe('RoundBudget', () => {
     assert.equal(spend(heavy, stream(['ML-KEM-768']), 1), 1, 'there was work left for a quick one');
   });
 
+  it('weighs the work of each source', () => {
+    const work = new RoundBudget({ chunks: 1_000, bytes: Number.POSITIVE_INFINITY, cost: 800 });
+    assert.equal(work.affordable(stream(['HQC-128']), 1_000), 80);
+    assert.equal(work.affordable(stream(['Classic-McEliece-348864']), 1_000), 10);
+    assert.equal(work.affordable(stream(['QKD', 'ML-KEM-768']), 1_000), 400);
+  });
+
   it('gives the first one chunk, however much that is', () => {
+    const small = budget('filled');
+    small.spend(stream(['ML-KEM-768']), 0);
+    assert.equal(spend(small, stream(['Classic-McEliece-8192128']), 5), 1);
     const round = budget('filled');
     assert.equal(spend(round, stream(['Classic-McEliece-8192128']), 1), 1);
     assert.equal(spend(round, stream(['ML-KEM-768']), 1), 0);

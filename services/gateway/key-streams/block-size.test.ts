@@ -39,7 +39,24 @@ describe('BlockSize', () => {
   it('is for fast streams, and no larger than configured', () => {
     const size = sized(64, { block_keys: 8 }, 4);
     size.notePeer(64);
-    assert.deepEqual([size.wanted(512), size.wanted(31), size.wanted(7)], [8, 4, 1]);
+    assert.deepEqual(
+      [512, 32, 31, 8, 7].map((depth) => size.wanted(depth)),
+      [8, 8, 4, 4, 1],
+    );
+  });
+
+  it('follows the other end down to single keys', () => {
+    const size = sized(16);
+    size.notePeer(16);
+    size.notePeer(1);
+    assert.equal(size.wanted(512), 1);
+  });
+
+  it('stays what it is once a key manager has refused a stream of blocks', () => {
+    const size = sized(16);
+    size.notePeer(16);
+    size.refuse();
+    assert.equal(size.wanted(512), 1);
   });
 
   it('is one key for good when a key manager breaks its word, or has run dry for it three times', () => {

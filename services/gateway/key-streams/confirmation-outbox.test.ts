@@ -249,5 +249,221 @@ describe('ConfirmationOutbox', () => {
     await settle();
     mock.timers.tick(1);
     assert.equal(asked.at(-1)?.length, 16);
+    void outbox.confirm(confirmation(99), LIVING, true).catch(() => undefined);
+    mock.timers.tick(1);
+    assert.equal(asked.length, 5, 'one answer made room for two messages');
+  });
+
+  it('pauses for 50 ms to a second, longer after each loss, and for 50 ms once an answer has come', async () => {
+    void outbox.confirm(confirmation(0), LIVING, true);
+    mock.timers.tick(1);
+    const pauses = async (count: number) => {
+      const found: number[] = [];
+      for (let i = 0; i < count; i++) {
+        const before = asked.length;
+        answers.at(-1)?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+        await settle();
+        let ms = 0;
+        for (; asked.length === before && ms < 2_000; ms++) mock.timers.tick(1);
+        found.push(ms);
+      }
+      return found;
+    };
+    assert.deepEqual(await pauses(7), [50, 100, 200, 400, 800, 1_000, 1_000]);
+    answers.at(-1)?.resolve({ decisions: [RELEASED] });
+    await settle();
+    void outbox.confirm(confirmation(8), LIVING, true);
+    mock.timers.tick(1);
+    assert.deepEqual(await pauses(2), [50, 100]);
+  });
+
+  it('does not count what carried nothing as a loss', async () => {
+    for (let i = 0; i < 5; i++) outbox.ride().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    void outbox.confirm(confirmation(0), LIVING, true);
+    mock.timers.tick(1);
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    await settle();
+    mock.timers.tick(50);
+    assert.equal(asked.length, 2);
+  });
+
+  it('makes nobody who comes later wait for the pause of those who have given up', async () => {
+    nowMs = 1;
+    const given = outbox.confirm(confirmation(0), LIVING, true);
+    mock.timers.tick(1);
+    nowMs += 150_001;
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    await assert.rejects(given, /gone/);
+    void outbox.confirm(confirmation(0, 2), LIVING, false);
+    mock.timers.tick(10);
+    assert.equal(asked.length, 2);
+  });
+
+  it('makes nobody who is in a hurry wait for the pause of another', async () => {
+    void outbox.confirm(confirmation(0), LIVING, true);
+    mock.timers.tick(1);
+    void outbox.confirm(confirmation(0, 2), LIVING, true);
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    await settle();
+    mock.timers.tick(1);
+    assert.equal(asked.length, 2);
+  });
+
+  it('repeats a question for as long as the other end may hold the batch, 150 s', async () => {
+    nowMs = 7;
+    const decided = outbox.confirm(confirmation(0), LIVING, true);
+    mock.timers.tick(1);
+    nowMs += 150_000;
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    await settle();
+    mock.timers.tick(50);
+    assert.equal(asked.length, 2);
+    answers[1]?.resolve({ decisions: [RELEASED] });
+    await decided;
+  });
+
+  it('lets what nobody waits for linger 10 ms from the first, whoever else comes and whatever was sent', async () => {
+    void outbox.confirm(confirmation(0), LIVING, false);
+    mock.timers.tick(8);
+    void outbox.confirm(confirmation(0, 2), LIVING, false);
+    mock.timers.tick(2);
+    assert.deepEqual(asked, [[0, 0]]);
+    void outbox.confirm(confirmation(0, 3), LIVING, false);
+    mock.timers.tick(5);
+    void outbox.confirm(confirmation(0, 4), LIVING, true);
+    mock.timers.tick(1);
+    assert.equal(asked.length, 2);
+    void outbox.confirm(confirmation(0, 5), LIVING, false);
+    mock.timers.tick(9);
+    assert.equal(asked.length, 2, 'a message that had left already took it along');
+    mock.timers.tick(1);
+    assert.equal(asked.length, 3);
+  });
+
+  it('lets a batch to be dropped wait for a Produce, too', () => {
+    outbox.drop(confirmation(0), LIVING);
+    mock.timers.tick(9);
+    assert.deepEqual(asked, []);
+    mock.timers.tick(1);
+    assert.deepEqual(asked, [[0]]);
+  });
+
+  it('fills a message to its last byte, and sends a single one whatever its size', async () => {
+    const most = MESSAGE_LIMITS.confirmationBytes.filled;
+    const tags = (stream: number, bytes: number) =>
+      outbox.confirm({ ...confirmation(0, stream), initiatorTags: Buffer.alloc(bytes) }, LIVING, false);
+    void tags(1, most / 2 - 48);
+    void tags(2, most / 2 - 48);
+    assert.equal(outbox.ride().confirmations.length, 2);
+    void tags(3, most / 2 - 48);
+    void tags(4, most / 2 - 47);
+    assert.equal(outbox.ride().confirmations.length, 1);
+    void tags(5, 2 * most);
+    const rides = [outbox.ride(), outbox.ride()];
+    assert.deepEqual(
+      rides.map(({ confirmations }) => confirmations.length),
+      [1, 1],
+    );
+  });
+
+  it('lets those go first that found no place in the message before', () => {
+    for (let i = 0; i < 300; i++) {
+      for (const first of [i, 1_000 + i])
+        void outbox.confirm({ ...confirmation(first), keyStreamId: id(i) }, LIVING, false);
+    }
+    const ride = outbox.ride();
+    ride.arrived(ride.confirmations.map(() => RELEASED));
+    const indexes = outbox.ride().confirmations.map(({ firstIndex }) => firstIndex);
+    assert.equal(indexes.length, 256);
+    for (let i = 256; i < 300; i++) assert.ok(indexes.includes(i), `${i} waits behind those who came later`);
+  });
+
+  it('asks nothing for a stream that has ended meanwhile, and says so', async () => {
+    let stopped = false;
+    const asker = { ...LIVING, stopped: () => stopped };
+    const gone = [0, 8].map((first) => outbox.confirm(confirmation(first), asker, false));
+    const next = outbox.confirm(confirmation(16), LIVING, false);
+    stopped = true;
+    mock.timers.tick(10);
+    assert.deepEqual(asked, [[16]]);
+    for (const one of gone) await assert.rejects(one, /^KeyweaveError: UNKNOWN_STREAM: this end has closed/);
+    answers[0]?.resolve({ decisions: [RELEASED] });
+    await next;
+  });
+
+  it('repeats nothing for a stream that ended while the question was lost', async () => {
+    let stopped = false;
+    const lost: unknown[] = [];
+    const asker = { stopped: () => stopped, onLost: (error: unknown) => lost.push(error) };
+    const ended = outbox.confirm(confirmation(0), asker, true);
+    mock.timers.tick(1);
+    stopped = true;
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    await assert.rejects(ended, /UNKNOWN_STREAM/);
+    assert.deepEqual(lost, []);
+  });
+
+  const of = (stream: number) => {
+    outbox.confirm(confirmation(stream, stream), LIVING, true).catch(() => undefined);
+  };
+
+  for (const [reason, pause] of [
+    ['BAD_REQUEST', 1],
+    ['LIMIT_EXCEEDED', 50],
+  ] as const) {
+    it(`halves a message that is answered with ${reason}, and lets nobody else join the halves`, async () => {
+      for (const stream of [1, 2, 3, 4]) of(stream);
+      mock.timers.tick(1);
+      answers[0]?.reject(new KeyweaveError(reason, 'no'));
+      await settle();
+      mock.timers.tick(pause - 1);
+      for (const stream of [5, 6]) of(stream);
+      mock.timers.tick(1);
+      mock.timers.tick(1);
+      assert.deepEqual(asked.slice(1, 3), [
+        [1, 2],
+        [3, 4],
+      ]);
+      answers[1]?.reject(new KeyweaveError(reason, 'no'));
+      await settle();
+      mock.timers.tick(1);
+      mock.timers.tick(100);
+      const alone = asked.slice(3).filter((message) => message.includes(1) || message.includes(2));
+      assert.deepEqual(alone.toSorted(), [[1], [2]]);
+    });
+  }
+
+  it('lets what may be unreadable join nobody who was sent before it', async () => {
+    of(5);
+    mock.timers.tick(1);
+    for (const stream of [1, 2]) of(stream);
+    mock.timers.tick(1);
+    answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    answers[1]?.reject(new KeyweaveError('BAD_REQUEST', 'what is this?'));
+    await settle();
+    for (let i = 0; i < 3; i++) mock.timers.tick(1);
+    assert.deepEqual(asked, [[5], [1, 2], [5], [1], [2]]);
+  });
+
+  it('keeps what may be unreadable away from the offers of a Produce', async () => {
+    for (const stream of [1, 2]) of(stream);
+    mock.timers.tick(1);
+    answers[0]?.reject(new KeyweaveError('BAD_REQUEST', 'what is this?'));
+    await settle();
+    of(3);
+    assert.deepEqual(
+      outbox.ride().confirmations.map(({ firstIndex }) => firstIndex),
+      [3],
+    );
+  });
+
+  it('lets what was lost with a Produce ride again, and sends together what was refused with one', () => {
+    for (const stream of [1, 2, 3, 4]) of(stream);
+    outbox.ride().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    const ride = outbox.ride();
+    assert.equal(ride.confirmations.length, 4);
+    ride.lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
+    mock.timers.tick(1);
+    assert.equal(asked[0]?.length, 4);
   });
 });

@@ -39,7 +39,7 @@ interface Entry {
   readonly decided: PromiseWithResolvers<void>;
   /** Largest message that it may travel in: a message that was refused is halved until the culprit is alone. */
   mates: number;
-  /** It goes by itself, since a Produce that carried it was refused. */
+  /** It goes without a Produce, since a message that carried it was refused: the offers must not share its fate, nor it theirs. */
   walks: boolean;
 }
 
@@ -101,10 +101,7 @@ export class ConfirmationOutbox {
     const { waiting } = this.#streamOf(confirmation);
     const drops = waiting.filter(isDrop);
     // Of older ones the responder knows by itself that they are over.
-    for (const old of drops.slice(0, -MAX_DROPS)) {
-      waiting.splice(waiting.indexOf(old), 1);
-      old.decided.reject(stoppedError());
-    }
+    for (const old of drops.slice(0, -MAX_DROPS)) waiting.splice(waiting.indexOf(old), 1);
   }
 
   /** Takes what may travel now with a Produce. */
@@ -195,9 +192,9 @@ export class ConfirmationOutbox {
     this.#failures = 0;
     entries.forEach((entry, i) => {
       this.#leave(entry);
-      const decision = decisions[i];
-      if (decision?.released) entry.decided.resolve();
-      else if (decision?.failure) entry.decided.reject(errorOf(decision.failure));
+      const { released, failure } = decisions[i] as BatchDecision;
+      if (released) entry.decided.resolve();
+      else if (failure) entry.decided.reject(errorOf(failure));
       else entry.decided.reject(new KeyweaveError('AGREEMENT_FAILED', 'the other end has dropped the batch'));
     });
     if (this.#anyWaits()) this.#schedule(0, true);
@@ -213,7 +210,7 @@ export class ConfirmationOutbox {
     // Of a refused Produce the offers may be the cause.
     const final = refused && walked && (entries.length === 1 || !halves);
     for (const entry of entries) {
-      if (!walked && refused) entry.walks = true;
+      if (refused) entry.walks = true;
       if (walked && halves) entry.mates = Math.max(1, Math.floor(entries.length / 2));
       if (!final && this.#mayRepeat(entry)) {
         entry.stream.waiting.unshift(entry);
@@ -227,7 +224,7 @@ export class ConfirmationOutbox {
     }
     this.#failures += 1;
     if (this.#anyWaits()) {
-      this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1)));
+      this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)));
     }
   }
 
@@ -242,9 +239,7 @@ export class ConfirmationOutbox {
   }
 
   #anyWaits(): boolean {
-    for (const { waiting, travelling } of this.#streams.values()) {
-      if (waiting.length > 0 && !travelling) return true;
-    }
+    for (const { travelling } of this.#streams.values()) if (!travelling) return true;
     return false;
   }
 }

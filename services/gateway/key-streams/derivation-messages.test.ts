@@ -7,15 +7,18 @@ import { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { type BatchInputs, deriveTogether } from './derivation.ts';
 import type { KeyStream } from './key-stream.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import { parseStreamTerms, slotOf } from './stream-terms.ts';
 
 /** A hybridizer behind messages of limited size, as the real one is. */
 function hybridizer() {
   const calls: number[] = [];
+  const sizes: number[] = [];
   const derive = async (request: DeriveRequest) => {
     calls.push(request.batches.length);
     assert.ok(request.batches.length <= MESSAGE_LIMITS.deriveBatches.taken);
-    assert.ok(DeriveRequest.encode(request).finish().length <= MAX_MESSAGE_BYTES, 'the question is too long');
+    const bytes = DeriveRequest.encode(request).finish().length;
+    assert.ok(bytes <= MAX_MESSAGE_BYTES, 'the question is too long');
+    sizes.push(bytes);
     const response = {
       batches: request.batches.map(({ count, chunkBytes, firstIndex }) => ({
         keys: Buffer.alloc(count * chunkBytes, firstIndex),
@@ -24,10 +27,12 @@ function hybridizer() {
         failure: undefined,
       })),
     };
-    assert.ok(DeriveResponse.encode(response).finish().length <= MAX_MESSAGE_BYTES, 'the answer is too long');
+    const answerBytes = DeriveResponse.encode(response).finish().length;
+    assert.ok(answerBytes <= MAX_MESSAGE_BYTES, 'the answer is too long');
+    sizes.push(Math.max(sizes.pop() as number, answerBytes));
     return response;
   };
-  return { services: { hybridizer: { derive } } as unknown as NodeServices, calls };
+  return { services: { hybridizer: { derive } } as unknown as NodeServices, calls, sizes };
 }
 
 function inputs(first: number, count: number, app = 'app', keyChunkSize = 32): BatchInputs {
@@ -74,5 +79,43 @@ describe('deriveTogether', () => {
       }
       assert.ok(secrets.every((bytes) => bytes.every((byte) => byte === 0)));
     }
+  });
+
+  it('fills each message, and none beyond its limit, whatever weighs most', async () => {
+    const ofSlots = (count: number, slots: number) => {
+      const one = inputs(0, count);
+      // Its digests weigh the same, and there is less to digest.
+      const kem = { ...slotOf('ML-KEM-768'), publicKeyBytes: 1, ciphertextBytes: 1 };
+      const terms = { ...one.stream.terms, slots: Array(slots).fill(kem) };
+      const contribution = () => ({
+        secrets: Buffer.alloc(32 * count),
+        publicKeys: Buffer.alloc(kem.publicKeyBytes * count),
+        ciphertexts: Buffer.alloc(kem.ciphertextBytes * count),
+      });
+      const stream = { ...one.stream, terms } as unknown as KeyStream;
+      return { ...one, stream, slots: Array.from({ length: slots }, contribution) };
+    };
+    const most = MESSAGE_LIMITS.deriveBytes.filled;
+    for (const many of [
+      Array.from({ length: 100 }, () => ofSlots(64, 16)),
+      Array.from({ length: 300 }, (_, i) => inputs(i % 256, 1, '\u{ac00}'.repeat(3_900))),
+      Array.from({ length: 60 }, (_, i) => inputs(i, 4, 'app', 65_536)),
+    ]) {
+      const { services, sizes } = hybridizer();
+      await deriveTogether(services, many);
+      assert.ok(sizes.length > 2);
+      for (const bytes of sizes) assert.ok(bytes <= most, `${bytes} bytes`);
+      for (const bytes of sizes.slice(0, -1)) assert.ok(bytes > 0.85 * most, `only ${bytes} bytes`);
+    }
+  });
+
+  it('puts no more batches into one message than the hybridizer takes', async () => {
+    const { services, calls } = hybridizer();
+    const many = MESSAGE_LIMITS.deriveBatches.filled + 1;
+    await deriveTogether(
+      services,
+      Array.from({ length: many }, () => inputs(0, 1)),
+    );
+    assert.deepEqual(calls, [many - 1, 1]);
   });
 });

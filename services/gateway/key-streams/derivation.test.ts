@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { createHash, hkdfSync } from 'node:crypto';
+import { describe, it, mock } from 'node:test';
+import { Secret } from '#common/crypto/secret.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { ALICE, BOB, keyStream } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
-import { type BatchInputs, deriveTogether } from './derivation.ts';
+import { type BatchInputs, deriveTogether, standInSecrets } from './derivation.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const CIPHERTEXT_BYTES = 1088;
@@ -127,5 +128,75 @@ describe('deriveTogether', () => {
     const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
     assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
     assert.ok(batch.slots.every(({ secrets }) => isZero(secrets)));
+  });
+
+  it('takes the failure of a batch, and a missing or misshapen answer, for that batch alone', async () => {
+    const sound = (count: number) => ({
+      keys: Buffer.alloc(count * 32, 0xee),
+      initiatorTags: Buffer.alloc(count * 32),
+      responderTags: Buffer.alloc(count * 32),
+    });
+    const answers = [
+      { ...sound(2), failure: { reason: 'SOURCE_FAULT', detail: 'the same secret twice' } },
+      { ...sound(2), initiatorTags: Buffer.alloc(63) },
+      { ...sound(2), responderTags: Buffer.alloc(65) },
+      { ...sound(2), keys: Buffer.alloc(63, 0xee) },
+      sound(2),
+    ];
+    const derive = async () => ({ batches: answers });
+    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const batches = Array.from({ length: 6 }, (_, i) => inputs(2 * i, 2));
+    const outcomes = await deriveTogether(services, batches);
+    assert.deepEqual(
+      outcomes.map((outcome) => (outcome instanceof KeyweaveError ? outcome.reason : outcome.keys.length)),
+      ['SOURCE_FAULT', 'INTERNAL', 'INTERNAL', 'INTERNAL', 64, 'INTERNAL'],
+    );
+    for (const outcome of [1, 2, 3, 5].map((i) => outcomes[i]))
+      assert.match(String(outcome), /keys of the wrong size/);
+    for (const { keys } of answers.slice(1)) assert.ok(isZero(keys), 'refused keys were not wiped');
+  });
+});
+
+describe('standInSecrets', () => {
+  const seed = Buffer.from('a seed that both nodes know');
+  const withSeed = (bytes: Buffer | undefined) =>
+    ({ sharedSeed: () => bytes && new Secret(Buffer.from(bytes)) }) as unknown as NodeServices;
+
+  it('derives from the seed what both ends can: by stream, incarnation, slot and index', () => {
+    const made = standInSecrets(withSeed(seed), stream, 1, 7, 2);
+    const expected = [7, 8].map((index) => {
+      const place = Buffer.alloc(8);
+      place.writeUInt32BE(1);
+      place.writeUInt32BE(index, 4);
+      const info = Buffer.concat([stream.idBytes, stream.incarnation, place]);
+      return Buffer.from(hkdfSync('sha256', seed, 'keyweave v1 shared_seed', info, 32));
+    });
+    assert.deepEqual(made, Buffer.concat(expected));
+  });
+
+  it('leaves no copy behind', () => {
+    const copies: Buffer[] = [];
+    const from = Buffer.from.bind(Buffer) as (...args: unknown[]) => Buffer;
+    const services = withSeed(seed);
+    mock.method(Buffer, 'from', (...args: unknown[]) => {
+      const copy = from(...args);
+      copies.push(copy);
+      return copy;
+    });
+    const made = standInSecrets(services, stream, 1, 0, 2);
+    mock.restoreAll();
+    assert.ok(!copies.some((copy) => copy.length === 32 && made.includes(copy)));
+    assert.ok(copies.filter((copy) => copy.length === 32).every(isZero));
+  });
+
+  it('says whose seed is missing', () => {
+    const one = standInSecrets(withSeed(Buffer.from('x')), stream, 1, 0, 1);
+    assert.equal(one.length, 32);
+    for (const none of [undefined, Buffer.alloc(0)]) {
+      assert.throws(() => standInSecrets(withSeed(none), stream, 1, 0, 1), {
+        reason: 'AGREEMENT_FAILED',
+        detail: `there is no shared_seed for node ${BOB}`,
+      });
+    }
   });
 });

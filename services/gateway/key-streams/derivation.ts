@@ -6,7 +6,7 @@ import { failpoint } from '#common/lifecycle/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { DeriveBatch, DerivedBatch, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
-import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
+import type { QkdReference, SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
 import type { KeyStream } from './key-stream.ts';
 
@@ -153,7 +153,7 @@ export function standInSecrets(
   if (seed === undefined || seed.length === 0) {
     throw new KeyweaveError('AGREEMENT_FAILED', `there is no shared_seed for node ${stream.peerNode}`);
   }
-  const bytes = stream.terms.slots[slot]?.sharedSecretBytes ?? 0;
+  const { sharedSecretBytes: bytes } = stream.terms.slots[slot] as SourceSlot;
   const secrets = ownMemory(count * bytes);
   const info = Buffer.alloc(32);
   stream.idBytes.copy(info);

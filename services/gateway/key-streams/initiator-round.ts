@@ -2,7 +2,7 @@ import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/lifecycle/failpoint.ts';
-import type { BatchAnswer, ProduceResponse } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchAnswer, KemCiphertexts, ProduceResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerAgreement } from '../agreement-client.ts';
 import type { KeyPairBatch } from '../sources/key-pair-session.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../sources/node-services.ts';
@@ -22,6 +22,11 @@ interface Entry {
   answer?: BatchAnswer;
   failure?: KeyweaveError;
 }
+
+/** An entry that both ends have agreed on. */
+type Agreed = Entry & { readonly answer: BatchAnswer };
+
+const isAgreed = (entry: Entry): entry is Agreed => entry.answer !== undefined;
 
 /**
  * The initiator's half of one round: batches of one or more streams to one
@@ -67,24 +72,25 @@ export class InitiatorRound {
       await failpoint('initiator.answered');
       this.#accept(response);
     } catch (thrown) {
-      for (const entry of this.#entries) entry.failure ??= KeyweaveError.from(thrown);
+      for (const entry of this.#entries) entry.failure = KeyweaveError.from(thrown);
     }
-    for (const { batch, answer, failure } of this.#entries) {
-      if (answer && !failure) batch.supply.answered(batch, answer);
-      else batch.supply.end(batch, 0, this.#abandoned(batch, failure));
+    for (const entry of this.#entries) {
+      const { batch, failure } = entry;
+      if (isAgreed(entry)) batch.supply.answered(batch, entry.answer);
+      else batch.supply.end(batch, 0, this.#abandoned(batch, failure as KeyweaveError));
     }
   }
 
   /** Decapsulation, QKD keys, derivation and confirmation; never rejects. */
   async finish(): Promise<void> {
-    const entries = this.#entries.filter(({ answer, failure }) => answer && !failure);
+    const entries = this.#entries.filter(isAgreed);
     const turns = entries.map(({ batch }) => batch.supply.turn());
     await Promise.all(turns.map(({ come }) => come));
     const outcomes = await this.#derive(entries);
     entries.forEach(({ batch, answer }, i) => {
-      batch.supply.end(batch, (answer as BatchAnswer).count, outcomes[i] as Promise<Buffer>);
+      batch.supply.end(batch, answer.count, outcomes[i] as Promise<Buffer>);
     });
-    this.#discardUnused();
+    for (const unused of this.#keyPairs.values()) this.#services.keyPairs.discard(unused);
     for (const { over } of turns) over();
   }
 
@@ -100,10 +106,7 @@ export class InitiatorRound {
       }),
     );
     const failed = made.find((result) => result.status === 'rejected');
-    if (failed) {
-      this.#discardUnused();
-      throw failed.reason;
-    }
+    if (failed) throw failed.reason;
   }
 
   async #produce(): Promise<ProduceResponse> {
@@ -130,7 +133,6 @@ export class InitiatorRound {
       return response;
     } catch (error) {
       ride.lost(error);
-      this.#discardUnused();
       throw error;
     }
   }
@@ -156,9 +158,9 @@ export class InitiatorRound {
    * it none the less, unless it had no room. That index will be offered again,
    * and a late word to drop it would meet the new batch.
    */
-  #abandoned(batch: Batch, failure: KeyweaveError | undefined): Promise<Buffer> {
+  #abandoned(batch: Batch, failure: KeyweaveError): Promise<Buffer> {
     if (!isReason(failure, 'NO_ROOM')) this.#drop(batch);
-    return Promise.reject(failure ?? new KeyweaveError('INTERNAL', 'the batch had no outcome'));
+    return Promise.reject(failure);
   }
 
   #drop({ stream, supply, first, count }: Batch): void {
@@ -167,7 +169,7 @@ export class InitiatorRound {
   }
 
   /** For each entry its keys, released at the other end, or why not. */
-  async #derive(entries: readonly Entry[]): Promise<Promise<Buffer>[]> {
+  async #derive(entries: readonly Agreed[]): Promise<Promise<Buffer>[]> {
     const secrets = await this.#decapsulate(entries);
     try {
       const inputs = await this.#contributions(entries, secrets);
@@ -180,9 +182,9 @@ export class InitiatorRound {
     }
   }
 
-  async #confirm({ batch, answer }: Entry, derived: DerivedOrError): Promise<Buffer> {
+  async #confirm({ batch, answer }: Agreed, derived: DerivedOrError): Promise<Buffer> {
     const { stream, supply, first } = batch;
-    const { count, responderTags } = answer as BatchAnswer;
+    const { count, responderTags } = answer;
     if (derived instanceof KeyweaveError) {
       this.#drop(batch);
       throw derived;
@@ -220,7 +222,7 @@ export class InitiatorRound {
    * ciphertexts: a private key is used up by group, and what comes of zeros is
    * never looked at.
    */
-  async #decapsulate(entries: readonly Entry[]): Promise<Map<KemGroup, Buffer | KeyweaveError>> {
+  async #decapsulate(entries: readonly Agreed[]): Promise<Map<KemGroup, Buffer | KeyweaveError>> {
     const groups = [...this.#keyPairs.keys()];
     const results = await Promise.all(
       groups.map(async (group): Promise<Buffer | KeyweaveError> => {
@@ -237,6 +239,7 @@ export class InitiatorRound {
             STEP_TIMEOUT_MS.decapsulate,
           );
           if (secrets.length * ciphertextBytes !== ciphertexts.length * sharedSecretBytes) {
+            wipe(secrets);
             throw new KeyweaveError('INTERNAL', 'pqc-source answered with a wrong size');
           }
           this.#publicKeys.set(group, batch.publicKeys);
@@ -251,7 +254,7 @@ export class InitiatorRound {
 
   /** Everything that goes into each entry's keys, or why there are none. */
   async #contributions(
-    entries: readonly Entry[],
+    entries: readonly Agreed[],
     secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>,
   ): Promise<(BatchInputs | KeyweaveError)[]> {
     const needs = entries.map((entry) => this.#qkdNeed(entry, secrets));
@@ -261,13 +264,13 @@ export class InitiatorRound {
     let next = 0;
     return entries.map((entry, i) => {
       const need = needs[i];
-      const qkdKeys =
-        need instanceof KeyweaveError ? need : need ? (fetched[next++] as Buffer | KeyweaveError) : undefined;
-      return this.#inputs(entry, secrets, qkdKeys);
+      if (need instanceof KeyweaveError) return need;
+      const qkdKeys = need ? (fetched[next++] as Buffer | KeyweaveError) : undefined;
+      return qkdKeys instanceof KeyweaveError ? qkdKeys : this.#inputs(entry, secrets, qkdKeys);
     });
   }
 
-  #qkdNeed({ batch, answer, shares }: Entry, secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>) {
+  #qkdNeed({ batch, answer, shares }: Agreed, secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>) {
     for (const share of shares) {
       const made = share && secrets.get(share.group);
       if (made instanceof KeyweaveError) return made;
@@ -278,62 +281,52 @@ export class InitiatorRound {
     }
     return {
       link: batch.supply.qkd,
-      count: (answer as BatchAnswer).count * countQkdSlots(batch.stream.terms, batch.degradedSlot),
+      count: answer.count * countQkdSlots(batch.stream.terms, batch.degradedSlot),
     };
   }
 
+  /** @param qkdKeys those of the entry's slots and the rest of their block, wiped here but for the first; undefined: it takes none. */
   #inputs(
-    { batch, answer, shares }: Entry,
+    { batch, answer, shares }: Agreed,
     secrets: ReadonlyMap<KemGroup, Buffer | KeyweaveError>,
-    qkdKeys: Buffer | KeyweaveError | undefined,
+    qkdKeys: Buffer = Buffer.alloc(0),
   ): BatchInputs | KeyweaveError {
     const { stream, first, degradedSlot } = batch;
-    const { count, ciphertexts } = answer as BatchAnswer;
-    const need = batch.qkd
-      ? count * countQkdSlots(batch.stream.terms, batch.degradedSlot) * QKD_SECRET_BYTES
-      : 0;
-    let error = qkdKeys instanceof KeyweaveError ? qkdKeys : undefined;
-    if (Buffer.isBuffer(qkdKeys) && qkdKeys.length < need) {
-      error = new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of this node has run dry');
+    const { count, ciphertexts } = answer;
+    const need = count * countQkdSlots(stream.terms, degradedSlot) * QKD_SECRET_BYTES;
+    if (qkdKeys.length < need) {
+      wipe(qkdKeys);
+      return new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of this node has run dry');
     }
+    qkdKeys.fill(0, need);
     const received = new Map(ciphertexts.map((entry) => [entry.slot, entry.ciphertexts] as const));
     let nextQkd = 0;
-    const slots = stream.terms.slots.map((slot, i): SlotContribution => {
-      const share = shares[i];
-      if (share) {
-        const made = secrets.get(share.group);
-        const all = this.#publicKeys.get(share.group) ?? Buffer.alloc(0);
-        return {
-          secrets: Buffer.isBuffer(made)
-            ? shareOf(made, { ...share, count }, slot.sharedSecretBytes)
-            : Buffer.alloc(0),
-          publicKeys: shareOf(all, { ...share, count }, slot.publicKeyBytes),
-          ciphertexts: received.get(i) as Buffer,
-        };
-      }
-      if (i === degradedSlot - 1) {
-        return { secrets: standInSecrets(this.#services, stream, i, first, count) };
-      }
-      const start = nextQkd++ * count * QKD_SECRET_BYTES;
-      const keys = Buffer.isBuffer(qkdKeys) ? qkdKeys : Buffer.alloc(0);
-      return { secrets: keys.subarray(start, start + count * QKD_SECRET_BYTES) };
-    });
-    if (Buffer.isBuffer(qkdKeys)) qkdKeys.fill(0, need);
-    if (error) {
-      wipe(...slots.map((slot) => slot.secrets));
-      return error;
+    try {
+      const slots = stream.terms.slots.map((slot, i): SlotContribution => {
+        const share = shares[i];
+        if (share) {
+          const items = { ...share, count };
+          return {
+            secrets: shareOf(secrets.get(share.group) as Buffer, items, slot.sharedSecretBytes),
+            publicKeys: shareOf(this.#publicKeys.get(share.group) as Buffer, items, slot.publicKeyBytes),
+            ciphertexts: received.get(i) as Buffer,
+          };
+        }
+        if (i === degradedSlot - 1)
+          return { secrets: standInSecrets(this.#services, stream, i, first, count) };
+        const start = nextQkd++ * count * QKD_SECRET_BYTES;
+        return { secrets: qkdKeys.subarray(start, start + count * QKD_SECRET_BYTES) };
+      });
+      return { stream, first, count, slots, qkd: batch.qkd, degradedSlot };
+    } catch (thrown) {
+      wipe(qkdKeys);
+      return KeyweaveError.from(thrown);
     }
-    return { stream, first, count, slots, qkd: batch.qkd, degradedSlot };
   }
 
   #publicKeysOf(share: KemShare): Buffer {
     const { publicKeys } = this.#keyPairs.get(share.group) as KeyPairBatch;
     return shareOf(publicKeys, share, share.group.slot.publicKeyBytes);
-  }
-
-  #discardUnused(): void {
-    for (const batch of this.#keyPairs.values()) this.#services.keyPairs.discard(batch);
-    this.#keyPairs.clear();
   }
 }
 
@@ -345,34 +338,31 @@ function faultOf({ batch, shares }: Entry, answer: BatchAnswer): KeyweaveError |
   if (count < 1 || count > batch.count) {
     return new KeyweaveError('AGREEMENT_FAILED', 'the other end answered for a wrong number of chunks');
   }
-  const { slots } = batch.stream.terms;
-  const expected = shares.flatMap((share, slot) => (share ? [slot] : []));
+  const expected = shares.flatMap((share, slot) =>
+    share ? [{ slot, bytes: count * share.group.slot.ciphertextBytes }] : [],
+  );
   const fits =
     answer.ciphertexts.length === expected.length &&
-    answer.ciphertexts.every(
-      (entry, i) =>
-        entry.slot === expected[i] &&
-        entry.ciphertexts.length === count * (slots[entry.slot]?.ciphertextBytes ?? -1),
-    );
+    expected.every(({ slot, bytes }, i) => {
+      const entry = answer.ciphertexts[i] as KemCiphertexts;
+      return entry.slot === slot && entry.ciphertexts.length === bytes;
+    });
   return fits
     ? undefined
     : new KeyweaveError('AGREEMENT_FAILED', 'the other end answered with ciphertexts of a wrong size');
 }
 
 /** The group's ciphertexts up to the last that came; without a copy where one batch is the whole group. */
-function ciphertextsOf(group: KemGroup, entries: readonly Entry[]): Buffer {
-  const itemBytes = group.slot.ciphertextBytes;
-  const parts: { at: number; bytes: Buffer }[] = [];
-  for (const { shares, answer } of entries) {
-    for (const entry of answer?.ciphertexts ?? []) {
-      const share = shares[entry.slot];
-      if (share?.group === group) parts.push({ at: share.offset * itemBytes, bytes: entry.ciphertexts });
-    }
-  }
+function ciphertextsOf(group: KemGroup, entries: readonly Agreed[]): Buffer {
+  const parts = entries.flatMap(({ shares, answer }) =>
+    answer.ciphertexts.flatMap(({ slot, ciphertexts }) => {
+      const share = shares[slot] as KemShare;
+      return share.group === group ? [{ at: share.offset * group.slot.ciphertextBytes, ciphertexts }] : [];
+    }),
+  );
   const [only] = parts;
-  if (only && parts.length === 1 && only.at === 0) return only.bytes;
-  const end = Math.max(0, ...parts.map(({ at, bytes }) => at + bytes.length));
-  const packed = Buffer.alloc(end);
-  for (const { at, bytes } of parts) bytes.copy(packed, at);
+  if (only && parts.length === 1 && only.at === 0) return only.ciphertexts;
+  const packed = Buffer.alloc(Math.max(0, ...parts.map(({ at, ciphertexts }) => at + ciphertexts.length)));
+  for (const { at, ciphertexts } of parts) ciphertexts.copy(packed, at);
   return packed;
 }

@@ -2,86 +2,26 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
-import { silentLog } from '#common/log/silent-log.ts';
-import { answerOf, keyStream, LIVING, termsOf } from '../../../test/helpers/streams.ts';
+import { answerOf, keyStream } from '../../../test/helpers/streams.ts';
+import { SupplyBench } from '../../../test/helpers/supply-bench.ts';
 import type { NodeServices } from '../sources/node-services.ts';
-import { type Batch, InitiatorSupply } from './initiator-supply.ts';
-import type { KeyStream } from './key-stream.ts';
+import type { Batch } from './initiator-supply.ts';
 import { ResponderExchange } from './responder-exchange.ts';
-import { SourceFaults } from './source-faults.ts';
-import type { StreamTerms } from './stream-terms.ts';
 
-/** Batches that the supply has begun, oldest first. */
-let begun: Batch[];
-let stream: KeyStream;
-let supply: InitiatorSupply;
-let nowMs: number;
-let qkdOpened: number;
-let faults: SourceFaults;
-
-function begin(keySources: readonly string[], blockKeys = 1): void {
-  begun = [];
-  qkdOpened = 0;
-  faults = new SourceFaults(silentLog);
-  const services = {
-    now: () => nowMs,
-    log: silentLog,
-    limits: { max_batch_chunks: 256 },
-    qkd: { join: 'uris', timeout: 1_000, block_keys: blockKeys },
-    sourceFaults: faults,
-    qkdSource: {
-      openQkd: async () => {
-        qkdOpened += 1;
-        return { qkdKeyStreamId: `qkd ${qkdOpened}` };
-      },
-      closeQkd: async () => ({}),
-    },
-  } as unknown as NodeServices;
-  stream = streamOf('initiator', termsOf('hkdf-sha384', keySources));
-  stream.peer = 'joined';
-  supply = new InitiatorSupply(services, stream, {
-    enqueue: (one) => {
-      if (one.hungry > 0) begun.push(one.begin(one.hungry));
-    },
-  });
-  stream.supply = supply;
-}
-
-function streamOf(role: 'initiator' | 'responder', terms: StreamTerms, maxBufferedChunks = 16): KeyStream {
-  const qos = { timeoutMs: 60_000 };
-  return keyStream({ terms, role, qos, allowDegraded: true, maxBufferedChunks, now: () => nowMs });
-}
+let bench: SupplyBench;
 
 beforeEach(() => {
   mock.timers.enable({ apis: ['setTimeout'] });
-  nowMs = 0;
-  begin(['ML-KEM-768', 'QKD']);
+  bench = new SupplyBench(['ML-KEM-768', 'QKD']);
 });
 afterEach(() => {
-  supply.stop();
+  bench.supply.stop();
   mock.timers.reset();
 });
 
-const settle = async () => {
-  for (let i = 0; i < 20; i++) await Promise.resolve();
-};
-
-async function pass(ms: number): Promise<void> {
-  nowMs += ms;
-  mock.timers.tick(ms);
-  await settle();
-}
-
-const last = () => begun.at(-1) as Batch;
-
-async function fails(batch: Batch, reason: ErrorReason, detail = 'words'): Promise<void> {
-  supply.end(batch, 0, Promise.reject(new KeyweaveError(reason, detail)));
-  await settle();
-}
-
 /** Why a responder that has no room refuses `batch`. */
 function refusalOf(batch: Batch): KeyweaveError {
-  const full = streamOf('responder', stream.terms, 1);
+  const full = keyStream({ role: 'responder', terms: bench.stream.terms, maxBufferedChunks: 1 });
   full.release(0, Buffer.alloc(32, 1), false);
   try {
     new ResponderExchange({} as NodeServices, full).admit({
@@ -99,53 +39,30 @@ function refusalOf(batch: Batch): KeyweaveError {
   throw new Error('a responder without room has taken the batch');
 }
 
-async function succeeds(batch: Batch): Promise<void> {
-  supply.answered(batch, answerOf(batch.count));
-  supply.end(batch, batch.count, Promise.resolve(Buffer.alloc(batch.count * 32, 1)));
-  await settle();
-}
-
-/** A GET_KEY that waits, and what became of it. */
-function get(index?: number) {
-  const outcome: { index?: number; error?: unknown } = {};
-  const chunk = stream.take(index, 60_000, () => undefined, LIVING);
-  Promise.resolve(chunk).then(
-    (taken) => {
-      outcome.index = taken.index;
-    },
-    (error: unknown) => {
-      outcome.error = error;
-    },
-  );
-  return outcome;
-}
-
 describe('an initiator whose other end has no room', () => {
   beforeEach(async () => {
-    get();
-    await settle();
-    await succeeds(last());
-    while (stream.buffer.take());
-    begun = [];
+    await bench.get();
+    await bench.succeeds(bench.last);
+    while (bench.stream.buffer.take());
+    bench.begun.length = 0;
   });
 
   it('degrades nothing, keeps its QKD stream and its indexes, and fails nobody who waits', async () => {
-    const waiting = get();
-    await settle();
-    const { first, count, qkd } = last();
+    const waiting = await bench.get();
+    const { first, count, qkd } = bench.last;
     for (let i = 0; i < 20; i++) {
-      const { reason, detail } = refusalOf(last());
-      await fails(last(), reason, detail);
-      await pass(1_100);
-      assert.equal(begun.length, i + 2, 'the batch was not offered again');
-      assert.equal(last().degradedSlot, 0, 'a shared_seed stands in though QKD is well');
-      assert.deepEqual(last().qkd, qkd, 'the QKD stream was left');
-      assert.equal(last().first, first, 'indexes were burned though nobody has used them');
+      const { reason, detail } = refusalOf(bench.last);
+      await bench.fails(bench.last, reason, detail);
+      await bench.pass(1_100);
+      assert.equal(bench.begun.length, i + 2, 'the batch was not offered again');
+      assert.equal(bench.last.degradedSlot, 0, 'a shared_seed stands in though QKD is well');
+      assert.deepEqual(bench.last.qkd, qkd, 'the QKD stream was left');
+      assert.equal(bench.last.first, first, 'indexes were burned though nobody has used them');
       assert.deepEqual(waiting, {});
     }
-    assert.equal(qkdOpened, 1);
-    assert.equal(supply.alone, false, 'it counts as trouble');
-    await succeeds(last());
+    assert.equal(bench.opened.length, 1);
+    assert.equal(bench.supply.alone, false, 'it counts as trouble');
+    await bench.succeeds(bench.last);
     assert.equal(waiting.index, first);
     assert.ok(count >= 1);
   });
@@ -154,103 +71,95 @@ describe('an initiator whose other end has no room', () => {
     const gaps = async () => {
       const found: number[] = [];
       for (let i = 0; i < 7; i++) {
-        const before = begun.length;
-        await fails(last(), 'NO_ROOM');
+        const before = bench.begun.length;
+        await bench.fails(bench.last, 'NO_ROOM');
         let ms = 0;
-        for (; begun.length === before && ms < 5_000; ms += 10) await pass(10);
+        for (; bench.begun.length === before && ms < 5_000; ms += 10) await bench.pass(10);
         found.push(ms);
       }
       return found;
     };
-    get();
-    await settle();
+    await bench.get();
     const first = await gaps();
     for (const [i, ms] of first.entries()) {
       const expected = Math.min(1_000, 50 * 2 ** i);
       assert.ok(ms >= expected && ms <= expected + 20, `pauses of ${first}`);
     }
-    await succeeds(last());
-    while (stream.buffer.take());
-    get();
-    await settle();
+    await bench.succeeds(bench.last);
+    while (bench.stream.buffer.take());
+    await bench.get();
     assert.deepEqual((await gaps()).slice(0, 2), first.slice(0, 2));
   });
 
   it('asks for nobody: where no one waits nothing is offered until the next GET_KEY', async () => {
-    supply.want(3);
-    await settle();
-    await fails(last(), 'NO_ROOM');
-    const offered = begun.length;
-    await pass(60);
-    await pass(10_000);
-    assert.equal(begun.length, offered);
-    get();
-    await settle();
-    assert.equal(begun.length, offered + 1);
+    bench.supply.want(3);
+    await bench.settle();
+    await bench.fails(bench.last, 'NO_ROOM');
+    const offered = bench.begun.length;
+    await bench.pass(60);
+    await bench.pass(10_000);
+    assert.equal(bench.begun.length, offered);
+    await bench.get();
+    assert.equal(bench.begun.length, offered + 1);
   });
 
   it('tells the other end that asks, and lets one who named an index wait on', async () => {
-    const index = stream.buffer.nextIndex;
-    const waiting = get(index);
-    await settle();
-    supply.demand(1, true);
-    await fails(last(), 'NO_ROOM', 'full');
+    const index = bench.stream.buffer.nextIndex;
+    const waiting = await bench.get(index);
+    bench.supply.demand(1, true);
+    await bench.fails(bench.last, 'NO_ROOM', 'full');
     assert.throws(
-      () => supply.demand(1, true),
+      () => bench.supply.demand(1, true),
       (error) => isReason(error, 'NO_ROOM'),
     );
-    await pass(60);
-    await succeeds(last());
+    await bench.pass(60);
+    await bench.succeeds(bench.last);
     assert.equal(waiting.index, index);
   });
 
   it('names it to who waits when the time has run out', async () => {
-    const waiting = get();
-    await settle();
-    await fails(last(), 'NO_ROOM', 'the other end holds 16 unread keys');
-    for (let i = 0; i < 61; i++) await pass(1_000);
+    const waiting = await bench.get();
+    await bench.fails(bench.last, 'NO_ROOM', 'the other end holds 16 unread keys');
+    for (let i = 0; i < 61; i++) await bench.pass(1_000);
     assert.ok(isReason(waiting.error, 'NO_ROOM'), `${waiting.error}`);
     assert.match(`${waiting.error}`, /holds 16 unread keys/);
   });
 
   it('uses an index never again that both ends have agreed on, whatever the other end says later', async () => {
-    const waiting = get();
-    await settle();
-    const batch = last();
-    supply.answered(batch, answerOf(batch.count));
-    supply.end(batch, batch.count, Promise.reject(new KeyweaveError('NO_ROOM', 'so it says')));
-    await settle();
-    await pass(1_100);
-    assert.ok(last().first >= batch.first + batch.count, 'an index was used twice');
-    assert.notEqual(last(), batch);
+    const waiting = await bench.get();
+    const batch = bench.last;
+    bench.supply.answered(batch, answerOf(batch.count));
+    bench.supply.end(batch, batch.count, Promise.reject(new KeyweaveError('NO_ROOM', 'so it says')));
+    await bench.settle();
+    await bench.pass(1_100);
+    assert.ok(bench.last.first >= batch.first + batch.count, 'an index was used twice');
+    assert.notEqual(bench.last, batch);
     assert.equal(waiting.index, undefined);
   });
 
   it('keeps reading QKD keys in blocks', async () => {
-    begin(['ML-KEM-768', 'QKD'], 16);
+    bench = new SupplyBench(['ML-KEM-768', 'QKD'], { qkd: { block_keys: 16 } });
     for (let i = 0; i < 60; i++) {
-      nowMs += 5;
-      stream.depth.noteGet(nowMs);
+      bench.nowMs += 5;
+      bench.stream.depth.noteGet(bench.nowMs);
     }
-    supply.qkd.renew(16);
-    get();
-    await settle();
-    assert.equal(last().qkd?.blockKeys, 16);
-    await fails(last(), 'NO_ROOM');
-    await pass(60);
-    assert.equal(last().qkd?.blockKeys, 16);
+    bench.supply.qkd.renew(16);
+    await bench.get();
+    assert.equal(bench.last.qkd?.blockKeys, 16);
+    await bench.fails(bench.last, 'NO_ROOM');
+    await bench.pass(60);
+    assert.equal(bench.last.qkd?.blockKeys, 16);
   });
 });
 
 describe('an initiator whose source is missing', () => {
   const degradedAfter = async (...reasons: ErrorReason[]) => {
-    get();
-    await settle();
+    await bench.get();
     for (const reason of reasons) {
-      await fails(last(), reason);
-      await pass(1_100);
+      await bench.fails(bench.last, reason);
+      await bench.pass(1_100);
     }
-    return last().degradedSlot;
+    return bench.last.degradedSlot;
   };
 
   it('lets the seed stand in for QKD at once where no key came', async () => {
@@ -259,27 +168,35 @@ describe('an initiator whose source is missing', () => {
 
   it('reopens a QKD stream that has lost step before it counts as missing', async () => {
     assert.equal(await degradedAfter('QKD_OUT_OF_STEP'), 0);
-    begin(['ML-KEM-768', 'QKD']);
+    bench = new SupplyBench(['ML-KEM-768', 'QKD']);
     assert.equal(await degradedAfter('QKD_OUT_OF_STEP', 'QKD_OUT_OF_STEP'), 2);
   });
 
+  it('forgets a loss of step once QKD has given keys again', async () => {
+    await bench.get();
+    await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    await bench.succeeds(bench.last);
+    await bench.get(bench.stream.buffer.nextIndex);
+    await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    assert.equal(bench.last.degradedSlot, 0);
+  });
+
   it('never lets it stand in for a source that gives faulty keys', async () => {
-    const waiting = get();
-    await settle();
+    const waiting = await bench.get();
     for (let i = 0; i < 2; i++) {
-      await fails(last(), 'SOURCE_FAULT', 'slots 1 and 2 gave the same secret');
-      await pass(1_100);
+      await bench.fails(bench.last, 'SOURCE_FAULT', 'slots 1 and 2 gave the same secret');
+      await bench.pass(1_100);
     }
-    assert.equal(last().degradedSlot, 0);
+    assert.equal(bench.last.degradedSlot, 0);
     assert.ok(isReason(waiting.error, 'SOURCE_FAULT'));
-    assert.equal(faults.total, 2);
+    assert.equal(bench.faults.total, 2);
   });
 
   it('lets nothing stand in where the list is not of QKD and one KEM', async () => {
     for (const sources of [['QKD'], ['QKD', 'QKD'], ['ML-KEM-768', 'QKD', 'ML-KEM-768']]) {
-      begin(sources);
+      bench = new SupplyBench(sources);
       assert.equal(await degradedAfter('QKD_UNAVAILABLE'), 0, `${sources}`);
-      supply.stop();
+      bench.supply.stop();
     }
   });
 });

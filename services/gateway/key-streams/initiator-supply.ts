@@ -6,16 +6,9 @@ import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
 import { BlockSize } from './block-size.ts';
+import { InitiatorRecovery } from './initiator-recovery.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
-import { pauseForRoom } from './no-room.ts';
-import { countQkdSlots, isQkd, QKD_SECRET_BYTES, replaceableSlot, standInSlot } from './stream-terms.ts';
-
-const RETRY_DELAY_MS = 50;
-const MAX_PAUSE_MS = 1_000;
-
-/** Attempts before those who wait are told. A service that is being restarted is back within a second. */
-const ATTEMPTS = 2;
-const ATTEMPTS_WHILE_UNREACHABLE = 5;
+import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
@@ -42,8 +35,8 @@ export interface Batch {
 
 /**
  * The initiator's supply of one stream: how many chunks are wanted, which
- * indexes a batch takes, and what becomes of a batch that fails. The rounds
- * that make the batches are the scheduler's. One batch is offered at a time;
+ * indexes a batch takes, and what becomes of them. The rounds that make the
+ * batches are the scheduler's, what follows from a failure is the recovery's. One batch is offered at a time;
  * the ones before it may still be on their way to confirmation.
  */
 export class InitiatorSupply implements ChunkSupply {
@@ -57,6 +50,7 @@ export class InitiatorSupply implements ChunkSupply {
   readonly #rounds: RoundQueue;
   readonly #qkdSlots: number;
   readonly #blockSize: BlockSize;
+  readonly #recovery: InitiatorRecovery;
   /** Chunks that this end lacks, and that the other end has asked for. */
   #wanted = 0;
   #demanded = 0;
@@ -71,22 +65,9 @@ export class InitiatorSupply implements ChunkSupply {
   #unconfirmed = 0;
   #coming = 0;
   #preparing = false;
-  /** The other end may open, though the key manager here still waits for it. */
-  #preparedByUris = false;
-  #troubled = false;
-  /** Some batch has succeeded, so that both ends have reached their key managers. */
-  #proven = false;
-  /** Slot that the shared_seed stands in for in every batch, and in the next one, plus one; 0 = none. */
-  readonly #standInSlot: number;
-  #degradeSlot = 0;
-  /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
-  #reopened = false;
-  /** Batches in a row that the other end had no room for. */
-  #roomless = 0;
-  #failures = 0;
-  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  /** Batches of this epoch may be offered: its QKD stream is open, or opens when the other end comes, too. */
+  #isReadable = false;
   #stopped = false;
-  #pause: NodeJS.Timeout | undefined;
   /** Releases go in the order of the indexes. */
   #settling: Promise<void> = Promise.resolve();
   #lastTurn: Promise<void> = Promise.resolve();
@@ -96,7 +77,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
-    this.#standInSlot = standInSlot(stream.terms);
+    this.#recovery = new InitiatorRecovery(services, stream);
     this.#batchLimit = batchLimit(stream, services.limits.max_batch_chunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
     this.qkd = new QkdLink({
@@ -126,13 +107,13 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
   get alone(): boolean {
-    return !this.isLight || this.#troubled || !this.#proven;
+    return !this.isLight || this.#recovery.isDoubtful;
   }
 
   /** Chunks that may be offered now. */
   get hungry(): number {
     if (this.#stopped || this.#offering || this.#unconfirmed >= MAX_UNCONFIRMED) return 0;
-    if (this.#services.now() < this.#pausedUntilMs || !this.#isPrepared) return 0;
+    if (this.#recovery.isPaused || !this.#isPrepared) return 0;
     // Blocks change size between epochs, and an epoch ends with its last batch.
     if (this.#unconfirmed > 0 && this.#wantedBlockKeys !== this.qkd.blockKeys) return 0;
     return Math.min(Math.max(this.#wanted, this.#demanded), this.#batchLimit);
@@ -173,7 +154,7 @@ export class InitiatorSupply implements ChunkSupply {
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#pause);
+    this.#recovery.stop();
     this.qkd.close();
   }
 
@@ -184,13 +165,11 @@ export class InitiatorSupply implements ChunkSupply {
   begin(wanted: number): Batch {
     const { stream } = this;
     const count = this.#wholeBlocks(wanted);
-    const degradedSlot = this.#degradeSlot === 0 ? this.#standInSlot : this.#degradeSlot;
-    const usesQkd = countQkdSlots(stream.terms, degradedSlot) > 0;
+    const { degradedSlot } = this.#recovery;
     this.#nextIndex = Math.max(this.#nextIndex, stream.buffer.nextIndex);
     const first = this.#nextIndex;
     this.#offering = true;
     this.#coming += count;
-    this.#nextIndex += count;
     this.#wanted = Math.max(0, this.#wanted - count);
     this.#demanded = Math.max(0, this.#demanded - count);
     stream.countHeld();
@@ -199,7 +178,7 @@ export class InitiatorSupply implements ChunkSupply {
       stream,
       first,
       count,
-      qkd: usesQkd ? this.qkd.reference() : undefined,
+      qkd: this.#usesQkd ? this.qkd.reference() : undefined,
       degradedSlot,
     };
   }
@@ -216,7 +195,8 @@ export class InitiatorSupply implements ChunkSupply {
     this.#unconfirmed += 1;
     this.#nextIndex = batch.first + made;
     this.#coming -= batch.count - made;
-    if (batch.qkd) this.qkd.reserve(made * this.#qkdSlots);
+    // An epoch that has begun since the offer is read from its first key.
+    if (batch.qkd?.epoch === this.qkd.epoch) this.qkd.reserve(made * this.#qkdSlots);
     const fits = most === 0 ? batch.count : Math.min(batch.count, most);
     if (most > 0 && most < this.#batchLimit) this.#batchLimit = most;
     if (made < fits) this.stream.depth.noteScarcity(this.#services.now());
@@ -249,7 +229,7 @@ export class InitiatorSupply implements ChunkSupply {
       if (result.status === 'fulfilled') {
         this.#released(batch, result.value);
       } else if (made === 0 && isReason(result.reason, 'NO_ROOM')) {
-        this.#waitForRoom(batch, result.reason);
+        this.#waitForRoom(result.reason);
       } else {
         if (!this.#stopped) this.stream.buffer.burnBelow(batch.first + count);
         this.#failed(batch, KeyweaveError.from(result.reason), result.reason);
@@ -262,12 +242,7 @@ export class InitiatorSupply implements ChunkSupply {
       wipe(keys);
       return;
     }
-    this.#failures = 0;
-    this.#troubled = false;
-    this.#proven = true;
-    this.#roomless = 0;
-    this.#degradeSlot = 0;
-    if (batch.qkd) this.#reopened = false;
+    this.#recovery.succeeded(batch.qkd !== undefined);
     this.stream.release(batch.first, keys, batch.degradedSlot !== 0);
     this.#wasAsked = false;
     this.#untold = undefined;
@@ -282,19 +257,16 @@ export class InitiatorSupply implements ChunkSupply {
    * indexes nor QKD keys are used up. It is no trouble: who waits goes on
    * waiting, and is told what for when the time has run out.
    */
-  #waitForRoom(batch: Batch, error: KeyweaveError): void {
+  #waitForRoom(error: KeyweaveError): void {
     if (this.#stopped) return;
     const { stream } = this;
     const { log, now } = this.#services;
     log.debug('the other end has no room', { ksid: stream.id, detail: error.detail });
-    this.#nextIndex = batch.first;
     stream.lastFailure = error;
     stream.depth.noteScarcity(now());
-    this.#wanted = 0;
     this.#demanded = 0;
     this.#tellWhoAsked(error);
-    this.#roomless += 1;
-    this.#pauseFor(pauseForRoom(this.#roomless), () => stream.refill());
+    this.#recovery.pauseForRoom(() => stream.refill());
   }
 
   /** The other end learns of it in the answer to its next question. */
@@ -303,14 +275,7 @@ export class InitiatorSupply implements ChunkSupply {
     this.#wasAsked = false;
   }
 
-  #pauseFor(delayMs: number, then: () => void): void {
-    const nowMs = this.#services.now();
-    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + delayMs);
-    clearTimeout(this.#pause);
-    this.#pause = setTimeout(then, this.#pausedUntilMs - nowMs + 1);
-  }
-
-  /** After a few attempts those who wait are told; pauses keep trouble from becoming a busy loop. */
+  /** After a few attempts those who wait are told. */
   #failed(batch: Batch, error: KeyweaveError, thrown: unknown): void {
     const { stream } = this;
     const { log, now } = this.#services;
@@ -329,39 +294,19 @@ export class InitiatorSupply implements ChunkSupply {
       this.#again(batch.count);
       return;
     }
-    if (batch.degradedSlot === 0 && this.#replaceable(error)) {
-      if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
-      else {
-        log.warning('a shared_seed stands in for a source', { ksid: stream.id });
-        this.#degradeSlot = replaceableSlot(stream.terms);
-      }
+    const remedy = this.#recovery.failed(batch.degradedSlot, error);
+    if (remedy === 'again') {
       this.#again(batch.count);
       return;
     }
-    this.#degradeSlot = 0;
-    // What fails during a pause is the same trouble.
-    if (now() >= this.#pausedUntilMs) this.#failures += 1;
-    const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
-    this.#troubled ||= !unreachable;
     if (isReason(error, 'INSUFFICIENT_KEY')) stream.depth.noteScarcity(now());
-    const delay = Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** Math.min(10, this.#failures - 1));
-    if (this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS)) {
+    if (remedy === 'give up') {
       this.#wanted = 0;
       this.#demanded = 0;
       stream.failWaiters(error);
       this.#tellWhoAsked(error);
     } else this.#wanted = Math.max(this.#wanted, batch.count);
-    this.#pauseFor(delay, () => this.#offer());
-  }
-
-  /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
-  #replaceable(error: KeyweaveError): boolean {
-    const { terms, allowDegraded } = this.stream;
-    return (
-      allowDegraded &&
-      replaceableSlot(terms) !== 0 &&
-      isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
-    );
+    this.#recovery.pause(() => this.#offer());
   }
 
   /** A key manager at either end that does not give blocks after all is asked for single keys. */
@@ -377,8 +322,13 @@ export class InitiatorSupply implements ChunkSupply {
     this.#offer();
   }
 
+  /** Whether the next batch takes QKD keys. */
+  get #usesQkd(): boolean {
+    return countQkdSlots(this.stream.terms, this.#recovery.degradedSlot) > 0;
+  }
+
   get #isPrepared(): boolean {
-    return this.#qkdSlots === 0 || this.#degradeSlot !== 0 || this.qkd.isOpen || this.#preparedByUris;
+    return !this.#usesQkd || this.#isReadable;
   }
 
   #offer(): void {
@@ -389,33 +339,44 @@ export class InitiatorSupply implements ChunkSupply {
 
   /** Opens the QKD stream outside of any round, since a key manager may take its time. */
   async #prepare(): Promise<void> {
-    if (this.#preparing || this.#services.now() < this.#pausedUntilMs) return;
+    if (this.#preparing || this.#recovery.isPaused) return;
     this.#preparing = true;
-    const blocks = this.qkd.blockKeys;
+    const { epoch, blockKeys } = this.qkd;
+    let failure: { thrown: unknown } | undefined;
     try {
       await this.qkd.prepare();
-      this.#preparedByUris = true;
-      this.#preparing = false;
-      this.#offer();
     } catch (thrown) {
-      this.#preparing = false;
-      if (blocks > 1) {
-        this.#blockSize.refuse();
-        this.qkd.renew(1);
-        this.#again(1);
+      failure = { thrown };
+    }
+    this.#preparing = false;
+    // What became of an epoch that has been left meanwhile says nothing about the next one.
+    if (epoch === this.qkd.epoch) {
+      if (failure) {
+        this.#notOpened(blockKeys, failure.thrown);
         return;
       }
-      const { stream } = this;
-      this.#failed(
-        { supply: this, stream, first: this.#nextIndex, count: 1, qkd: undefined, degradedSlot: 0 },
-        KeyweaveError.from(thrown),
-        thrown,
-      );
+      this.#isReadable = true;
     }
+    this.#offer();
+  }
+
+  #notOpened(blockKeys: number, thrown: unknown): void {
+    if (blockKeys > 1) {
+      this.#blockSize.refuse();
+      this.qkd.renew(1);
+      this.#offer();
+      return;
+    }
+    const { stream } = this;
+    this.#failed(
+      { supply: this, stream, first: this.#nextIndex, count: 1, qkd: undefined, degradedSlot: 0 },
+      KeyweaveError.from(thrown),
+      thrown,
+    );
   }
 
   #renew(blockKeys?: number): void {
-    this.#preparedByUris = false;
+    this.#isReadable = false;
     this.qkd.renew(blockKeys);
   }
 

@@ -22,6 +22,23 @@ describe('KemGroups', () => {
     });
   }
 
+  it('keeps calls of slow KEMs short', () => {
+    for (const [name, most] of [
+      ['ML-KEM-512', 1024],
+      ['HQC-128', 32],
+      ['Classic-McEliece-348864', 4],
+    ] as const) {
+      const groups = new KemGroups();
+      for (let i = 0; i < most; i++) groups.add(slotOf(name), 1);
+      groups.add(slotOf(name), 1);
+      assert.deepEqual(
+        groups.groups.map(({ count }) => count),
+        [most, 1],
+        name,
+      );
+    }
+  });
+
   it('puts batches of one algorithm together and finds each one its part again', () => {
     const groups = new KemGroups();
     const first = groups.add(slotOf('ML-KEM-768'), 2);

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import type { ConfirmRequest, ProduceRequest } from '#gen/keyweave/v1/key_agreement.ts';
+import { keyStream, termsOf } from '../../../test/helpers/streams.ts';
+import type { NodeServices } from '../sources/node-services.ts';
 import type { Batch, InitiatorSupply } from './initiator-supply.ts';
-import { ProductionScheduler } from './production-scheduler.ts';
+import { ProductionScheduler, ProductionSchedulers } from './production-scheduler.ts';
 import { slotOf } from './stream-terms.ts';
 
 interface Wish {
@@ -19,7 +23,7 @@ interface Wish {
 }
 
 /** What each round carried, and what ends its first half. */
-let rounds: { carried: Record<string, number>; answer: () => void }[];
+let rounds: { carried: Record<string, number>; answer: () => void; finished: number }[];
 let scheduler: ProductionScheduler;
 
 function supply(wish: Wish): InitiatorSupply {
@@ -52,8 +56,12 @@ beforeEach(() => {
     const carried = Object.fromEntries(
       batches.map((batch) => [names.get(batch.supply) ?? '', batch.count] as const),
     );
-    rounds.push({ carried, answer: resolve });
-    return { offer: () => promise, finish: async () => undefined };
+    const round = { carried, answer: resolve, finished: 0 };
+    rounds.push(round);
+    const finish = async () => {
+      round.finished += 1;
+    };
+    return { offer: () => promise, finish };
   });
 });
 
@@ -105,6 +113,132 @@ describe('ProductionScheduler', () => {
     mock.timers.tick(1);
     assert.equal(rounds.length, 3);
     assert.equal(carried()[2]?.f, 1);
+    scheduler.enqueue(supply({ name: 'g', hungry: 1, urgent: true }));
+    mock.timers.tick(1);
+    assert.equal(rounds.length, 3, 'one answer made room for two rounds');
+  });
+
+  it('finishes each round once it is answered, whether it was shared or not', async () => {
+    scheduler.enqueue(supply({ name: 'alone', hungry: 1, alone: true }));
+    scheduler.enqueue(supply({ name: 'shared', hungry: 1, urgent: true }));
+    mock.timers.tick(1);
+    const finished = () => rounds.map((round) => round.finished);
+    assert.deepEqual(finished(), [0, 0]);
+    for (const round of rounds) round.answer();
+    await turn();
+    assert.deepEqual(finished(), [1, 1]);
+  });
+
+  it('starts with 128 chunks that are wanted, however often they are asked for', () => {
+    const many = supply({ name: 'a', hungry: 100 });
+    for (let i = 0; i < 3; i++) scheduler.enqueue(many);
+    scheduler.enqueue(supply({ name: 'b', hungry: 27 }));
+    mock.timers.tick(1);
+    assert.deepEqual(carried(), []);
+    scheduler.enqueue(supply({ name: 'c', hungry: 1 }));
+    mock.timers.tick(1);
+    assert.deepEqual(carried(), [{ a: 100, b: 27, c: 1 }]);
+    scheduler.enqueue(supply({ name: 'd', hungry: 127 }));
+    mock.timers.tick(1);
+    assert.equal(rounds.length, 1, 'chunks were counted that are on their way');
+  });
+
+  it('lets what nobody waits for linger 100 ms from the first of them, whatever went before', async () => {
+    const at = (ms: number, wish: Wish) => {
+      mock.timers.tick(ms);
+      scheduler.enqueue(supply(wish));
+    };
+    at(0, { name: 'a', hungry: 1 });
+    at(50, { name: 'b', hungry: 1 });
+    mock.timers.tick(50);
+    assert.deepEqual(carried(), [{ a: 1, b: 1 }]);
+    rounds[0]?.answer();
+    await turn();
+    at(20, { name: 'c', hungry: 1 });
+    mock.timers.tick(99);
+    assert.equal(rounds.length, 1);
+    mock.timers.tick(1);
+    assert.deepEqual(carried()[1], { c: 1 });
+    rounds[1]?.answer();
+    await turn();
+    at(0, { name: 'd', hungry: 1 });
+    at(60, { name: 'e', hungry: 1, urgent: true });
+    mock.timers.tick(1);
+    assert.deepEqual(carried()[2], { e: 1, d: 1 });
+    at(0, { name: 'f', hungry: 1 });
+    mock.timers.tick(99);
+    assert.equal(rounds.length, 3);
+    mock.timers.tick(1);
+    assert.deepEqual(carried()[3], { f: 1 });
+  });
+
+  it('lets it linger after an answer, too', async () => {
+    for (const name of ['a', 'b']) {
+      scheduler.enqueue(supply({ name, hungry: 1, urgent: true }));
+      mock.timers.tick(1);
+    }
+    scheduler.enqueue(supply({ name: 'c', hungry: 1 }));
+    mock.timers.tick(500);
+    rounds[0]?.answer();
+    await turn();
+    mock.timers.tick(99);
+    assert.equal(rounds.length, 2);
+    mock.timers.tick(1);
+    assert.deepEqual(carried()[2], { c: 1 });
+  });
+
+  it('makes no round of streams that want nothing any more, nor of what they have not asked for', async () => {
+    const [shared, alone]: Wish[] = [
+      { name: 'shared', hungry: 1, urgent: true },
+      { name: 'alone', hungry: 0, alone: true },
+    ];
+    scheduler.enqueue(supply(shared as Wish));
+    (shared as Wish).hungry = 0;
+    scheduler.enqueue(supply(alone as Wish));
+    mock.timers.tick(1);
+    assert.deepEqual(carried(), []);
+    scheduler.enqueue(supply({ name: 'large', hungry: 300, urgent: true }));
+    mock.timers.tick(1);
+    rounds[0]?.answer();
+    await turn();
+    mock.timers.tick(200);
+    assert.deepEqual(carried(), [{ large: 256 }]);
+  });
+
+  it('gives each of many who wait one chunk, so that as many as possible get one', () => {
+    for (let i = 0; i < 300; i++) scheduler.enqueue(supply({ name: `${i}`, hungry: 2, urgent: true }));
+    mock.timers.tick(1);
+    assert.equal(Object.keys(carried()[0] ?? {}).length, 256);
+  });
+
+  it('gives nobody more than eight shares', () => {
+    for (const [name, priority] of [
+      ['low', 0],
+      ['high', 100],
+    ] as const)
+      scheduler.enqueue(supply({ name, hungry: 1_000, urgent: true, priority }));
+    mock.timers.tick(1);
+    // What the shares leave over, rounded down, goes to who asked first.
+    assert.deepEqual(carried(), [{ low: 29, high: 227 }]);
+  });
+
+  it('makes a stream alone once, though it has asked twice, in no hurry and then in a hurry', async () => {
+    for (let i = 0; i < 32; i++) scheduler.enqueue(supply({ name: `${i}`, hungry: 1, alone: true }));
+    for (const hurry of [
+      [false, true],
+      [true, false],
+    ]) {
+      const wish: Wish = { name: `${hurry}`, hungry: 1, alone: true };
+      const one = supply(wish) as { urgent: boolean } & InitiatorSupply;
+      for (const urgent of hurry) {
+        Object.assign(one, { urgent });
+        scheduler.enqueue(one);
+      }
+      Object.defineProperty(one, 'hungry', { value: 1 });
+    }
+    for (const round of rounds.slice(0, 32)) round.answer();
+    await turn();
+    assert.equal(rounds.length, 34);
   });
 
   it('makes the rounds of slow or troubled streams alone, at once, however many others are on their way', () => {
@@ -168,5 +302,38 @@ describe('ProductionScheduler', () => {
       scheduler.enqueue(supply({ name: `${i}`, hungry: 1, urgent: true, keyChunkSize: 65_536 }));
     mock.timers.tick(1);
     assert.equal(Object.values(carried()[0] ?? {}).length, 16);
+  });
+});
+
+describe('ProductionSchedulers', () => {
+  it('makes the rounds of each peer with that peer', async () => {
+    mock.timers.reset();
+    const produced: string[] = [];
+    const services = {
+      now: () => 0,
+      peer: (node: string) => ({
+        produce: async ({ offers }: ProduceRequest) => {
+          produced.push(`${node} ${offers.length}`);
+          throw new KeyweaveError('PEER_UNREACHABLE', 'as the test says');
+        },
+        confirm: async ({ confirmations }: ConfirmRequest) => ({
+          decisions: confirmations.map(() => ({ released: false, buffered: 0, failure: undefined })),
+        }),
+      }),
+    } as unknown as NodeServices;
+    const schedulers = new ProductionSchedulers(services);
+    assert.equal(schedulers.of('a'), schedulers.of('a'));
+    for (const node of ['a', 'b']) {
+      const failed = Promise.withResolvers<unknown>();
+      const one = supply({ name: node, hungry: 1, alone: true });
+      const stream = keyStream({ terms: termsOf('hkdf-sha384', ['QKD']) });
+      Object.assign(one, {
+        begin: () => ({ supply: one, stream, first: 0, count: 1, qkd: undefined, degradedSlot: 0 }),
+        end: (_batch: Batch, _made: number, outcome: Promise<Buffer>) => outcome.catch(failed.resolve),
+      });
+      schedulers.of(node).enqueue(one);
+      assert.match(`${await failed.promise}`, /PEER_UNREACHABLE/);
+    }
+    assert.deepEqual(produced, ['a 1', 'b 1']);
   });
 });

@@ -61,7 +61,7 @@ export class KeyPairSession {
   /** Has the private keys of an unused batch wiped. */
   discard(batch: KeyPairBatch): void {
     if (batch.session !== this.#session) return;
-    this.#requests?.push({ id: ++this.#lastId, discard: { keyPairsId: batch.id } });
+    this.#discard(batch.id);
   }
 
   close(): void {
@@ -82,6 +82,10 @@ export class KeyPairSession {
     });
     requests.push({ id, ...operation });
     return { id, answer };
+  }
+
+  #discard(keyPairsId: number): void {
+    this.#requests?.push({ id: ++this.#lastId, discard: { keyPairsId } });
   }
 
   #open(): PushQueue<KeyPairsRequest> {
@@ -108,6 +112,8 @@ export class KeyPairSession {
     const pending = this.#pending.get(answer.id);
     if (!pending) {
       answer.sharedSecrets?.fill(0);
+      // Whoever wanted the key pairs has gone; their private halves would stay for as long as the stream.
+      if (answer.publicKeys) this.#discard(answer.id);
       return;
     }
     this.#pending.delete(answer.id);

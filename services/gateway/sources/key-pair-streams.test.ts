@@ -9,7 +9,7 @@ interface FakeSession {
   readonly used: KeyPairBatch[];
   readonly discarded: KeyPairBatch[];
   failing: boolean;
-  closed: boolean;
+  closed: number;
 }
 
 let sessions: FakeSession[];
@@ -17,7 +17,7 @@ let nowMs: number;
 let streams: KeyPairStreams;
 
 function open(): KeyPairSession {
-  const fake: FakeSession = { made: [], used: [], discarded: [], failing: false, closed: false };
+  const fake: FakeSession = { made: [], used: [], discarded: [], failing: false, closed: 0 };
   sessions.push(fake);
   return {
     generate: async () => {
@@ -32,14 +32,14 @@ function open(): KeyPairSession {
     },
     discard: (batch: KeyPairBatch) => fake.discarded.push(batch),
     close: () => {
-      fake.closed = true;
+      fake.closed += 1;
     },
   } as unknown as KeyPairSession;
 }
 
 beforeEach(() => {
   sessions = [];
-  nowMs = 0;
+  nowMs = 7_000;
   streams = new KeyPairStreams(undefined as never, () => nowMs, open);
 });
 
@@ -63,7 +63,7 @@ describe('KeyPairStreams', () => {
     await decapsulate(batch);
     streams.discard(batch);
     assert.deepEqual(sessions[0]?.discarded, []);
-    await assert.rejects(decapsulate(batch), TypeError);
+    await assert.rejects(decapsulate(batch), /^TypeError: a batch of key pairs is used once/);
     const unused = await generate();
     streams.discard(unused);
     streams.discard(unused);
@@ -78,16 +78,22 @@ describe('KeyPairStreams', () => {
       await generate(),
     ];
     await decapsulate(idle);
-    nowMs = 60_000;
+    nowMs += 59_999;
+    const also = await generate();
+    for (let i = 0; i < 3; i++) await decapsulate(await generate());
+    assert.equal(sessions.length, 4);
+    nowMs += 1;
     for (let i = 0; i < 4; i++) await generate();
     assert.equal(sessions.length, 8);
-    const closed = () => sessions.slice(0, 4).map((session) => session.closed);
+    const closed = () => sessions.slice(0, 4).map((session) => session.closed === 1);
     assert.deepEqual(closed(), [false, false, false, true]);
+    await decapsulate(also);
+    assert.deepEqual(closed(), [false, false, false, true], 'it ended with the first of its batches');
     await decapsulate(used);
     streams.discard(discarded);
     assert.deepEqual(closed(), [true, true, false, true]);
     streams.close();
-    assert.ok(sessions.every((session) => session.closed));
+    assert.ok(sessions.every((session) => session.closed === 1));
   });
 
   it('forgets batches that failed', async () => {
@@ -96,8 +102,25 @@ describe('KeyPairStreams', () => {
     for (let i = 0; i < 3; i++) await generate();
     await assert.rejects(generate(), /as the test says/);
     streams.discard((sessions[0] as FakeSession).made[0] as KeyPairBatch);
-    nowMs = 60_000;
+    nowMs += 60_000;
     for (let i = 0; i < 4; i++) await generate();
-    assert.equal(sessions[0]?.closed, true);
+    assert.equal(sessions[0]?.closed, 1);
+  });
+
+  it('keeps a stream that has nothing to do for those who come', async () => {
+    for (let i = 0; i < 8; i++) await decapsulate(await generate());
+    assert.deepEqual(
+      sessions.map((session) => session.closed),
+      [0, 0, 0, 0],
+    );
+  });
+
+  it('opens sessions of pqc-source where nothing else is given', async () => {
+    // biome-ignore lint/correctness/useYield: it fails before it gives anything
+    const keyPairs = async function* () {
+      throw new KeyweaveError('SERVICE_UNAVAILABLE', 'no pqc-source');
+    };
+    const real = new KeyPairStreams({ keyPairs } as never, () => 0);
+    await assert.rejects(real.generate('ML-KEM-768', 1, 1_000), /no pqc-source/);
   });
 });

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { mock } from 'node:test';
+import { Secret } from '#common/crypto/secret.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import type { DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
+import type {
+  BatchAnswer,
+  BatchConfirmation,
+  BatchOffer,
+  ProduceRequest,
+} from '#gen/keyweave/v1/key_agreement.ts';
+import type { FetchKeysRequest } from '#gen/keyweave/v1/qkd_source.ts';
+import type { Asker } from '../../services/gateway/key-streams/confirmation-outbox.ts';
+import { InitiatorRound } from '../../services/gateway/key-streams/initiator-round.ts';
+import type { Batch, InitiatorSupply } from '../../services/gateway/key-streams/initiator-supply.ts';
+import type { KeyStream } from '../../services/gateway/key-streams/key-stream.ts';
+import { slotOf, standInFor } from '../../services/gateway/key-streams/stream-terms.ts';
+import type { KeyPairBatch } from '../../services/gateway/sources/key-pair-session.ts';
+import type { NodeServices } from '../../services/gateway/sources/node-services.ts';
+import { QkdLink } from '../../services/gateway/sources/qkd-link.ts';
+import { answerOf, keyStream, termsOf } from './streams.ts';
+
+/**
+ * Rounds of the initiator whose services and peer are stand-ins that a test
+ * bends to its will; a round that leaves a secret behind fails.
+ */
+
+export const PUBLIC_KEY_BYTES = 1184;
+export const CIPHERTEXT_BYTES = 1088;
+/** What the stand-in for the hybridizer gives: tags of one byte, over and over; the first key's byte, the next one's is one more. */
+export const [INITIATOR, RESPONDER, KEY] = [0x11, 0x22, 0xc1];
+
+export const fail = (reason: ErrorReason) => Promise.reject(new KeyweaveError(reason, 'as the test says'));
+const isZero = (bytes: Buffer) => bytes.every((byte) => byte === 0);
+/** Items of `bytes` each, the i-th of bytes `first + i`. */
+export const items = (count: number, bytes: number, first: number) =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, first + i)));
+
+/** What was done, in order. */
+export let calls: string[];
+/** Everything secret that passed through the initiator's hands. */
+export let secrets: Buffer[];
+export let derived: DeriveRequest['batches'];
+export let offered: BatchOffer[];
+export let asked: { confirmation: BatchConfirmation; asker: Asker; urgent: boolean }[];
+/** What pqc-source was given to decapsulate. */
+export let received: Buffer[];
+export let dropped: number[];
+export let discarded: number[];
+/** What the test changes: the steps of others. */
+export let others: {
+  publicKeys: (algorithm: string, count: number) => Promise<Buffer>;
+  answer: (offer: BatchOffer) => BatchAnswer;
+  answers: (all: BatchAnswer[]) => Promise<BatchAnswer[]>;
+  decapsulate: (algorithm: string, made: Buffer) => Promise<Buffer>;
+  fetch: (keys: Buffer) => { keys: Buffer } | { failure: { reason: string; detail: string } };
+  derive: () => Promise<void>;
+  confirm: () => Promise<void>;
+  seed: Secret | undefined;
+};
+let services: NodeServices;
+let peer: { produce(request: ProduceRequest): Promise<unknown> };
+
+/** Everything as it should be, and nothing done yet. */
+export function newRound(): void {
+  [calls, secrets, derived, offered, asked, received, dropped, discarded] = [[], [], [], [], [], [], [], []];
+  const algorithms = new Map<number, string>();
+  others = {
+    publicKeys: async (algorithm, count) => items(count, slotOf(algorithm).publicKeyBytes, 0x30),
+    answer: agreed,
+    answers: async (all) => all,
+    decapsulate: async (_, made) => made,
+    fetch: (keys) => ({ keys }),
+    derive: async () => undefined,
+    confirm: async () => undefined,
+    seed: new Secret(Buffer.from('a seed that both nodes know')),
+  };
+  services = {
+    keyPairs: {
+      generate: async (algorithm: string, count: number) => {
+        calls.push(`generate ${count} ${algorithm}`);
+        const id = algorithms.size;
+        algorithms.set(id, algorithm);
+        return { id, session: 1, publicKeys: await others.publicKeys(algorithm, count) };
+      },
+      /** The secret of a ciphertext is its first byte, over and over. */
+      decapsulate: async ({ id }: KeyPairBatch, ciphertexts: Buffer) => {
+        received.push(ciphertexts);
+        const algorithm = algorithms.get(id) as string;
+        const { ciphertextBytes } = slotOf(algorithm);
+        const count = ciphertexts.length / ciphertextBytes;
+        calls.push(`decapsulate ${count} ${algorithm}`);
+        const made = Buffer.alloc(count * 32);
+        for (let i = 0; i < count; i++)
+          made.fill(ciphertexts[i * ciphertextBytes] ?? 0, i * 32, (i + 1) * 32);
+        secrets.push(made);
+        return others.decapsulate(algorithm, made);
+      },
+      discard: ({ id }: KeyPairBatch) => discarded.push(id),
+    },
+    qkdSource: {
+      openQkd: async () => ({ qkdKeyStreamId: 'handle' }),
+      fetchKeys: async ({ fetches }: FetchKeysRequest) => {
+        calls.push(`fetch ${fetches.map(({ count }) => count).join()}`);
+        const results = fetches.map(({ count, keyBytes }) => {
+          const result = others.fetch(items(count, keyBytes, 0x80));
+          if ('keys' in result) secrets.push(result.keys);
+          return result;
+        });
+        return { results, blockBytes: 0 };
+      },
+    },
+    hybridizer: {
+      derive: async ({ batches }: DeriveRequest) => {
+        calls.push(`derive ${batches.map(({ count }) => count).join()}`);
+        derived = structuredCopy(batches);
+        for (const { slots } of batches) secrets.push(...slots.map((slot) => slot.secrets));
+        await others.derive();
+        return {
+          batches: batches.map(({ count }) => ({
+            keys: items(count, 32, KEY),
+            initiatorTags: Buffer.alloc(count * 32, INITIATOR),
+            responderTags: Buffer.alloc(count * 32, RESPONDER),
+          })),
+        };
+      },
+    },
+    qkd: { join: 'uris', timeout: 1_000, block_keys: 1 },
+    sharedSeed: () => others.seed,
+  } as unknown as NodeServices;
+  peer = {
+    produce: async ({ offers, confirmations }) => {
+      calls.push('produce');
+      offered = offers;
+      return {
+        answers: await others.answers(offers.map((offer) => others.answer(offer))),
+        decisions: confirmations,
+      };
+    },
+  };
+}
+
+/** The secrets as they were when the hybridizer got them. */
+const structuredCopy = (batches: DeriveRequest['batches']) =>
+  batches.map((batch) => ({
+    ...batch,
+    slots: batch.slots.map((slot) => ({ ...slot, secrets: Buffer.from(slot.secrets) })),
+  }));
+
+/** A responder's answer to all of an offer: the i-th ciphertext of a slot is of bytes `0x40 + 16 * slot + i`. */
+export const agreed = ({ count, publicKeys }: BatchOffer, made = count): BatchAnswer => ({
+  ...answerOf(made),
+  responderTags: Buffer.alloc(made * 32, RESPONDER),
+  ciphertexts: publicKeys.map(({ slot, publicKeys: keys }) => ({
+    slot,
+    ciphertexts: items(
+      made,
+      keys.length / count === PUBLIC_KEY_BYTES ? CIPHERTEXT_BYTES : 768,
+      0x40 + 16 * slot,
+    ),
+  })),
+});
+
+/** A stream's supply that notes how its batch comes out. */
+export function entry(
+  options: {
+    sources?: readonly string[];
+    first?: number;
+    count?: number;
+    degradedSlot?: number;
+    standIn?: boolean;
+    blockKeys?: number;
+  } = {},
+) {
+  const { sources = ['ML-KEM-768', 'QKD'], first = 5, count = 2, degradedSlot = 0, blockKeys = 1 } = options;
+  const terms = termsOf('hkdf-sha384', sources);
+  const slots = options.standIn ? [...terms.slots, standInFor(slotOf('QKD'))] : terms.slots;
+  const stream: KeyStream = keyStream({ terms: { ...terms, slots } });
+  const link = new QkdLink({
+    ...{ services, keyStreamId: stream.idBytes, keyBytes: 32 },
+    ...{ initiatorNode: terms.sourceNode, responderNode: terms.destinationNode },
+  });
+  if (blockKeys > 1) link.renew(blockKeys);
+  const supply = {
+    ...{ stream, qkd: link, stopped: false, urgent: false },
+    answers: [] as BatchAnswer[],
+    made: undefined as number | undefined,
+    outcome: undefined as Promise<Buffer> | undefined,
+    answered(_: Batch, answer: BatchAnswer) {
+      this.answers.push(answer);
+    },
+    end(_: Batch, made: number, outcome: Promise<Buffer>) {
+      this.made = made;
+      this.outcome = outcome;
+      outcome.then(
+        (keys) => secrets.push(keys),
+        () => undefined,
+      );
+    },
+    turn: () => ({ come: Promise.resolve(), over: () => calls.push('over') }),
+  };
+  const usesQkd = slots.some((slot, i) => slot.algorithm === 'QKD' && i !== degradedSlot - 1);
+  const qkd = usesQkd ? link.reference() : undefined;
+  const batch: Batch = {
+    supply: supply as unknown as InitiatorSupply,
+    ...{ stream, first, count, qkd, degradedSlot },
+  };
+  return { stream, link, supply, batch };
+}
+
+export type Entry = ReturnType<typeof entry>;
+
+export let rides: string[];
+
+/** The round of the entries, both halves; it leaves nothing that is still secret but the keys that it gave. */
+export async function run(...entries: Entry[]): Promise<void> {
+  rides = [];
+  const outbox = {
+    ride: () => ({
+      confirmations: [{ released: true } as unknown as BatchConfirmation],
+      arrived: (decisions: unknown[]) => rides.push(`arrived ${decisions.length}`),
+      lost: (error: KeyweaveError) => rides.push(`lost ${error.reason}`),
+    }),
+    confirm: (confirmation: BatchConfirmation, asker: Asker, urgent: boolean) => {
+      calls.push('confirm');
+      asked.push({ confirmation, asker, urgent });
+      return others.confirm();
+    },
+    drop: ({ firstIndex }: BatchConfirmation, asker: Asker) => {
+      assert.equal(asker.stopped(), false);
+      asker.onLost(new KeyweaveError('TIMEOUT', 'nobody waits for it'));
+      dropped.push(firstIndex);
+    },
+  };
+  const batches = entries.map(({ batch }) => batch);
+  const round = new InitiatorRound({ services, peer: peer as never, outbox: outbox as never, batches });
+  const allocated: Buffer[] = [];
+  const allocate = Buffer.allocUnsafeSlow.bind(Buffer);
+  mock.method(Buffer, 'allocUnsafeSlow', (bytes: number) => {
+    const buffer = allocate(bytes);
+    allocated.push(buffer);
+    return buffer;
+  });
+  await round.offer();
+  await round.finish();
+  const given = await Promise.allSettled(entries.map(({ supply }) => supply.outcome));
+  const kept = given.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  for (const [i, bytes] of secrets.entries())
+    assert.ok(kept.includes(bytes) || isZero(bytes), `secret ${i} of ${secrets.length} was not wiped`);
+  mock.restoreAll();
+  const left = allocated.filter((bytes) => bytes.includes(Buffer.alloc(32, KEY)) && !kept.includes(bytes));
+  assert.equal(left.length, 0, 'keys that nobody gets were not wiped');
+}
+
+export const keysOf = async ({ supply }: Entry) => [...new Set(await supply.outcome)];
+export const fails = (one: Entry, reason: ErrorReason, detail = /./) =>
+  assert.rejects(one.supply.outcome as Promise<Buffer>, (error: KeyweaveError) => {
+    assert.equal(error.reason, reason, error.detail);
+    assert.match(error.detail, detail);
+    return true;
+  });
