@@ -63,14 +63,17 @@ describe('StreamPositions', () => {
   it('remembers so many streams, and lets go of the one that was used longest ago', async () => {
     const positions = new StreamPositions();
     await read(positions, 5n);
-    for (let i = 0; i < 65_535; i++) positions.start(other(i));
-    await assert.rejects(read(positions, 5n), outOfStep, 'one too few are remembered');
-    // Used again: the oldest is now another one.
-    await read(positions, 6n);
+    await read(positions, 5n, 1n, other(0));
+    for (let i = 1; i < 65_535; i++) positions.start(other(i));
+    await assert.rejects(read(positions, 5n), outOfStep, 'all of so many');
     positions.start(other(65_535));
-    await assert.rejects(read(positions, 6n), outOfStep);
-    await read(positions, 0n, 9n, other(1));
-    for (let i = 65_536; i < 2 * 65_536; i++) positions.start(other(i));
     await read(positions, 0n);
+    // That one is new again, and the oldest is used once more before another one comes.
+    const used = new StreamPositions();
+    await read(used, 5n, 1n, other(0));
+    for (let i = 1; i < 65_536; i++) used.start(other(i));
+    await read(used, 9n, 1n, other(0));
+    used.start(other(65_536));
+    await assert.rejects(read(used, 5n, 1n, other(0)), outOfStep);
   });
 });
