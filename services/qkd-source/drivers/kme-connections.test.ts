@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,12 +15,17 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const unavailable = (error: unknown) => isReason(error, 'QKD_UNAVAILABLE');
 const ASK = Buffer.from('{}');
 
+/** Waits for what the other end of a connection does. */
 async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await turn();
+  for (let i = 0; !isSo(); i++) {
+    if (i > 10_000) throw new Error('it does not come about');
+    await turn();
+  }
 }
 
 /** Connections to a server that answers everything, and closes behind that where `closes`; timers are the test's. */
 async function connections(t: TestContext, change: object = {}) {
+  t.mock.timers.reset();
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const sockets: Socket[] = [];
   const server = { closes: false };
@@ -51,7 +56,7 @@ async function connections(t: TestContext, change: object = {}) {
   const settled = async (connection: JsonConnection) => {
     const open = kme.staysOpen(connection);
     if (server.closes) await connection.whenClosed;
-    else t.mock.timers.tick(30);
+    else t.mock.timers.tick(31);
     return open;
   };
   return { kme, sockets, server, port, asked, settled, tick: (ms: number) => t.mock.timers.tick(ms) };
@@ -89,7 +94,7 @@ describe('connections to a key manager', () => {
     tick(29);
     await turn();
     assert.equal(open, undefined, 'not yet known');
-    tick(1);
+    tick(2);
     await turn();
     assert.equal(open, true);
     const two = await asked();
@@ -171,6 +176,12 @@ describe('connections to a key manager', () => {
     assert.equal(kme.burst(10), 2);
     assert.equal(kme.lost(one), true);
     assert.equal(kme.burst(10), 1);
+    const anew = await asked();
+    assert.equal(await settled(anew), true);
+    assert.equal(kme.burst(10), 1, 'one answer proves nothing again');
+    assert.equal(await settled(await asked(2)), true);
+    assert.equal(kme.burst(10), 2);
+    assert.equal(kme.lost(anew), true);
     server.closes = true;
     assert.equal(await settled(await asked()), false, 'it is learnt anew');
   });
@@ -275,6 +286,24 @@ describe('connections to a key manager', () => {
     await assert.rejects(kme.take(never), unavailable);
     kme.giveBack(used);
     await until(() => sockets.length === 3 && sockets.every(({ closed }) => closed));
+  });
+
+  it('are held neither when they have ended, nor by the signal that they were made under', async (t) => {
+    const { kme, asked } = await connections(t, { connection: 'reuse' });
+    const one = await asked();
+    one.destroy();
+    await one.whenClosed;
+    await turn();
+    const destroy = t.mock.method(one, 'destroy');
+    kme.stop();
+    assert.equal(destroy.mock.callCount(), 0);
+    const signal = new AbortController().signal;
+    const { kme: other } = await connections(t, { connection: 'reuse' });
+    await other.fresh(signal);
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
+    const nowhere = new KmeConnections({ host: '127.0.0.1', port: 1 }, nodeConfigSchema.shape.qkd.parse({}));
+    await assert.rejects(nowhere.fresh(signal), unavailable);
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
 
   it('are not kept when they are given back after the end', async (t) => {
