@@ -116,6 +116,7 @@ describe('the relay for calls of peers', () => {
     for (const [asked, given] of [
       ['5000', 4980],
       ['10', 1],
+      ['1', 1],
       ['99999999', 179_980],
       [undefined, 179_980],
     ] as const) {

@@ -197,6 +197,72 @@ describe('qkd-source service', () => {
     }
   });
 
+  it('takes what is just within its limits', async () => {
+    const { service: qkd } = service(async (_, __, count, keyBytes) => randomBytes(count * keyBytes));
+    const longest = 'x'.repeat(256);
+    for (const change of [{ keyBytes: 1 }, { keyBytes: 65_536 }, { qkdKeyStreamId: longest }])
+      await qkd.openQkd({ ...OPEN, ...change }, CONTEXT);
+    for (const [epoch, change] of [
+      { keyBytes: 1, count: 1 },
+      { keyBytes: 65_536, count: 32 },
+      { keyBytes: 1, count: 16_384 },
+      { qkdKeyStreamId: longest },
+    ].entries()) {
+      const wanted = { ...FETCH, epoch, ...change };
+      assert.equal((await fetchOne(qkd, wanted)).length, wanted.count * wanted.keyBytes);
+    }
+    const fetches = Array.from({ length: 1024 }, (_, epoch) => ({ ...FETCH, epoch: epoch + 10, count: 1 }));
+    const { results = [] } = await qkd.fetchKeys({ fetches }, CONTEXT);
+    assert.ok(results.every(({ failure }) => failure === undefined));
+    // The bytes of all streams together count.
+    const large = [0, 1].map((i) => ({ ...FETCH, epoch: 2000 + i, keyBytes: 65_536, count: 17 }));
+    await assert.rejects(async () => qkd.fetchKeys({ fetches: large }, CONTEXT), /at most/);
+  });
+
+  it('names in its refusals what is wrong', async () => {
+    const { service: qkd } = service();
+    const refused = (call: () => Promise<unknown>, words: RegExp) =>
+      assert.rejects(call, (error) => isReason(error, 'BAD_REQUEST') && words.test(String(error)));
+    const opens = [
+      [{ keyStreamId: Buffer.alloc(15) }, /key_stream_id/],
+      [{ sourceNode: 'node-a' }, /source_node/],
+      [{ destinationNode: '' }, /destination_node/],
+    ] as const;
+    for (const [change, words] of opens)
+      await refused(async () => qkd.openQkd({ ...OPEN, ...change }, CONTEXT), words);
+    const short = { ...FETCH, keyStreamId: Buffer.alloc(0) };
+    await refused(async () => fetchOne(qkd, short), /key_stream_id/);
+    const close = { keyStreamId: KSID, epoch: 0, qkdKeyStreamId: 'kme-1' };
+    await refused(
+      async () => qkd.closeQkd({ ...close, keyStreamId: Buffer.alloc(15) }, CONTEXT),
+      /key_stream_id/,
+    );
+    await refused(
+      async () => qkd.closeQkd({ ...close, qkdKeyStreamId: 'x'.repeat(257) }, CONTEXT),
+      /qkd_key_stream_id/,
+    );
+  });
+
+  it('forgets how far a stream was read once it is closed, and knows its keys still', async () => {
+    let keys = randomBytes(64);
+    const { service: qkd } = service(async () => Buffer.from(keys));
+    await qkd.openQkd(OPEN, CONTEXT);
+    await fetchOne(qkd, { ...FETCH, position: 4n });
+    await qkd.closeQkd({ keyStreamId: KSID, epoch: 0, qkdKeyStreamId: 'kme-1' }, CONTEXT);
+    await assert.rejects(fetchOne(qkd, FETCH), (error) => isReason(error, 'SOURCE_FAULT'));
+    keys = randomBytes(64);
+    await qkd.openQkd(OPEN, CONTEXT);
+    await fetchOne(qkd, { ...FETCH, qkdKeyStreamId: 'kme-2' });
+  });
+
+  it('begins anew with a stream that is opened under the same name', async () => {
+    const { service: qkd } = service(soundKeys, { open: async () => 'kme-1' });
+    await qkd.openQkd(OPEN, CONTEXT);
+    await fetchOne(qkd, { ...FETCH, position: 4n });
+    await qkd.openQkd(OPEN, CONTEXT);
+    await fetchOne(qkd, FETCH);
+  });
+
   it('tells what the key manager is known to give at once, and lets the driver learn it', async () => {
     const asked: unknown[] = [];
     const learn: QkdDriver['learn'] = async (between) => void asked.push(between?.destinationNode);

@@ -11,7 +11,10 @@ beforeEach(() => {
   calls = [];
   turns = new CallTurns(2);
 });
-afterEach(() => mock.timers.reset());
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
 
 const run = (timeoutMs = 1_000) =>
   turns.run(timeoutMs, () => {
@@ -55,5 +58,61 @@ describe('CallTurns', () => {
     assert.equal(calls.length, 3);
     calls[2]?.resolve('b');
     assert.equal(await patient, 'b');
+  });
+
+  it('gives a call at once all of its time, and one that has waited what is left of it', async () => {
+    let nowMs = 1_000;
+    mock.method(performance, 'now', () => nowMs);
+    const given: number[] = [];
+    const timed = (timeoutMs: number, call: Promise<string>) =>
+      turns.run(timeoutMs, (leftMs) => {
+        given.push(leftMs);
+        return call;
+      });
+    const held = Promise.withResolvers<string>();
+    const all = [timed(500, held.promise), timed(600, held.promise), timed(700, held.promise)];
+    const short = timed(100, held.promise);
+    await settle();
+    nowMs += 150;
+    held.resolve('a');
+    await Promise.all([...all, short]);
+    assert.deepEqual(given, [500, 600, 550, 1]);
+  });
+
+  it('runs the waiting ones in the order in which they came', async () => {
+    const order: number[] = [];
+    const held = Promise.withResolvers<void>();
+    const all = Array.from({ length: 6 }, (_, i) =>
+      turns.run(1_000, () => {
+        order.push(i);
+        return held.promise;
+      }),
+    );
+    held.resolve();
+    await Promise.all(all);
+    assert.deepEqual(order, [0, 1, 2, 3, 4, 5]);
+  });
+
+  it('gives no turn away to a call that has given up, however many have', async () => {
+    void run();
+    void run();
+    const late = Array.from({ length: 5 }, () => assert.rejects(run(100), /2 calls like this unanswered/));
+    mock.timers.tick(100);
+    await Promise.all(late);
+    for (const call of calls) call.resolve('z');
+    await settle();
+    assert.equal(calls.length, 2);
+    void run();
+    void run();
+    assert.equal(calls.length, 4, 'both places are free');
+  });
+
+  it('gives a call that throws at once no place for ever', async () => {
+    for (let i = 0; i < 5; i++) {
+      const thrown = turns.run(1_000, () => {
+        throw new Error('as the test says');
+      });
+      await assert.rejects(thrown, /as the test says/);
+    }
   });
 });

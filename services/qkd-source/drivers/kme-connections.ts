@@ -5,6 +5,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { waitFor } from '#common/lifecycle/wait-for.ts';
 import { PipelineWindow } from './pipeline-window.ts';
 import { Slots } from './slots.ts';
 
@@ -94,7 +95,7 @@ export class KmeConnections {
   async staysOpen(connection: JsonConnection): Promise<boolean> {
     if (connection.answers > 1) this.#proven = true;
     if (this.#reusable === undefined) {
-      await settledWithin(connection.whenClosed, CLOSE_PROBE_MS);
+      await waitFor(connection.whenClosed, CLOSE_PROBE_MS);
       this.#reusable ??= !connection.closed;
     }
     return this.#reusable && !connection.closed;
@@ -176,13 +177,4 @@ function tlsContext(tls: NonNullable<NodeConfig['qkd']['tls']>): SecureContextOp
     ...(tls.cert_path === undefined ? {} : { cert: readFileSync(tls.cert_path) }),
     ...(tls.key_path === undefined ? {} : { key: readFileSync(tls.key_path) }),
   };
-}
-
-async function settledWithin(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
 }

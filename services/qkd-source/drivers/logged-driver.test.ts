@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log, LogFields } from '#common/log/log.ts';
 import { loggedDriver } from './logged-driver.ts';
+import type { QkdDriver } from './qkd-driver.ts';
 import { qkdStreamName } from './qkd-driver-contract.ts';
 
 const never = new AbortController().signal;
@@ -47,5 +48,66 @@ describe('loggedDriver', () => {
     assert.deepEqual(levels, ['debug', 'debug', 'warning', 'debug', 'debug', 'info', 'debug', 'debug']);
     assert.match(lines[1] ?? '', /"position":"5","wanted":2,"got":2/);
     assert.ok(!/c0c0|192|wMDA/.test(lines.join('\n')));
+  });
+
+  /** A driver that does what the test says, and what is logged of it. */
+  function logged(change: Partial<QkdDriver>) {
+    const { lines, log } = recorded();
+    const driver: QkdDriver = {
+      open: async () => 'kme-1',
+      fetch: async () => Buffer.alloc(0),
+      close: async () => undefined,
+      blockBytes: 0,
+      learn: async () => undefined,
+      stop: () => undefined,
+      ...change,
+    };
+    return { lines, driver: loggedDriver(driver, log) };
+  }
+
+  it('passes everything on to the driver, and back', async () => {
+    const asked: unknown[][] = [];
+    const { driver } = logged({
+      open: async (...call) => `kme-${asked.push(call)}`,
+      close: async (...call) => void asked.push(call),
+      learn: async (...call) => void asked.push(call),
+      stop: () => void asked.push(['stop']),
+      blockBytes: 512,
+    });
+    const stream = qkdStreamName();
+    assert.equal(await driver.open(stream, 32, 'kme-0', never), 'kme-1');
+    await driver.close('kme-1', never);
+    await driver.learn(stream);
+    driver.stop();
+    assert.equal(driver.blockBytes, 512);
+    assert.deepEqual(asked, [[stream, 32, 'kme-0', never], ['kme-1', never], [stream], ['stop']]);
+  });
+
+  it('does not take a call that its caller gave up for a failure of the key manager', async () => {
+    let fails = true;
+    const { lines, driver } = logged({
+      open: async () => {
+        if (fails) throw new KeyweaveError('QKD_UNAVAILABLE', 'given up');
+        return 'kme-1';
+      },
+    });
+    const open = (signal: AbortSignal) => driver.open(qkdStreamName(), 32, '', signal);
+    await assert.rejects(open(AbortSignal.abort()), /given up/);
+    fails = false;
+    await open(never);
+    fails = true;
+    await assert.rejects(open(never), /given up/);
+    await assert.rejects(open(AbortSignal.abort()), /given up/);
+    await assert.rejects(open(never), /given up/);
+    assert.deepEqual(
+      lines.map((line) => line.split(' {')[0]),
+      [
+        'debug a call was given up by its caller',
+        'debug a QKD stream was opened',
+        'warning the key manager fails',
+        'debug a call was given up by its caller',
+        'debug the key manager still fails',
+      ],
+    );
   });
 });
