@@ -28,6 +28,8 @@ interface Entry {
   readonly shares: readonly (KemShare | undefined)[];
 }
 
+type Derived = Awaited<ReturnType<typeof deriveTogether>>[number];
+
 type Encapsulated = ReadonlyMap<KemGroup, EncapsulateResponse | KeyweaveError>;
 
 /**
@@ -110,11 +112,16 @@ async function produce(
     const inputs = entries.map((entry, i) => {
       const need = needs[i];
       const keys = need && !(need instanceof KeyweaveError) ? fetched[next++] : need;
-      return inputsOf(services, entry, made, keys);
+      try {
+        return inputsOf(services, entry, made, keys);
+      } catch (thrown) {
+        if (Buffer.isBuffer(keys)) wipe(keys);
+        return KeyweaveError.from(thrown);
+      }
     });
     const derived = await deriveTogether(services, inputs);
     await failpoint('responder.derived');
-    return entries.map((entry, i) => hold(entry, inputs[i], derived[i]));
+    return entries.map((entry, i) => hold(entry, inputs[i] as BatchInputs, derived[i] as Derived));
   } finally {
     for (const result of made.values()) if (!(result instanceof KeyweaveError)) wipe(result.sharedSecrets);
   }
@@ -190,10 +197,9 @@ function inputsOf(
 ): BatchInputs | KeyweaveError {
   if (qkdKeys instanceof KeyweaveError) return qkdKeys;
   const { stream } = exchange;
-  const qkdSlots = offer.qkd ? countQkdSlots(exchange.stream.terms, offer.degradedSlot) : 0;
+  const qkdSlots = countQkdSlots(stream.terms, offer.degradedSlot);
   const got = Math.floor((qkdKeys?.length ?? 0) / QKD_SECRET_BYTES);
-  const possible =
-    qkdSlots === 0 ? count : qkdSlots === 1 ? Math.min(count, got) : got >= count * qkdSlots ? count : 0;
+  const possible = qkdSlots === 1 ? Math.min(count, got) : got >= count * qkdSlots ? count : 0;
   if (possible === 0) {
     wipe(qkdKeys);
     return new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of the other node has run dry');
@@ -224,11 +230,11 @@ function inputsOf(
 
 function hold(
   { offer, exchange, most }: Entry,
-  inputs: BatchInputs | KeyweaveError | undefined,
-  derived: Awaited<ReturnType<typeof deriveTogether>>[number] | undefined,
+  inputs: BatchInputs | KeyweaveError,
+  derived: Derived,
 ): BatchAnswer | KeyweaveError {
-  if (inputs === undefined || inputs instanceof KeyweaveError) return inputs ?? missing();
-  if (derived === undefined || derived instanceof KeyweaveError) return derived ?? missing();
+  if (inputs instanceof KeyweaveError) return inputs;
+  if (derived instanceof KeyweaveError) return derived;
   const { keys, initiatorTags, responderTags } = derived;
   try {
     exchange.hold(offer, { count: inputs.count, keys, initiatorTags });
@@ -260,8 +266,4 @@ function failedAnswer(error: KeyweaveError): BatchAnswer {
     qkdBlockKeys: 0,
     most: 0,
   };
-}
-
-function missing(): KeyweaveError {
-  return new KeyweaveError('INTERNAL', 'the batch had no outcome');
 }
