@@ -39,6 +39,8 @@ export class InitiatorRound {
   readonly #keyPairs = new Map<KemGroup, KeyPairBatch>();
   /** Public halves of those that have. */
   readonly #publicKeys = new Map<KemGroup, Buffer>();
+  /** Why the responder could not be asked. */
+  #lost: KeyweaveError | undefined;
 
   constructor(options: {
     services: NodeServices;
@@ -57,8 +59,12 @@ export class InitiatorRound {
     }));
   }
 
-  /** Key pairs, and the responder's answers; never rejects. Afterwards the streams may offer their next batches. */
-  async offer(): Promise<void> {
+  /**
+   * Key pairs, and the responder's answers; never rejects. Afterwards the
+   * streams may offer their next batches. Resolves to why the responder could
+   * not be asked, where that is so.
+   */
+  async offer(): Promise<KeyweaveError | undefined> {
     try {
       await failpoint('initiator.offer');
       await this.#generate();
@@ -73,6 +79,7 @@ export class InitiatorRound {
       if (answer && !failure) batch.supply.answered(batch, answer.count, answer.most);
       else batch.supply.end(batch, 0, this.#abandoned(batch, failure));
     }
+    return this.#lost;
   }
 
   /** Decapsulation, QKD keys, derivation and confirmation; never rejects. */
@@ -130,6 +137,7 @@ export class InitiatorRound {
     } catch (error) {
       ride.lost(error);
       this.#discardUnused();
+      this.#lost = KeyweaveError.from(error);
       throw error;
     }
   }

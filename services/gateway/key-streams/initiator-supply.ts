@@ -195,6 +195,13 @@ export class InitiatorSupply implements ChunkSupply {
     };
   }
 
+  /** The other end cannot be reached, as another stream's round has just shown: an attempt that costs nothing. */
+  refuse(error: KeyweaveError): void {
+    if (this.#stopped || this.#services.now() < this.#pausedUntilMs) return;
+    this.stream.lastFailure = error;
+    this.#afterAttempt(error, 0);
+  }
+
   /**
    * The responder has made `made` chunks of the batch: the next one may be offered.
    *
@@ -264,7 +271,7 @@ export class InitiatorSupply implements ChunkSupply {
   /** After a few attempts those who wait are told; pauses keep trouble from becoming a busy loop. */
   #failed(batch: Batch, error: KeyweaveError, thrown: unknown): void {
     const { stream } = this;
-    const { log, now } = this.#services;
+    const { log } = this.#services;
     const isAftermath = batch.qkd !== undefined && batch.qkd.epoch !== this.qkd.epoch;
     if (batch.qkd && !isAftermath) this.#renew();
     if (this.#stopped) return;
@@ -286,6 +293,13 @@ export class InitiatorSupply implements ChunkSupply {
       return;
     }
     this.#degradeSlot = 0;
+    this.#afterAttempt(error, batch.count);
+  }
+
+  /** A batch of about `count` chunks has failed, or was not worth trying. */
+  #afterAttempt(error: KeyweaveError, count: number): void {
+    const { stream } = this;
+    const { now } = this.#services;
     // What fails during a pause is the same trouble.
     if (now() >= this.#pausedUntilMs) this.#failures += 1;
     const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
@@ -299,7 +313,7 @@ export class InitiatorSupply implements ChunkSupply {
       stream.failWaiters(error);
       if (this.#wasAsked) this.#untold = { error, sinceMs: now() };
       this.#wasAsked = false;
-    } else this.#wanted = Math.max(this.#wanted, batch.count);
+    } else this.#wanted = Math.max(this.#wanted, count);
     clearTimeout(this.#pause);
     this.#pause = setTimeout(() => this.#offer(), delay + 1);
   }
