@@ -236,6 +236,15 @@ describe('ConfirmationOutbox', () => {
     await kept;
   });
 
+  it('lets no batch to be dropped stand before one to be released, which ends it too', async () => {
+    for (let first = 0; first < 3; first++) outbox.drop({ ...confirmation(0), firstIndex: first }, LIVING);
+    const decided = outbox.confirm(confirmation(3), LIVING, true);
+    mock.timers.tick(1);
+    assert.deepEqual(asked, [[3]]);
+    answers[0]?.resolve({ decisions: [RELEASED] });
+    await decided;
+  });
+
   it('has few messages under way, however many ask', async () => {
     for (let turn = 0; turn < 20; turn++) {
       void outbox

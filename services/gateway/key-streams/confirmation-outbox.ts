@@ -86,6 +86,20 @@ export class ConfirmationOutbox {
    * @throws KeyweaveError AGREEMENT_FAILED when it was dropped, UNKNOWN_STREAM and others.
    */
   confirm(confirmation: BatchConfirmation, asker: Asker, urgent: boolean): Promise<void> {
+    // A batch that is released ends those before it at the other end, too.
+    this.#forgetDrops(this.#streamOf(confirmation), 0);
+    return this.#add(confirmation, asker, urgent);
+  }
+
+  /** Asks the responder to drop a batch; nobody waits for the answer. */
+  drop(batch: Omit<BatchConfirmation, 'initiatorTags'>, asker: Asker): void {
+    const confirmation = { ...batch, initiatorTags: Buffer.alloc(0) };
+    // Of older ones the responder knows by itself that they are over.
+    this.#forgetDrops(this.#streamOf(confirmation), MAX_DROPS - 1);
+    this.#add(confirmation, asker, false).catch(() => undefined);
+  }
+
+  #add(confirmation: BatchConfirmation, asker: Asker, urgent: boolean): Promise<void> {
     const decided = Promise.withResolvers<void>();
     const stream = this.#streamOf(confirmation);
     const sinceMs = this.#now();
@@ -94,14 +108,11 @@ export class ConfirmationOutbox {
     return decided.promise;
   }
 
-  /** Asks the responder to drop a batch; nobody waits for the answer. */
-  drop(batch: Omit<BatchConfirmation, 'initiatorTags'>, asker: Asker): void {
-    const confirmation = { ...batch, initiatorTags: Buffer.alloc(0) };
-    this.confirm(confirmation, asker, false).catch(() => undefined);
-    const { waiting } = this.#streamOf(confirmation);
+  /** Forgets batches of a stream that wait to be dropped, all but the newest `keep`. */
+  #forgetDrops({ waiting }: Stream, keep: number): void {
     const drops = waiting.filter(isDrop);
-    // Of older ones the responder knows by itself that they are over.
-    for (const old of drops.slice(0, -MAX_DROPS)) waiting.splice(waiting.indexOf(old), 1);
+    for (const old of drops.slice(0, Math.max(0, drops.length - keep)))
+      waiting.splice(waiting.indexOf(old), 1);
   }
 
   /** Takes what may travel now with a Produce. */

@@ -44,6 +44,8 @@ export class InitiatorRound {
   readonly #keyPairs = new Map<KemGroup, KeyPairBatch>();
   /** Public halves of those that have. */
   readonly #publicKeys = new Map<KemGroup, Buffer>();
+  /** Why the responder could not be asked. */
+  #lost: KeyweaveError | undefined;
 
   constructor(options: {
     services: NodeServices;
@@ -62,8 +64,12 @@ export class InitiatorRound {
     }));
   }
 
-  /** Key pairs, and the responder's answers; never rejects. Afterwards the streams may offer their next batches. */
-  async offer(): Promise<void> {
+  /**
+   * Key pairs, and the responder's answers; never rejects. Afterwards the
+   * streams may offer their next batches. Resolves to why the responder could
+   * not be asked, where that is so.
+   */
+  async offer(): Promise<KeyweaveError | undefined> {
     try {
       await failpoint('initiator.offer');
       await this.#generate();
@@ -79,6 +85,7 @@ export class InitiatorRound {
       if (isAgreed(entry)) batch.supply.answered(batch, entry.answer);
       else batch.supply.end(batch, 0, this.#abandoned(batch, failure as KeyweaveError));
     }
+    return this.#lost;
   }
 
   /** Decapsulation, QKD keys, derivation and confirmation; never rejects. */
@@ -133,6 +140,7 @@ export class InitiatorRound {
       return response;
     } catch (error) {
       ride.lost(error);
+      this.#lost = KeyweaveError.from(error);
       throw error;
     }
   }

@@ -6,7 +6,7 @@ import type { NodeServices } from '../sources/node-services.ts';
 import { QkdLink } from '../sources/qkd-link.ts';
 import { batchLimit, costOf } from './batch-limit.ts';
 import { BlockSize } from './block-size.ts';
-import { InitiatorRecovery } from './initiator-recovery.ts';
+import { InitiatorRecovery, type Remedy } from './initiator-recovery.ts';
 import type { ChunkSupply, KeyStream } from './key-stream.ts';
 import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from './stream-terms.ts';
 
@@ -183,6 +183,14 @@ export class InitiatorSupply implements ChunkSupply {
     };
   }
 
+  /** The other end cannot be reached, as another stream's round has just shown: an attempt that costs nothing. */
+  refuse(error: KeyweaveError): void {
+    if (this.#stopped || this.#recovery.isPaused) return;
+    this.stream.lastFailure = error;
+    const remedy = this.#recovery.failed(0, error);
+    if (remedy !== 'again') this.#afterAttempt(remedy, error, 0);
+  }
+
   /**
    * The responder has made `made` chunks of the batch: the next one may be offered.
    * What it says of itself holds for the batches to come: how many chunks it
@@ -278,7 +286,7 @@ export class InitiatorSupply implements ChunkSupply {
   /** After a few attempts those who wait are told. */
   #failed(batch: Batch, error: KeyweaveError, thrown: unknown): void {
     const { stream } = this;
-    const { log, now } = this.#services;
+    const { log } = this.#services;
     const isAftermath = batch.qkd !== undefined && batch.qkd.epoch !== this.qkd.epoch;
     if (batch.qkd && !isAftermath) this.#renew();
     if (this.#stopped) return;
@@ -299,13 +307,19 @@ export class InitiatorSupply implements ChunkSupply {
       this.#again(batch.count);
       return;
     }
-    if (isReason(error, 'INSUFFICIENT_KEY')) stream.depth.noteScarcity(now());
+    this.#afterAttempt(remedy, error, batch.count);
+  }
+
+  /** A batch of about `count` chunks has failed, or was not worth trying. */
+  #afterAttempt(remedy: Remedy, error: KeyweaveError, count: number): void {
+    const { stream } = this;
+    if (isReason(error, 'INSUFFICIENT_KEY')) stream.depth.noteScarcity(this.#services.now());
     if (remedy === 'give up') {
       this.#wanted = 0;
       this.#demanded = 0;
       stream.failWaiters(error);
       this.#tellWhoAsked(error);
-    } else this.#wanted = Math.max(this.#wanted, batch.count);
+    } else this.#wanted = Math.max(this.#wanted, count);
     this.#recovery.pause(() => this.#offer());
   }
 

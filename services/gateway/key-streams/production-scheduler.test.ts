@@ -23,7 +23,12 @@ interface Wish {
 }
 
 /** What each round carried, and what ends its first half. */
-let rounds: { carried: Record<string, number>; answer: () => void; finished: number }[];
+let rounds: {
+  carried: Record<string, number>;
+  answer: (failure?: KeyweaveError) => void;
+  finished: number;
+}[];
+let nowMs: number;
 let scheduler: ProductionScheduler;
 
 function supply(wish: Wish): InitiatorSupply {
@@ -40,29 +45,39 @@ function supply(wish: Wish): InitiatorSupply {
       wish.hungry = Math.max(0, wish.hungry - count);
       return { supply: made, count } as unknown as Batch;
     },
+    refuse() {
+      refusals.set(wish.name, (refusals.get(wish.name) ?? 0) + 1);
+    },
   };
   names.set(made as unknown as InitiatorSupply, wish.name);
   return made as unknown as InitiatorSupply;
 }
 
 let names: Map<InitiatorSupply, string>;
+/** Attempts of each stream that were not worth trying. */
+let refusals: Map<string, number>;
 
 beforeEach(() => {
   mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
   rounds = [];
+  nowMs = 0;
   names = new Map();
-  scheduler = new ProductionScheduler((batches) => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const carried = Object.fromEntries(
-      batches.map((batch) => [names.get(batch.supply) ?? '', batch.count] as const),
-    );
-    const round = { carried, answer: resolve, finished: 0 };
-    rounds.push(round);
-    const finish = async () => {
-      round.finished += 1;
-    };
-    return { offer: () => promise, finish };
-  });
+  refusals = new Map();
+  scheduler = new ProductionScheduler(
+    (batches) => {
+      const { promise, resolve } = Promise.withResolvers<KeyweaveError | undefined>();
+      const carried = Object.fromEntries(
+        batches.map((batch) => [names.get(batch.supply) ?? '', batch.count] as const),
+      );
+      const round = { carried, answer: resolve, finished: 0 };
+      rounds.push(round);
+      const finish = async () => {
+        round.finished += 1;
+      };
+      return { offer: () => promise, finish };
+    },
+    () => nowMs,
+  );
 });
 
 afterEach(() => mock.timers.reset());
@@ -302,6 +317,55 @@ describe('ProductionScheduler', () => {
       scheduler.enqueue(supply({ name: `${i}`, hungry: 1, urgent: true, keyChunkSize: 65_536 }));
     mock.timers.tick(1);
     assert.equal(Object.values(carried()[0] ?? {}).length, 16);
+  });
+
+  it('tries a peer that is away with few batches now and then, and tells all others without trying', async () => {
+    const away = new KeyweaveError('PEER_UNREACHABLE', 'gone');
+    const wishes = Array.from({ length: 1_400 }, (_, i) => {
+      return { name: `${i}`, hungry: 1, urgent: true, alone: i >= 1_000 };
+    });
+    const supplies = wishes.map(supply);
+    let batches = 0;
+    for (nowMs = 0; nowMs < 3_000; nowMs += 50) {
+      for (const wish of wishes) wish.hungry = 1;
+      for (const one of supplies) scheduler.enqueue(one);
+      for (let i = 0; i < 5; i++) {
+        mock.timers.tick(1);
+        for (const round of rounds.splice(0)) {
+          if (nowMs > 0) batches += Object.keys(round.carried).length;
+          round.answer(away);
+        }
+        await turn();
+      }
+    }
+    assert.ok(batches <= 100, `${batches} batches were made for a peer that is away`);
+    assert.ok(batches >= 5, 'nobody tried');
+    assert.ok((refusals.get('1399') ?? 0) >= 20 && (refusals.get('0') ?? 0) >= 20);
+    // Back again: a probe gets through, and everybody follows at once.
+    nowMs += 500;
+    for (const wish of wishes) wish.hungry = 1;
+    for (const one of supplies) scheduler.enqueue(one);
+    const served = new Set<string>();
+    for (let i = 0; i < 40; i++) {
+      mock.timers.tick(1);
+      for (const round of rounds.splice(0)) {
+        for (const name of Object.keys(round.carried)) served.add(name);
+        round.answer();
+      }
+      await turn();
+    }
+    assert.equal(served.size, 1_400);
+  });
+
+  it('goes on with others where a round failed for another reason', async () => {
+    scheduler.enqueue(supply({ name: 'a', hungry: 1, urgent: true }));
+    mock.timers.tick(1);
+    rounds[0]?.answer(new KeyweaveError('TIMEOUT', 'slow'));
+    await turn();
+    scheduler.enqueue(supply({ name: 'b', hungry: 1, urgent: true }));
+    mock.timers.tick(1);
+    assert.deepEqual(carried(), [{ a: 1 }, { b: 1 }]);
+    assert.equal(refusals.size, 0);
   });
 });
 

@@ -1,9 +1,11 @@
+import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { RoundBudget } from './batch-limit.ts';
 import { ConfirmationOutbox } from './confirmation-outbox.ts';
 import { InitiatorRound } from './initiator-round.ts';
 import type { Batch, InitiatorSupply } from './initiator-supply.ts';
+import { PeerReach } from './peer-reach.ts';
 
 /** Rounds of shared streams that may wait for the peer at a time: one is prepared while the other is answered. */
 const MAX_ROUNDS = 2;
@@ -16,6 +18,9 @@ const MAX_ROUND_CHUNKS = MESSAGE_LIMITS.offers.filled;
  * those with slow KEMs, which last longer and must not take the others' places.
  */
 const MAX_ALONE = { light: 128, slow: 32 } as const;
+
+/** Batches of a round that finds out whether the peer can be reached again. */
+const PROBE_BATCHES = 4;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
 const ENOUGH_CHUNKS = 128;
@@ -40,17 +45,24 @@ export class ProductionScheduler {
   #queuedChunks = 0;
   #rounds = 0;
   readonly #alone = { light: new Alone(), slow: new Alone() };
+  readonly #reach: PeerReach;
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
 
-  /** @param startRound makes the round of some batches. */
-  constructor(startRound: (batches: readonly Batch[]) => Round) {
+  /**
+   * @param startRound makes the round of some batches.
+   * @param now milliseconds of a steady clock.
+   */
+  constructor(startRound: (batches: readonly Batch[]) => Round, now: () => number) {
     this.#startRound = startRound;
+    this.#reach = new PeerReach(now);
   }
 
   /** Has `supply` take part in a round soon. */
   enqueue(supply: InitiatorSupply): void {
-    if (supply.alone) {
+    const { refusal } = this.#reach;
+    if (refusal) supply.refuse(refusal);
+    else if (supply.alone) {
       const kind = supply.isLight ? 'light' : 'slow';
       this.#alone[kind].add(supply);
       this.#runAlone(kind);
@@ -64,23 +76,39 @@ export class ProductionScheduler {
 
   #runAlone(kind: keyof typeof MAX_ALONE): void {
     const alone = this.#alone[kind];
-    while (alone.rounds < MAX_ALONE[kind]) {
+    while (alone.rounds < (this.#reach.isDoubtful ? 1 : MAX_ALONE[kind])) {
       const supply = alone.next();
       if (!supply) return;
       const count = supply.hungry;
       if (count === 0) continue;
       alone.rounds += 1;
       const round = this.#startRound([supply.begin(count)]);
-      void round.offer().then(() => {
+      void round.offer().then((failure) => {
         alone.rounds -= 1;
-        void round.finish();
-        this.#runAlone(kind);
+        this.#offered(round, failure);
       });
     }
   }
 
+  /** What a round has shown of the peer decides what becomes of those who wait for theirs. */
+  #offered(round: Round, failure: KeyweaveError | undefined): void {
+    void round.finish();
+    this.#reach.note(failure);
+    const { refusal } = this.#reach;
+    if (refusal) {
+      const waiting = [...this.#queue.keys(), ...this.#alone.light.all(), ...this.#alone.slow.all()];
+      this.#queue.clear();
+      this.#queuedChunks = 0;
+      for (const supply of waiting) supply.refuse(refusal);
+      return;
+    }
+    this.#runAlone('light');
+    this.#runAlone('slow');
+    if (this.#queue.size > 0) this.#schedule(this.#anyUrgent());
+  }
+
   #schedule(urgent: boolean): void {
-    if (this.#rounds >= MAX_ROUNDS || this.#immediate !== undefined) return;
+    if (this.#rounds >= (this.#reach.isDoubtful ? 1 : MAX_ROUNDS) || this.#immediate !== undefined) return;
     if (urgent || this.#queuedChunks >= ENOUGH_CHUNKS) {
       clearTimeout(this.#timer);
       this.#timer = undefined;
@@ -102,10 +130,9 @@ export class ProductionScheduler {
     if (batches.length === 0) return;
     this.#rounds += 1;
     const round = this.#startRound(batches);
-    void round.offer().then(() => {
+    void round.offer().then((failure) => {
       this.#rounds -= 1;
-      void round.finish();
-      if (this.#queue.size > 0) this.#schedule(this.#anyUrgent());
+      this.#offered(round, failure);
     });
   }
 
@@ -141,8 +168,9 @@ export class ProductionScheduler {
     }
     for (const supply of [...urgent, ...asking]) give(supply, supply.hungry);
     const batches: Batch[] = [];
+    const most = this.#reach.isDoubtful ? PROBE_BATCHES : MAX_ROUND_CHUNKS;
     for (const [supply, count] of counts) {
-      if (count > 0) batches.push(supply.begin(count));
+      if (count > 0 && batches.length < most) batches.push(supply.begin(count));
       else this.enqueue(supply);
     }
     return batches;
@@ -177,6 +205,14 @@ class Alone {
     }
     return undefined;
   }
+
+  /** Takes everybody who waits. */
+  all(): InitiatorSupply[] {
+    const all = [...this.#urgent, ...this.#others];
+    this.#urgent.clear();
+    this.#others.clear();
+    return all;
+  }
 }
 
 /** One scheduler for each peer node, made when it is first needed. */
@@ -196,6 +232,7 @@ export class ProductionSchedulers {
       const outbox = new ConfirmationOutbox(peer, services.now);
       scheduler = new ProductionScheduler(
         (batches) => new InitiatorRound({ services, peer, outbox, batches }),
+        services.now,
       );
       this.#byPeer.set(peerNode, scheduler);
     }
