@@ -36,6 +36,7 @@ describe('batchLimit', () => {
   it('is one where a KEM is slow, even if its public key is beyond the budget', () => {
     assert.equal(limit(['Classic-McEliece-348864', 'QKD']), 1);
     assert.equal(limit(['Classic-McEliece-8192128', 'QKD']), 1);
+    assert.equal(limit(['HQC-128', 'QKD']), 8);
   });
 });
 
@@ -85,6 +86,8 @@ describe('RoundBudget', () => {
     assert.equal(work.affordable(stream(['HQC-128']), 1_000), 80);
     assert.equal(work.affordable(stream(['Classic-McEliece-348864']), 1_000), 10);
     assert.equal(work.affordable(stream(['QKD', 'ML-KEM-768']), 1_000), 400);
+    work.spend(stream(['HQC-128']), 40);
+    assert.equal(work.affordable(stream(['Classic-McEliece-348864']), 1_000), 5);
   });
 
   it('gives the first one chunk, however much that is', () => {

@@ -132,6 +132,7 @@ describe('an initiator whose other end has no room', () => {
     bench.supply.end(batch, batch.count, Promise.reject(new KeyweaveError('NO_ROOM', 'so it says')));
     await bench.settle();
     await bench.pass(1_100);
+    assert.equal(bench.stream.buffer.nextIndex, batch.first + batch.count, 'it may still be waited for');
     assert.ok(bench.last.first >= batch.first + batch.count, 'an index was used twice');
     assert.notEqual(bench.last, batch);
     assert.equal(waiting.index, undefined);

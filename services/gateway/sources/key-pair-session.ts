@@ -105,7 +105,7 @@ export class KeyPairSession {
     } catch (thrown) {
       if (thrown instanceof KeyweaveError) error = thrown;
     }
-    if (this.#requests === requests) this.#drop(error);
+    this.#drop(error);
   }
 
   #settle(answer: KeyPairsResponse): void {
