@@ -55,4 +55,22 @@ describe('RequestInbox', () => {
     inbox.lend(Buffer.from('["123456789"][]'));
     assert.deepEqual([next(inbox), next(inbox)], ['too-large', undefined]);
   });
+
+  it('loses no byte that lies behind a request when more comes', () => {
+    const inbox = new RequestInbox(1_000);
+    inbox.lend(Buffer.from('{"a":1}{'));
+    assert.equal(String(inbox.next()), '{"a":1}');
+    inbox.keep();
+    assert.equal(inbox.behind, 1);
+    inbox.lend(Buffer.from('"b":2}'));
+    assert.equal(String(inbox.next()), '{"b":2}');
+  });
+
+  it('copies no request that has come whole', () => {
+    const inbox = new RequestInbox(1_000);
+    const data = Buffer.from(new Uint8Array(Buffer.from('{"a":1}')));
+    inbox.lend(data);
+    const frame = inbox.next();
+    assert.ok(Buffer.isBuffer(frame) && frame.buffer === data.buffer);
+  });
 });

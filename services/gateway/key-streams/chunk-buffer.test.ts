@@ -99,4 +99,76 @@ describe('ChunkBuffer', () => {
     assert.equal(buffer.size, 0);
     assert.ok(key?.every((byte) => byte === 0));
   });
+
+  it('keeps who waits for an index that is still to come, and for the next one', async () => {
+    const buffer = new ChunkBuffer();
+    const leaving = new AbortController();
+    const waiting = [undefined, 3, 4].map((index) => buffer.wait(index, 10_000, late, leaving.signal));
+    buffer.burnBelow(3);
+    await Promise.resolve();
+    assert.equal(buffer.waiting, 3);
+    buffer.release(3, keys(1, 2, 3), 4, meta);
+    const indexes = (await Promise.all(waiting)).map(({ index }) => index);
+    assert.deepEqual(indexes, [5, 3, 4]);
+    assert.equal(buffer.nextIndex, 6);
+  });
+
+  it('tells who waits for an index that a release has skipped', async () => {
+    const buffer = new ChunkBuffer();
+    const skipped = assert.rejects(buffer.wait(1, 10_000, late, signal), /index 1/);
+    buffer.release(2, keys(1), 4, meta);
+    await skipped;
+    assert.deepEqual([buffer.nextIndex, buffer.size], [3, 1]);
+  });
+
+  it('refuses an index that has been taken, at once', async () => {
+    const buffer = new ChunkBuffer();
+    buffer.release(0, keys(1, 2), 4, meta);
+    buffer.take(0);
+    await assert.rejects(buffer.wait(0, 10_000, late, signal), (error) =>
+      isReason(error, 'INSUFFICIENT_KEY'),
+    );
+  });
+
+  it('never counts indexes back', () => {
+    const buffer = new ChunkBuffer();
+    buffer.burnBelow(9);
+    buffer.release(4, keys(1, 2), 4, meta);
+    assert.equal(buffer.nextIndex, 9);
+  });
+
+  it('names the highest index that is wanted, in whatever order they came', async () => {
+    const buffer = new ChunkBuffer();
+    const leaving = new AbortController();
+    const waiting = [2, 7, undefined, 5].map((index) => buffer.wait(index, 10_000, late, leaving.signal));
+    assert.equal(buffer.highestWanted, 7);
+    leaving.abort();
+    await Promise.allSettled(waiting);
+  });
+
+  it('shows the chunk that it would give, and leaves it', () => {
+    const buffer = new ChunkBuffer();
+    buffer.release(0, keys(1, 2, 3), 4, meta);
+    assert.deepEqual([buffer.peek()?.index, buffer.peek(2)?.index, buffer.peek(9)], [0, 2, undefined]);
+    assert.equal(buffer.size, 3);
+  });
+
+  it('gives what is put back to who waits', async () => {
+    const buffer = new ChunkBuffer();
+    buffer.release(0, keys(1), 4, meta);
+    const chunk = buffer.take();
+    const waiting = buffer.wait(undefined, 10_000, late, signal);
+    assert.ok(chunk);
+    buffer.putBack(chunk);
+    assert.equal((await waiting).index, 0);
+  });
+
+  it('leaves no timer behind for whoever is served', async (t) => {
+    const timers = t.mock.method(globalThis, 'clearTimeout');
+    const buffer = new ChunkBuffer();
+    const waiting = buffer.wait(undefined, 10_000, late, signal);
+    buffer.release(0, keys(1), 4, meta);
+    await waiting;
+    assert.equal(timers.mock.callCount(), 1);
+  });
 });

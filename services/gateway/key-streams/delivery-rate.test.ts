@@ -32,4 +32,10 @@ describe('DeliveryRate (ETSI GS QKD 004 V2.1.1 Table 2, Max_bps)', () => {
       assert.deepEqual(delays(rate, new Array(100).fill(0)), new Array(100).fill(0));
     }
   });
+
+  it('refuses nobody where it sets no limit', () => {
+    const rate = new DeliveryRate({ maxBps: 0, keyChunkSize: 32 });
+    assert.deepEqual(rate.reserve(5, 0), { delayMs: 0, reserved: true });
+    for (let i = 0; i < 5_000; i++) assert.deepEqual(rate.reserve(5, 0), { delayMs: 0, reserved: true });
+  });
 });

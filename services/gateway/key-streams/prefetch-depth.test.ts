@@ -59,4 +59,24 @@ describe('PrefetchDepth', () => {
     assert.equal(depth.shortfall(0, 0, 0), 0);
     assert.equal(depth.shortfall(0, 2, 0), 2);
   });
+
+  it('takes a single odd gap for what it is: a fifth of the average', () => {
+    const depth = after(50, 1_000);
+    assert.equal(depth.depth, 10);
+    depth.noteGet(49_000 + 2_000);
+    assert.equal(depth.depth, 8, '10 s in gaps of 1.2 s');
+    const slower = after(50, 1_000);
+    slower.noteGet(49_000 + 10_000);
+    assert.equal(slower.depth, 3, 'ten seconds are no idle time yet: gaps of 2.8 s');
+    slower.noteGet(59_000 + 10_001);
+    assert.equal(slower.depth, 1, 'longer ones are');
+    slower.noteGet(69_001 + 500);
+    assert.equal(slower.depth, 1, '10 s in gaps of 8.1 s');
+  });
+
+  it('counts several GET_KEYs of one moment as a tenth of a millisecond apart', () => {
+    const depth = new PrefetchDepth(100_000);
+    for (let i = 0; i < 40; i++) depth.noteGet(5);
+    assert.equal(depth.depth, 100_000);
+  });
 });

@@ -16,6 +16,8 @@ let nowMs: number;
 let stream: KeyStream;
 /** When which question was asked. */
 let asked: { atMs: number; demand: StreamDemand }[];
+/** Chunks that the initiator is making by itself. */
+let coming: number;
 let answer: (question: number) => Promise<DemandAnswer>;
 
 beforeEach(() => {
@@ -50,6 +52,8 @@ beforeEach(() => {
     now: () => nowMs,
   });
   const exchange = new ResponderExchange(services, stream);
+  coming = 0;
+  Object.defineProperty(exchange, 'coming', { get: () => coming });
   stream.supply = new ResponderDemand(services, exchange);
   stream.local = 'joined';
   stream.peer = 'joined';
@@ -189,5 +193,120 @@ describe('ResponderDemand', () => {
       await pass(500);
     }
     assert.equal(asked.length, 1);
+  });
+
+  it('gives the initiator longer where nobody waits, and says so', async () => {
+    stream.refill();
+    await pass(990);
+    assert.equal(asked.length, 0);
+    await pass(2_000);
+    assert.deepEqual(times(), [1_000]);
+    assert.equal(asked[0]?.demand.waitedFor, false);
+  });
+
+  it('asks the sooner as soon as somebody waits', async () => {
+    stream.refill();
+    await pass(500);
+    getKey();
+    await pass(5_000);
+    assert.deepEqual(times().slice(0, 2), [600, 850]);
+  });
+
+  it('does not put its question off when it is wanted again', async () => {
+    for (let i = 0; i < 10; i++) {
+      getKey();
+      await pass(50);
+    }
+    assert.equal(times()[0], 100);
+  });
+
+  it('asks for nothing that is on its way already, and not once nothing is wanted any more', async () => {
+    getKey(50);
+    await pass(60);
+    stream.supply?.want(0);
+    await pass(3_000);
+    assert.equal(asked.length, 0);
+    getKey();
+    coming = 1;
+    await pass(3_000);
+    assert.equal(asked.length, 0);
+  });
+
+  it('keeps its pause while no chunk has come, however many more wait', async () => {
+    getKey();
+    await pass(900);
+    getKey();
+    await pass(500);
+    assert.deepEqual(times(), [100, 350, 850]);
+  });
+
+  it('begins with short pauses again once chunks have come', async () => {
+    getKey();
+    await pass(5_000);
+    release(0);
+    getKey();
+    const from = nowMs;
+    await pass(1_000);
+    assert.deepEqual(
+      times()
+        .filter((at) => at > from)
+        .map((at) => at - from),
+      [100, 350, 850],
+    );
+  });
+
+  it('asks no more for a stream that has ended, whether it is pausing or asking', async () => {
+    getKey();
+    await pass(50);
+    stream.supply?.stop();
+    getKey();
+    await pass(3_000);
+    assert.equal(asked.length, 0);
+  });
+
+  it('tells nobody of a failure that comes after the end', async () => {
+    const { promise, resolve } = Promise.withResolvers<DemandAnswer>();
+    answer = () => promise;
+    const outcome = getKey();
+    await pass(200);
+    stream.supply?.stop();
+    resolve({ buffered: 0, failure: { reason: 'UNKNOWN_STREAM', detail: 'who?' } });
+    await pass(3_000);
+    assert.deepEqual([outcome, stream.peer, asked.length], [[], 'joined', 1]);
+  });
+
+  it('counts lost questions anew once one was answered', async () => {
+    const lost = () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    answer = (question) => (question === 4 ? Promise.resolve(NOTED) : lost());
+    const outcome = getKey();
+    await pass(1_200);
+    assert.ok(asked.length > 5, `${asked.length}`);
+    assert.deepEqual(outcome, [], 'a question that was answered was counted as lost');
+    await pass(2_000);
+    assert.match(String(outcome[0]), /PEER_UNREACHABLE/);
+    assert.equal(asked.length, 9);
+  });
+
+  it('tells those who wait at once of a loss that will not pass', async () => {
+    answer = () => Promise.reject(new KeyweaveError('NOT_ALLOWED', 'no peer of mine'));
+    const outcome = getKey();
+    await pass(150);
+    assert.match(String(outcome[0]), /NOT_ALLOWED/);
+    await pass(3_000);
+    assert.equal(asked.length, 1);
+  });
+
+  it('says in a timeout that its questions were lost', async () => {
+    answer = () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no way there'));
+    const outcome = getKey(250);
+    await pass(300);
+    assert.match(String(outcome[0]), /TIMEOUT.*last failure: no way there/);
+  });
+
+  it('asks for as many as wait', async () => {
+    for (let i = 0; i < 3; i++) getKey();
+    await pass(400);
+    assert.ok((asked[0]?.demand.count ?? 0) >= 3);
+    assert.equal(asked[1]?.demand.count, 3);
   });
 });

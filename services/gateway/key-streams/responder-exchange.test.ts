@@ -3,10 +3,11 @@ import { beforeEach, describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
+import { ALICE, BOB, keyStream } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { KeyStream } from './key-stream.ts';
 import { ResponderExchange } from './responder-exchange.ts';
-import { parseStreamTerms } from './stream-terms.ts';
+import { parseStreamTerms, readStreamTerms, withEnoughSecrets } from './stream-terms.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const TAG = Buffer.alloc(32, 7);
@@ -19,7 +20,12 @@ beforeEach(() => {
   begin(['ML-KEM-768', 'QKD'], false);
 });
 
-function begin(keySources: readonly string[], allowDegraded: boolean, method = 'xoring'): void {
+function begin(
+  keySources: readonly string[],
+  allowDegraded: boolean,
+  method = 'xoring',
+  maxBufferedChunks = 16,
+): void {
   stream = new KeyStream({
     id: '11111111-1111-4111-8111-111111111111',
     incarnation: INCARNATION,
@@ -37,7 +43,7 @@ function begin(keySources: readonly string[], allowDegraded: boolean, method = '
     predefined: false,
     allowDegraded,
     maxPrefetchChunks: 16,
-    maxBufferedChunks: 16,
+    maxBufferedChunks,
     now: () => 0,
   });
   exchange = new ResponderExchange({ now: () => 0 } as NodeServices, stream);
@@ -237,5 +243,169 @@ describe('ResponderExchange', () => {
     assert.throws(() => exchange.hold(batch, { count: 1, keys: late, initiatorTags: TAG }), /UNKNOWN_STREAM/);
     assert.ok(late.every((byte) => byte === 0));
     refuses(offer(3, 1), 'UNKNOWN_STREAM');
+  });
+
+  it('takes batches up to the largest that there are, and up to the last index', () => {
+    begin(['ML-KEM-768', 'QKD'], false, 'xoring', 2_048);
+    assert.equal(exchange.admit(offer(0, 1_024)), 1_024);
+    exchange.fail();
+    assert.equal(exchange.admit(offer(0xffffffff - 2, 2)), 2);
+  });
+
+  it('counts what is buffered against its room, and those who wait for it', async () => {
+    held(0, 15, 1);
+    confirm(0, 15);
+    assert.equal(exchange.admit(offer(15, 9)), 1);
+    exchange.fail();
+    for (let i = 0; i < 15; i++) stream.buffer.take();
+    const leaving = new AbortController();
+    const waiting = [20, 21].map((index) => stream.buffer.wait(index + 10, 50, () => 'late', leaving.signal));
+    assert.equal(exchange.admit(offer(24, 20)), 18);
+    leaving.abort();
+    await Promise.allSettled(waiting);
+  });
+
+  it('never makes an index twice, also of a batch that failed or that it shortened', () => {
+    exchange.admit(offer(3, 5));
+    exchange.fail();
+    for (const first of [3, 7]) refuses(offer(first, 1), 'AGREEMENT_FAILED');
+    const shortened = offer(8, 5);
+    exchange.admit(shortened, 2);
+    exchange.hold(shortened, { count: 2, keys: Buffer.alloc(64), initiatorTags: Buffer.alloc(64, TAG) });
+    refuses(offer(9, 1), 'AGREEMENT_FAILED');
+    assert.equal(exchange.admit(offer(10, 1)), 1);
+  });
+
+  it('says of each key whether a shared_seed stood in for a source of it', () => {
+    begin(['ML-KEM-768', 'QKD'], true);
+    for (const [firstIndex, degradedSlot] of [
+      [0, 0],
+      [1, 2],
+    ] as const) {
+      const batch = offer(firstIndex, 1, degradedSlot === 0 ? {} : { degradedSlot, qkd: undefined });
+      exchange.admit(batch);
+      exchange.hold(batch, { count: 1, keys: Buffer.alloc(32), initiatorTags: TAG });
+      confirm(firstIndex, 1);
+      assert.equal(stream.buffer.take()?.degraded, degradedSlot !== 0);
+    }
+  });
+
+  it('drops a batch that is never confirmed, after its time and not before', (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const keys = held(0, 1, 1);
+    held(1, 1, 2);
+    assert.equal(confirm(1, 1), true);
+    const late = held(2, 1, 3);
+    t.mock.timers.tick(119_999);
+    assert.equal(exchange.coming, 1, 'it was dropped too early');
+    t.mock.timers.tick(1);
+    assert.ok([...keys, ...late].every((byte) => byte === 0));
+    assert.equal(exchange.coming, 0);
+    assert.equal(confirm(2, 1), false);
+    assert.deepEqual([stream.buffer.size, stream.buffer.nextIndex], [1, 3]);
+  });
+
+  it('leaves no timer behind for a batch that is decided', (t) => {
+    const timers = t.mock.method(globalThis, 'clearTimeout');
+    held(0, 1, 1);
+    confirm(0, 1);
+    held(1, 1, 1);
+    confirm(1, 1, Buffer.alloc(32, 8));
+    assert.equal(timers.mock.callCount(), 2);
+  });
+
+  it('holds four unconfirmed batches and no fifth', () => {
+    const keys = [0, 1, 2, 3].map((index) => held(index, 1, 1));
+    assert.ok(keys.every((key) => key.every((byte) => byte === 1)));
+    held(4, 1, 1);
+    assert.deepEqual(
+      keys.map((key) => key[0]),
+      [0, 1, 1, 1],
+    );
+    assert.equal(stream.buffer.nextIndex, 1, 'the index of what was dropped is burned, and no other');
+  });
+
+  it('keeps newer batches when an older one is dropped or confirmed', () => {
+    held(0, 1, 1);
+    held(1, 1, 2);
+    held(2, 1, 3);
+    assert.equal(confirm(0, 1, Buffer.alloc(32, 8)), false);
+    assert.equal(confirm(1, 1), true);
+    assert.equal(confirm(2, 1), true);
+    assert.equal(stream.buffer.size, 2);
+  });
+
+  it('gives an index up only once nothing before it can come', async () => {
+    held(0, 2, 1);
+    exchange.admit(offer(2, 2));
+    const waiting = assert.rejects(
+      stream.buffer.wait(3, 10_000, () => 'late', new AbortController().signal),
+      /index 3 has been taken, or was dropped/,
+    );
+    exchange.fail();
+    assert.deepEqual(
+      [stream.buffer.nextIndex, stream.buffer.waiting],
+      [0, 1],
+      'the first batch is still open',
+    );
+    confirm(0, 2);
+    await waiting;
+    assert.equal(stream.buffer.nextIndex, 4);
+    exchange.admit(offer(4, 2));
+    exchange.abandon();
+    assert.equal(stream.buffer.nextIndex, 4, 'the batch that is being made is still open');
+    exchange.fail();
+    assert.equal(stream.buffer.nextIndex, 6);
+  });
+
+  it('remembers its last sixteen decisions, and takes what it does not know for dropped', () => {
+    for (let index = 0; index < 17; index++) {
+      held(index, 1, 1);
+      assert.equal(confirm(index, 1), true);
+      stream.buffer.take();
+    }
+    assert.deepEqual(
+      [0, 1, 16, 99].map((index) => confirm(index, 1)),
+      [false, true, true, false],
+    );
+  });
+
+  it('takes no batch with its count changed on the way, though the tags are those of all of it', () => {
+    const keys = held(0, 2, 5);
+    const initiatorTags = Buffer.alloc(64, TAG);
+    const { keyStreamId, incarnation } = offer(0, 2);
+    const decision = exchange.confirm({ keyStreamId, incarnation, firstIndex: 0, count: 1, initiatorTags });
+    assert.equal(decision.released, false);
+    assert.ok(keys.every((byte) => byte === 0));
+  });
+
+  it('closes its QKD stream at its end', (t) => {
+    const closes = t.mock.method(exchange.qkd, 'close');
+    exchange.stop();
+    assert.equal(closes.mock.callCount(), 1);
+  });
+
+  it('refuses the public keys of one slot in the place of those of another of its size', () => {
+    begin(['ML-KEM-768', 'ML-KEM-768'], false, 'hkdf-sha384');
+    const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
+    const both = (...slots: number[]) => offer(0, 1, { publicKeys: slots.map(pair), qkd: undefined });
+    for (const slots of [[1, 0], [0, 0], [0], [0, 1, 1]]) refuses(both(...slots), 'BAD_REQUEST');
+    assert.equal(exchange.admit(both(0, 1)), 1);
+  });
+
+  it('takes a stream whose method needs a stand-in with that one and no other', () => {
+    const terms = withEnoughSecrets(
+      readStreamTerms(`hybrid://app@${ALICE}`, `hybrid://app@${BOB}`, {
+        method: 'xoring',
+        keySources: ['QKD'],
+      }),
+      { mayStandIn: true },
+    );
+    stream = keyStream({ role: 'responder', terms, allowDegraded: true });
+    exchange = new ResponderExchange({ now: () => 0 } as NodeServices, stream);
+    for (const degradedSlot of [0, 1, 3]) {
+      refuses(offer(0, 1, { publicKeys: [], degradedSlot }), 'AGREEMENT_FAILED');
+    }
+    assert.equal(exchange.admit(offer(0, 1, { publicKeys: [], degradedSlot: 2 })), 1);
   });
 });
