@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { describe, it } from 'node:test';
+import crypto, { randomBytes } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import { describe, it, mock } from 'node:test';
 import { inspect } from 'node:util';
 import { DigestMemory } from './digest-memory.ts';
 import { GivenKeys } from './given-keys.ts';
@@ -16,6 +17,7 @@ describe('DigestMemory', () => {
     }
     assert.equal(memory.add(10_000 - 2049, (10_000 - 2049) * 7), false, 'what is older is forgotten');
     assert.ok(memory.bytes <= 1024 * 32, `${memory.bytes} bytes`);
+    assert.ok(memory.bytes > 1024 * 16, 'both generations count');
   });
 
   it('takes little while little is in it', () => {
@@ -133,9 +135,32 @@ describe('GivenKeys', () => {
     assert.equal(given.bytes, 0);
   });
 
-  it('shows nothing of a secret', () => {
-    const given = new GivenKeys();
-    given.faultOf('s', Buffer.alloc(32, 0xc5), 32);
-    assert.doesNotMatch(inspect(given, { depth: 9, showHidden: true }), /c5c5|197,/);
+  it('keeps nothing of a secret, and says nothing of it', () => {
+    const digested: Buffer[] = [];
+    const { hash } = crypto;
+    mock.method(crypto, 'hash', (algorithm: string, data: Buffer, encoding: 'buffer') => {
+      digested.push(data);
+      return hash(algorithm, data, encoding);
+    });
+    syncBuiltinESMExports();
+    try {
+      const given = new GivenKeys();
+      for (const [secret, keyBytes] of [
+        [Buffer.alloc(32, 0xc5), 32],
+        [Buffer.alloc(16, 0xc5), 16],
+        [Buffer.alloc(32, 0xc5), 32],
+      ] as const)
+        given.faultOf('s', secret, keyBytes);
+      assert.equal(digested.length, 3);
+      for (const memory of digested)
+        assert.ok(
+          memory.subarray(16).every((byte) => byte === 0),
+          'wiped',
+        );
+      assert.doesNotMatch(inspect(given, { depth: 9, showHidden: true }), /c5c5|197,/);
+    } finally {
+      mock.restoreAll();
+      syncBuiltinESMExports();
+    }
   });
 });
