@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { describe, it } from 'node:test';
+import crypto, { randomBytes } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import { describe, it, mock } from 'node:test';
 import { inspect } from 'node:util';
 import { DigestMemory } from './digest-memory.ts';
 import { GivenKeys } from './given-keys.ts';
@@ -16,6 +17,7 @@ describe('DigestMemory', () => {
     }
     assert.equal(memory.add(10_000 - 2049, (10_000 - 2049) * 7), false, 'what is older is forgotten');
     assert.ok(memory.bytes <= 1024 * 32, `${memory.bytes} bytes`);
+    assert.ok(memory.bytes > 1024 * 16, 'both generations count');
   });
 
   it('takes little while little is in it', () => {
@@ -70,8 +72,58 @@ describe('GivenKeys', () => {
     const given = new GivenKeys();
     const secret = randomBytes(32);
     assert.equal(given.faultOf('slow', secret, 32), undefined);
+    given.faultOf('slow', randomBytes(4095 * 32), 32);
     for (let i = 0; i < 150; i++) given.faultOf('fast', randomBytes(1024 * 32), 32);
     assert.equal(given.faultOf('slow', secret, 32), 'repeated');
+  });
+
+  it('knows the last 65536 of all streams, of closed ones too', () => {
+    const given = new GivenKeys();
+    const secret = randomBytes(32);
+    assert.equal(given.faultOf('closed', secret, 32), undefined);
+    given.forget('closed');
+    assert.equal(given.bytes, 0);
+    given.faultOf('other', randomBytes(65_535 * 32), 32);
+    assert.equal(given.faultOf('new', secret, 32), 'repeated');
+  });
+
+  it('tells zeros and repetitions from other secrets, down to 16 bytes', () => {
+    const given = new GivenKeys();
+    const short = randomBytes(16);
+    assert.equal(given.faultOf('s', short, 16), undefined);
+    assert.equal(given.faultOf('t', short, 16), 'repeated');
+    assert.equal(given.faultOf('s', Buffer.alloc(16), 16), 'zero');
+    const nearly = Buffer.alloc(64);
+    nearly[31] = 1;
+    nearly[62] = 1;
+    assert.equal(given.faultOf('s', nearly, 32), undefined);
+    assert.equal(given.faultOf('s', Buffer.concat([randomBytes(32), Buffer.alloc(16)]), 48), 'zero');
+    assert.equal(given.faultOf('s', Buffer.concat([Buffer.alloc(15), randomBytes(15)]), 15), undefined);
+  });
+
+  it('takes a secret and the same one with something behind it for two', () => {
+    const given = new GivenKeys();
+    const secret = randomBytes(32);
+    assert.equal(given.faultOf('s', secret, 32), undefined);
+    assert.equal(given.faultOf('s', secret.subarray(0, 16), 16), undefined);
+    assert.equal(given.faultOf('s', Buffer.concat([secret, secret]), 64), 'repeated');
+  });
+
+  it('keeps what it knows of the streams that are used, where there is no room for all', () => {
+    const room = new GivenKeys();
+    room.faultOf('one', randomBytes(32), 32);
+    const ofOne = room.bytes;
+    room.faultOf('one', randomBytes(32), 32);
+    assert.equal(room.bytes, ofOne, 'not counted twice');
+    room.forget('unknown');
+    assert.equal(room.bytes, ofOne);
+    const given = new GivenKeys(2 * ofOne);
+    for (const stream of ['a', 'b', 'a', 'c']) given.faultOf(stream, randomBytes(32), 32);
+    assert.equal(given.bytes, 2 * ofOne);
+    given.forget('b');
+    assert.equal(given.bytes, 2 * ofOne, 'b was used longest ago, and is gone already');
+    given.forget('a');
+    assert.equal(given.bytes, ofOne);
   });
 
   it('holds a bounded memory, and none of streams that are forgotten', () => {
@@ -83,9 +135,32 @@ describe('GivenKeys', () => {
     assert.equal(given.bytes, 0);
   });
 
-  it('shows nothing of a secret', () => {
-    const given = new GivenKeys();
-    given.faultOf('s', Buffer.alloc(32, 0xc5), 32);
-    assert.doesNotMatch(inspect(given, { depth: 9, showHidden: true }), /c5c5|197,/);
+  it('keeps nothing of a secret, and says nothing of it', () => {
+    const digested: Buffer[] = [];
+    const { hash } = crypto;
+    mock.method(crypto, 'hash', (algorithm: string, data: Buffer, encoding: 'buffer') => {
+      digested.push(data);
+      return hash(algorithm, data, encoding);
+    });
+    syncBuiltinESMExports();
+    try {
+      const given = new GivenKeys();
+      for (const [secret, keyBytes] of [
+        [Buffer.alloc(32, 0xc5), 32],
+        [Buffer.alloc(16, 0xc5), 16],
+        [Buffer.alloc(32, 0xc5), 32],
+      ] as const)
+        given.faultOf('s', secret, keyBytes);
+      assert.equal(digested.length, 3);
+      for (const memory of digested)
+        assert.ok(
+          memory.subarray(16).every((byte) => byte === 0),
+          'wiped',
+        );
+      assert.doesNotMatch(inspect(given, { depth: 9, showHidden: true }), /c5c5|197,/);
+    } finally {
+      mock.restoreAll();
+      syncBuiltinESMExports();
+    }
   });
 });

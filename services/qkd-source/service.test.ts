@@ -75,7 +75,8 @@ describe('qkd-source service', () => {
     assert.equal(opened[0]?.sourceNode, 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa');
     assert.equal((await fetchOne(qkd, FETCH)).length, 64);
     assert.equal((await fetchOne(qkd, { ...FETCH, position: 2n, count: 3 })).length, 96);
-    await qkd.closeQkd({ keyStreamId: KSID, epoch: 0, qkdKeyStreamId: 'kme-1' }, CONTEXT);
+    const close = { keyStreamId: KSID, epoch: 0, qkdKeyStreamId: 'kme-1' };
+    assert.deepEqual(await qkd.closeQkd(close, CONTEXT), {});
     assert.deepEqual(closed, ['kme-1']);
   });
 

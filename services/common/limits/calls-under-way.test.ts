@@ -34,4 +34,23 @@ describe('CallsUnderWay', () => {
       );
     }
   });
+
+  it('frees one place for each call that ends, and no more', async () => {
+    const calls = new CallsUnderWay();
+    const most = CALL_LIMITS.demand.taken;
+    const begin = () => {
+      const held = Promise.withResolvers<void>();
+      return { held, call: calls.run('a', 'demand', () => held.promise) };
+    };
+    const first = Array.from({ length: most }, begin);
+    // All but one end, then as many come again.
+    for (const { held, call } of first.slice(1)) {
+      held.resolve();
+      await call;
+    }
+    const second = Array.from({ length: most - 1 }, begin);
+    await assert.rejects(begin().call, (error) => isReason(error, 'LIMIT_EXCEEDED'));
+    for (const { held } of [...first, ...second]) held.resolve();
+    await Promise.all(second.map(({ call }) => call));
+  });
 });

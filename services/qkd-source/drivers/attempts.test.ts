@@ -82,4 +82,33 @@ describe('Attempts', () => {
     held.resolve('known');
     await first;
   });
+
+  it('waits a moment before it goes again to a key manager that it did not reach', async () => {
+    const { some, run, made, pass } = attempts();
+    await run('unreached');
+    pass(1_999);
+    assert.equal(some.due, false);
+    await run('known');
+    assert.equal(made(), 1);
+    pass(1);
+    assert.equal(some.due, true);
+  });
+
+  it('is spent when nothing is known after the last one, and not before', async () => {
+    const { some, run, pass } = attempts();
+    for (let i = 0; i < 6; i++) {
+      assert.equal(some.spent, false, `${i}`);
+      await run('unknown');
+      pass(3_600_000);
+    }
+    assert.deepEqual([some.spent, some.due], [true, false]);
+    const lucky = attempts();
+    for (let i = 0; i < 6; i++) {
+      await lucky.run(i < 5 ? 'unknown' : 'known');
+      lucky.pass(3_600_000);
+    }
+    assert.equal(lucky.some.spent, false, 'the last one has found it out');
+    lucky.some.again();
+    assert.equal(lucky.some.spent, false, 'it has held for an hour');
+  });
 });

@@ -47,7 +47,7 @@ export class Attempts {
       return;
     }
     this.#known = outcome === 'known';
-    if (this.#known) this.#knownSinceMs = this.#now();
+    this.#knownSinceMs = this.#now();
     this.#pause();
   }
 

@@ -46,8 +46,10 @@ async function driverAt(t: TestContext, answer: Answer = sound, change: object =
   const bursts: number[] = [];
   const state = { answer };
   const sockets = new Set<Socket>();
+  const made = { connections: 0 };
   const server = createServer((socket) => {
     sockets.add(socket);
+    made.connections += 1;
     socket.on('error', () => socket.destroy());
     socket.on('close', () => sockets.delete(socket));
     socket.on('data', (data) => {
@@ -72,7 +74,7 @@ async function driverAt(t: TestContext, answer: Answer = sound, change: object =
     server.close();
   });
   const sent = (command: Request['command']) => seen.filter((request) => request.command === command);
-  return { driver, seen, bursts, state, sockets, sent };
+  return { driver, seen, bursts, state, sockets, made, sent };
 }
 
 describe('ETSI 004 JSON driver: streams', () => {
@@ -99,6 +101,9 @@ describe('ETSI 004 JSON driver: streams', () => {
     const { driver, sent } = await driverAt(t);
     await driver.open(qkdStreamName(), 32, 'theirs', never);
     assert.equal(sent('OPEN_CONNECT').length, 1, 'once is enough where it is known');
+    const refusing = await driverAt(t, () => ({ status: 5 }));
+    await assert.rejects(refusing.driver.open(qkdStreamName(), 32, '', never), unavailable);
+    assert.equal(refusing.sent('OPEN_CONNECT').length, 1, 'there is no other way to ask');
   });
 
   it('names the first epoch of a stream by the stream alone', async (t) => {
@@ -167,13 +172,13 @@ describe('ETSI 004 JSON driver: streams', () => {
   });
 
   it('keeps a connection that has answered, whatever the signal of that call does later', async (t) => {
-    const { driver, sockets } = await driverAt(t);
+    const { driver, made } = await driverAt(t);
     const call = new AbortController();
     await driver.open(qkdStreamName(), 32, '', call.signal);
     call.abort();
     await turn();
     assert.equal((await driver.fetch('kme-32', 0n, 3, 32, never)).length, 96);
-    assert.equal(sockets.size, 1);
+    assert.equal(made.connections, 1);
   });
 
   it('has few CLOSEs under way, so that they take no connection from keys', async (t) => {
@@ -220,12 +225,29 @@ describe('ETSI 004 JSON driver: keys', () => {
 
   it('asks for no more once the key manager is dry, and gives what there was', async (t) => {
     let left = 2;
-    const { driver, sent } = await driverAt(t, (request) =>
+    const { driver, sent, made } = await driverAt(t, (request) =>
       request.command === 'GET_KEY' && left-- <= 0 ? { status: 2 } : sound(request),
     );
     await driver.open(qkdStreamName(), 32, '', never);
     assert.equal((await driver.fetch('kme-32', 0n, 9, 32, never)).length, 64);
     assert.equal(sent('GET_KEY').length, 3);
+    left = 9;
+    for (const first of [2n, 5n])
+      assert.equal((await driver.fetch('kme-32', first, 3, 32, never)).length, 96);
+    assert.equal(made.connections, 1, 'it is given back, dry or not');
+  });
+
+  it('leaves no connection open where each has one call, nor after its end', async (t) => {
+    const { driver, sockets, made } = await driverAt(t, sound, { connection: 'per-call' });
+    await driver.open(qkdStreamName(), 32, '', never);
+    assert.equal((await driver.fetch('kme-32', 0n, 3, 32, never)).length, 96);
+    assert.equal(made.connections, 4);
+    while (sockets.size > 0) await turn();
+    const reusing = await driverAt(t);
+    await reusing.driver.open(qkdStreamName(), 32, '', never);
+    reusing.driver.stop();
+    while (reusing.sockets.size > 0) await turn();
+    await assert.rejects(reusing.driver.open(qkdStreamName(), 32, '', never), unavailable);
   });
 
   it('sends several together once that is learnt, twice as many each time, and one again after a dry answer', async (t) => {

@@ -268,6 +268,10 @@ describe('connections to a key manager', () => {
     const dialled = kme.take(leaving.signal);
     leaving.abort(reason);
     await assert.rejects(dialled, (error) => (error as Error).cause === reason);
+    // One that is made later tells that the server has seen all that came before.
+    const later = await kme.take(never);
+    await later.request(ASK);
+    await until(() => sockets.filter(({ closed }) => !closed).length === 1);
     const made = new AbortController();
     const connection = await kme.take(made.signal);
     made.abort();

@@ -98,9 +98,7 @@ export class KmeLearning {
       work.push(this.#requests.run(() => this.#probeRequests()).then(() => this.#sayIfSpent()));
     }
     const both = this.#between;
-    if (both && blockKeys > 1 && this.#blocks.due) {
-      work.push(this.#blocks.run(() => this.#probeBlocks(both)));
-    }
+    if (both && blockKeys > 1) work.push(this.#blocks.run(() => this.#probeBlocks(both)));
     await Promise.all(work);
   }
 
@@ -263,8 +261,9 @@ async function answersTo(connection: JsonConnection, requests: readonly Buffer[]
   return answers;
 }
 
+/** @param alone a refusal, of a request that was sent by itself. */
 function isSameRefusal(answer: JsonAnswer, alone: JsonAnswer): boolean {
-  const isRefusal = answer.status !== ETSI004_STATUS.SUCCESS && answer.key_buffer === undefined;
+  const hasKey = answer.key_buffer !== undefined;
   wipeAnswer(answer);
-  return isRefusal && answer.status === alone.status && answer.message === alone.message;
+  return !hasKey && answer.status === alone.status && answer.message === alone.message;
 }

@@ -59,7 +59,15 @@ afterEach(() => {
 function learner(answers: Answers, change: object = {}) {
   const seen: Request[][] = [];
   const lines: { message: string; why: unknown }[] = [];
-  const state = { answers, reachable: true, staysOpen: true, open: 0, dialled: 0, nowMs: 0 };
+  const state = {
+    answers,
+    failure: new KeyweaveError('QKD_UNAVAILABLE', 'as the test says') as Error,
+    reachable: true,
+    staysOpen: true,
+    open: 0,
+    dialled: 0,
+    nowMs: 0,
+  };
   const window = new PipelineWindow();
   const connection = () => ({
     requestTogether: (payloads: readonly Buffer[]) => {
@@ -79,7 +87,7 @@ function learner(answers: Answers, change: object = {}) {
     window,
     fresh: async () => {
       state.dialled += 1;
-      if (!state.reachable) throw new KeyweaveError('QKD_UNAVAILABLE', 'as the test says');
+      if (!state.reachable) throw state.failure;
       state.open += 1;
       return connection();
     },
@@ -230,6 +238,17 @@ describe('the probe for requests that go together', () => {
     state.reachable = true;
     await learn();
     assert.equal(window.isOpen, true);
+  });
+
+  it('is not made for ever where connections fail for another reason', async () => {
+    const { learn, state } = learner(sound(), { block_keys: 1 });
+    state.reachable = false;
+    state.failure = new Error('out of sockets');
+    for (let i = 0; i < 12; i++) {
+      await learn();
+      state.nowMs += 3_600_000;
+    }
+    assert.equal(state.dialled, 6);
   });
 
   it('is not made where the configuration says one request at a time, or a connection for each', async () => {

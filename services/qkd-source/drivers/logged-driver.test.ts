@@ -46,6 +46,8 @@ describe('loggedDriver', () => {
     await driver.close('kme-1', never);
     const levels = lines.map((line) => line.split(' ')[0]);
     assert.deepEqual(levels, ['debug', 'debug', 'warning', 'debug', 'debug', 'info', 'debug', 'debug']);
+    assert.match(lines[2] ?? '', /"call":"GET_KEY","reason":"QKD_UNAVAILABLE","detail":"off"/);
+    assert.match(lines[5] ?? '', /"call":"GET_KEY"/);
     assert.match(lines[1] ?? '', /"position":"5","wanted":2,"got":2/);
     assert.ok(!/c0c0|192|wMDA/.test(lines.join('\n')));
   });
@@ -99,6 +101,8 @@ describe('loggedDriver', () => {
     await assert.rejects(open(never), /given up/);
     await assert.rejects(open(AbortSignal.abort()), /given up/);
     await assert.rejects(open(never), /given up/);
+    assert.match(lines[2] ?? '', /"call":"OPEN_CONNECT"/);
+    assert.match(lines[1] ?? '', /"joined":false/);
     assert.deepEqual(
       lines.map((line) => line.split(' {')[0]),
       [

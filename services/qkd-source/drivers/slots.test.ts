@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
 import { Slots } from './slots.ts';
 
@@ -39,5 +40,32 @@ describe('Slots', () => {
     await first;
     assert.equal(await third, 'third');
     assert.equal(await slots.run(never, async () => 'free again'), 'free again');
+  });
+
+  it('has as many as before when all have been free again', async () => {
+    const slots = new Slots(1);
+    for (let i = 0; i < 3; i++) await slots.run(never, async () => undefined);
+    const held = Promise.withResolvers<void>();
+    const first = slots.run(never, () => held.promise);
+    let begun = false;
+    const second = slots.run(never, async () => {
+      begun = true;
+    });
+    await new Promise(setImmediate);
+    assert.equal(begun, false);
+    held.resolve();
+    await Promise.all([first, second]);
+  });
+
+  it('leaves nothing at the signal of one that has had its turn', async () => {
+    const slots = new Slots(1);
+    const { signal } = new AbortController();
+    const held = Promise.withResolvers<void>();
+    const first = slots.run(signal, () => held.promise);
+    const second = slots.run(signal, async () => undefined);
+    assert.equal(getEventListeners(signal, 'abort').length, 1);
+    held.resolve();
+    await Promise.all([first, second]);
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
 });
