@@ -111,7 +111,7 @@ after(async () => {
 
 /** Holds one conversation; throws with all that was wrong with it. */
 async function hold(plan: ConversationPlan): Promise<void> {
-  const world = new World({ nodes, wires: wired.wires, honest: steady.ksids, plans: plan.streams, counts });
+  const world = new World({ nodes, wires: wired.wires, honest: steady.ksids, plan, counts });
   const over = new AbortController();
   tellLies(plan.lies, wired.wires, over.signal);
   await Promise.all([

@@ -4,7 +4,13 @@ import type { LocalNode } from '../../services/cli/local-network.ts';
 import { parseStreamTerms } from '../../services/gateway/key-streams/stream-terms.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
 import type { Wire } from '../helpers/lying-peer.ts';
-import { type CallPlan, LIAR, type StreamPlan, type StreamReference } from './conversation-plans.ts';
+import {
+  type CallPlan,
+  type ConversationPlan,
+  LIAR,
+  type StreamPlan,
+  type StreamReference,
+} from './conversation-plans.ts';
 
 /** Keys shorter than this may be equal by chance. */
 const TELLING_BYTES = 16;
@@ -27,6 +33,8 @@ export class World {
   readonly chunkBytes = new Map<string, number>();
   readonly history: HistoryEntry[] = [];
   readonly faults: string[] = [];
+  /** Nothing changes the timeouts that the applications ask for. */
+  readonly timesAreKnown: boolean;
   readonly #honest: readonly string[];
   readonly #counts: Map<string, number>;
 
@@ -34,14 +42,19 @@ export class World {
     nodes: readonly LocalNode[];
     wires: readonly Wire[];
     honest: readonly string[];
-    plans: readonly StreamPlan[];
+    plan: ConversationPlan;
     counts: Map<string, number>;
   }) {
+    const { streams, clients, calls, lies } = options.plan;
+    const opens = clients.flatMap(({ steps }) => steps.filter((step) => step.do === 'open'));
+    this.timesAreKnown =
+      opens.every(({ edit }) => edit === undefined) &&
+      ![...calls, ...lies].some(({ method }) => method === 'open');
     this.nodes = options.nodes;
     this.wires = options.wires;
     this.#honest = options.honest;
     this.#counts = options.counts;
-    this.streams = options.plans.map((plan): PlannedStream => {
+    this.streams = streams.map((plan): PlannedStream => {
       const name = `fuzz-${randomUUID()}`;
       return {
         plan,

@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { LocalNode } from '../../services/cli/local-network.ts';
 import { rssMb } from '../bench/measure.ts';
 
@@ -76,6 +76,20 @@ export function deadServices(nodes: readonly LocalNode[]): string[] {
       }
     }),
   );
+}
+
+/**
+ * Milliseconds that the main threads of processes have altogether been ready
+ * and not run so far, as the kernel counts; 0 where it does not tell.
+ */
+export function waitedMs(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => {
+    try {
+      return sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]) / 1e6;
+    } catch {
+      return sum;
+    }
+  }, 0);
 }
 
 function socketsOf(pid: number): number {

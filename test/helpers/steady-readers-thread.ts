@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Etsi004Client, openStream } from '../../services/cli/etsi004-client.ts';
 import { askBoth } from './asking.ts';
 import type { HistoryEntry } from './delivery-history.ts';
 import type { Pair } from './network.ts';
+import { waitedMs } from './service-watch.ts';
 import type { SteadyPair, SteadyReport } from './steady-readers.ts';
 
 /** How often the thread looks whether it and the services are run in time. */
@@ -33,18 +33,7 @@ const ticking = setInterval(() => {
   lastTickMs = nowMs;
 }, TICK_MS);
 
-const sampling = setInterval(() => waits.push({ atMs: Date.now(), waitedMs: waitedMs() }), SAMPLE_MS);
-
-/** The kernel counts for each process how long it was ready and not run; 0 where it does not tell. */
-function waitedMs(): number {
-  return pids.reduce((sum, pid) => {
-    try {
-      return sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]) / 1e6;
-    } catch {
-      return sum;
-    }
-  }, 0);
-}
+const sampling = setInterval(() => waits.push({ atMs: Date.now(), waitedMs: waitedMs(pids) }), SAMPLE_MS);
 
 async function opened({ source, destination, data }: SteadyPair): Promise<Pair> {
   const [a, b] = await Promise.all([Etsi004Client.connect(source), Etsi004Client.connect(destination)]);
