@@ -63,6 +63,13 @@ export class SimulatedLink {
     return this.#streams.size;
   }
 
+  /** Who has open streams: source, destination and the ends that have not closed, for those who look for what was left. */
+  get openStreams(): string[] {
+    return [...this.#streams.values()].map(
+      ({ source, destination, sides }) => `${source} ${destination} ends ${sides.map(({ end }) => end)}`,
+    );
+  }
+
   /** Keys made so far. */
   get made(): number {
     return this.#made;

@@ -33,6 +33,8 @@ export interface KmeSimulatorOptions {
 export interface KmeSimulatorState {
   /** Open streams. */
   readonly streams: number;
+  /** Their URIs, and which ends have not closed. */
+  readonly openStreams: readonly string[];
   readonly keysMade: number;
   /** Bytes of key that one end has fetched and the other has not. */
   readonly heldBytes: number;
@@ -102,6 +104,7 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     },
     state: () => ({
       streams: link.streams,
+      openStreams: link.openStreams,
       keysMade: link.made,
       heldBytes: link.heldBytes,
       ends: ends.map(({ delivered, connections, faults }) => ({

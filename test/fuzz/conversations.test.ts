@@ -32,8 +32,12 @@ const READ_EVERY_MS = 25;
 /** Shrinking takes no longer than this. */
 const SHRINK_MS = 60_000;
 
-/** What a service may hold more than at the start, MB: heap that has grown to its working size, and code that has been compiled. */
-const RSS_TOLERANCE_MB = 60;
+/**
+ * What a service may hold more than at the start, MB: heap that has grown to
+ * its working size, compiled code, and what the allocator keeps of the largest
+ * messages that were there at a time. What is in use tells of a leak.
+ */
+const RSS_TOLERANCE_MB = 120;
 const LIVE_TOLERANCE_MB = 12;
 
 /** Connections between services may be made anew, and two at a time exist then. */
@@ -290,8 +294,9 @@ function table(before: ReadonlyMap<string, Holding>, now: ReadonlyMap<string, Ho
 }
 
 function streamsLeft(qkdStreams: number): string[] {
-  const { streams } = wired.network.kme.state();
-  return streams > qkdStreams ? [`${streams} streams at the key managers, ${qkdStreams} before`] : [];
+  const { streams, openStreams } = wired.network.kme.state();
+  if (streams <= qkdStreams) return [];
+  return [`${streams} streams at the key managers, ${qkdStreams} before: ${openStreams.join('; ')}`];
 }
 
 /** Whether `count` more streams from one node to another can be open at the same time, and deliver. */
