@@ -164,7 +164,6 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
 
   function endedByPeer(stream: KeyStream): void {
     stream.peerClosed('the other end has closed this stream');
-    registry.exchangeOf(stream)?.abandon();
     if (stream.local === 'joined') return;
     registry.remove(stream);
     registry.ended.note(stream);

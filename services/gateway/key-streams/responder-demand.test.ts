@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchOffer, DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
 import { LIVING } from '../../../test/helpers/streams.ts';
 import type { NodeServices } from '../sources/node-services.ts';
 import { KeyStream } from './key-stream.ts';
@@ -14,6 +14,7 @@ const NOTED: DemandAnswer = { buffered: 0, failure: undefined };
 
 let nowMs: number;
 let stream: KeyStream;
+let exchange: ResponderExchange;
 /** When which question was asked. */
 let asked: { atMs: number; demand: StreamDemand }[];
 /** Chunks that the initiator is making by itself. */
@@ -51,7 +52,7 @@ beforeEach(() => {
     maxBufferedChunks: 16,
     now: () => nowMs,
   });
-  const exchange = new ResponderExchange(services, stream);
+  exchange = new ResponderExchange(services, stream);
   coming = 0;
   Object.defineProperty(exchange, 'coming', { get: () => coming });
   stream.supply = new ResponderDemand(services, exchange);
@@ -184,6 +185,15 @@ describe('ResponderDemand', () => {
     const { length } = asked;
     await pass(10_000);
     assert.equal(asked.length, length);
+  });
+
+  it('leaves the key manager once the other end has closed, though this end may still read', (t) => {
+    const close = t.mock.method(exchange.qkd, 'close');
+    release(0);
+    stream.peerClosed('the other end has closed this stream');
+    assert.equal(close.mock.callCount(), 1);
+    assert.equal(stream.buffer.size, 1);
+    assert.throws(() => exchange.admit({} as BatchOffer), /this end has closed the stream/);
   });
 
   it('has one question under way', async () => {

@@ -62,9 +62,11 @@ export class ResponderDemand implements ChunkSupply {
     this.#schedule();
   }
 
+  /** Nothing more comes: drops what is unconfirmed, and leaves the key manager. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#exchange.stop();
   }
 
   #schedule(): void {
