@@ -116,14 +116,33 @@ export class World {
     }
   }
 
+  /** Its applications may close it and open it anew, and then the indexes begin anew, with other keys. */
+  #isPredefined(ksid: string): boolean {
+    return this.streams.some((stream) => stream.ksid === ksid);
+  }
+
   /** What must never be, in what this conversation's own applications were given. */
   breaches(): string[] {
     return [...Map.groupBy(this.history, ({ ksid }) => ksid)].flatMap(([ksid, entries]) => {
       const bytes = this.chunkBytes.get(ksid) ?? entries.find(({ keyBytes }) => keyBytes)?.keyBytes ?? 0;
+      if (this.#isPredefined(ksid)) return keysGivenTwice(entries, bytes);
       // Several connections read the same end here, so that answers cross; and short keys are equal by chance.
       return breaches(entries, bytes).filter(
         (line) => !/after index/.test(line) && (bytes >= TELLING_BYTES || !/the key of/.test(line)),
       );
     });
   }
+}
+
+/** Each end is given a key once, whatever index it has. */
+function keysGivenTwice(entries: readonly HistoryEntry[], bytes: number): string[] {
+  if (bytes < TELLING_BYTES) return [];
+  const seen = new Set<string>();
+  return entries.flatMap(({ ksid, end, index, digest }) => {
+    if (digest === undefined) return [];
+    const given = `${end} ${digest}`;
+    if (seen.has(given)) return [`${ksid} index ${index} end ${end}: a key was given twice`];
+    seen.add(given);
+    return [];
+  });
 }

@@ -155,7 +155,7 @@ export class InitiatorSupply implements ChunkSupply {
   stop(): void {
     this.#stopped = true;
     this.#recovery.stop();
-    this.qkd.close();
+    this.qkd.end();
   }
 
   /**

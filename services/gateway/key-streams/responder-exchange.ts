@@ -155,7 +155,7 @@ export class ResponderExchange {
   stop(): void {
     this.#stopped = true;
     this.abandon();
-    this.qkd.close();
+    this.qkd.end();
   }
 
   #assertSlots({ degradedSlot, publicKeys, qkd, count }: BatchOffer): void {

@@ -38,6 +38,15 @@ const reason = (wanted: ErrorReason) => (error: unknown) => isReason(error, want
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('QkdLink', () => {
+  it('opens nothing any more once its stream has ended, whoever still has a batch under way', async (t) => {
+    const { link, openings } = linked(t);
+    link.end();
+    const reference = { epoch: 3, qkdKeyStreamId: '', position: 0n, blockKeys: 1 };
+    await assert.rejects(link.follow(reference), /UNKNOWN_STREAM/);
+    await assert.rejects(link.opened(), /UNKNOWN_STREAM/);
+    assert.equal(openings.length, 0);
+  });
+
   it('gives up the openings of epochs that a peer has left', async (t) => {
     const { openings, follow } = linked(t);
     const following = Array.from({ length: 20 }, (_, epoch) => follow(epoch));

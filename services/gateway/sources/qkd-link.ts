@@ -44,6 +44,7 @@ export class QkdLink {
   /** Initiator: blocks that agreed batches take, read or not. */
   #reserved = 0n;
   #opening: Promise<string> | undefined;
+  #ended = false;
   /** Ends the opening that is under way. */
   #left = new AbortController();
   /** This end's stream at its key manager, once open. */
@@ -175,6 +176,12 @@ export class QkdLink {
     this.#givenBlockKeys = Math.min(MAX_BLOCK_KEYS, Math.floor(bytes / this.#options.keyBytes));
   }
 
+  /** Closes for good: whoever still has a batch under way opens nothing any more. */
+  end(): void {
+    this.#ended = true;
+    this.close();
+  }
+
   /** Closes the stream at the key manager, or gives up opening it; safe to repeat. */
   close(): void {
     const left = this.#left;
@@ -206,6 +213,9 @@ export class QkdLink {
   /** The key manager's id of this end's stream; one opening at a time, a failed one may be repeated. */
   #open(join: string): Promise<string> {
     if (this.#opening) return this.#opening;
+    if (this.#ended) {
+      return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'this end has closed the stream'));
+    }
     const { services, keyStreamId, initiatorNode, responderNode, keyBytes } = this.#options;
     const { signal } = this.#left;
     const epoch = this.#epoch;
