@@ -71,7 +71,7 @@ native-doctor:
 	@command -v cargo >/dev/null || { echo "missing: cargo 1.88 or newer; see https://rustup.rs" >&2; exit 1; }
 	@command -v cmake >/dev/null || { echo "missing: cmake; on Debian: apt-get install cmake" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "missing: a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
-	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | grep -q .; then \
+	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-* 2>/dev/null | grep -qE '^libclang(-[0-9]+)?\.so'; then \
 	  echo "missing: libclang; on Debian: apt-get install libclang-dev" >&2; exit 1; fi
 
 gen: install ## generate proto/gen from the contracts
