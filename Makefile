@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
+UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { createCa } from '#certs/issue.ts';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { createCa } from '#common/tls/issue.ts';
 import { type KmeSimulator, type KmeSimulatorOptions, startKmeSimulator } from '../kme-simulator/main.ts';
 import { freePorts } from './free-ports.ts';
 

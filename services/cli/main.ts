@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { VERSION } from '#common/lifecycle/version.ts';
+import { VERSION } from '#common/service/version.ts';
 
 const program = new Command('keyweave')
   .description(

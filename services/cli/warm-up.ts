@@ -5,7 +5,7 @@ await Promise.all([
   import('commander'),
   import('./commands/driver.ts'),
   import('./commands/kme-simulator.ts'),
-  import('#common/lifecycle/health-port.ts'),
+  import('#common/service/health-port.ts'),
   import('../gateway/main.ts'),
   import('../qkd-source/main.ts'),
   import('../pqc-source/main.ts'),

@@ -1,24 +1,24 @@
+import { warnOfWeakSeeds } from '#common/config/weak-seeds.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
-import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { PeerAgreements } from './agreement-client.ts';
-import { createAgreementService } from './agreement-service.ts';
-import { startEtsi004JsonTcp } from './frontends/etsi004-json-tcp.ts';
-import { KeyDelivery } from './key-streams/key-delivery.ts';
-import { peerQuotas } from './key-streams/peer-quotas.ts';
-import { Rendezvous } from './key-streams/rendezvous.ts';
-import { SourceFaults } from './key-streams/source-faults.ts';
-import { StreamRegistry } from './key-streams/stream-registry.ts';
-import { KeyPairStreams } from './sources/key-pair-streams.ts';
-import type { NodeServices } from './sources/node-services.ts';
-import { usableAlgorithms } from './usable-algorithms.ts';
-import { warnOfWeakSeeds } from './weak-seeds.ts';
+import { KemClient } from './clients/kem-client.ts';
+import type { NodeServices } from './clients/node-services.ts';
+import { PeerLinks } from './clients/peer-link.ts';
+import { KeyDelivery } from './delivery/gateway-delivery.ts';
+import { startEtsi004JsonTcp } from './frontends/etsi004-json/frontend.ts';
+import { createAgreementService } from './frontends/peer/agreement-service.ts';
+import { Rendezvous } from './opening/rendezvous.ts';
+import { usableAlgorithms } from './opening/usable-algorithms.ts';
+import { SourceFaults } from './production/source-faults.ts';
+import { MemoryStreamStore } from './store/memory-stream-store.ts';
+import { peerQuotas } from './store/peer-quotas.ts';
 
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
@@ -27,10 +27,10 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const pqcSource = connectOwn(context, 'pqc-source');
   const qkdSource = connectOwn(context, 'qkd-source');
   const hybridizer = connectOwn(context, 'hybridizer');
-  const agreements = new PeerAgreements(() => connectOwn(context, 'peer-broker', OWN_SESSION));
+  const agreements = new PeerLinks(() => connectOwn(context, 'peer-broker', OWN_SESSION));
 
   const pqcClient = pqcSource.client(PqcSourceDefinition);
-  const keyPairs = new KeyPairStreams(pqcClient, systemClock.monotonicMs);
+  const keyPairs = new KemClient(pqcClient, systemClock.monotonicMs);
   const services: NodeServices = {
     nodeUuid: config.uuid,
     keyPairs,
@@ -46,7 +46,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     peer: (nodeUuid) => agreements.of(nodeUuid),
   };
 
-  const registry = new StreamRegistry({
+  const registry = new MemoryStreamStore({
     maxStreams: config.limits.max_streams,
     quotas: peerQuotas(config.limits, Object.keys(peers).filter((uuid) => uuid !== config.uuid).length),
     now: services.now,

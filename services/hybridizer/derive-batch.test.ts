@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { HYBRIDIZATION_METHODS } from '#common/hybridization/method-table.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';

@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { findMethod, type HybridizationMethodRow } from '#common/catalogue/methods.ts';
 import { ownMemory, packedItem, wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { findMethod, type HybridizationMethodRow } from '#common/hybridization/method-table.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { DeriveBatch, DerivedBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { confirmationTags, TAG_BYTES } from './confirmation.ts';

@@ -1,6 +1,6 @@
 import { ownCallers } from '#common/grpc/callers.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
-import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 import { createHybridizerService } from './service.ts';

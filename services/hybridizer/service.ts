@@ -1,4 +1,4 @@
-import { findMethod } from '#common/hybridization/method-table.ts';
+import { findMethod } from '#common/catalogue/methods.ts';
 import type { HybridizerServiceImplementation } from '#gen/keyweave/v1/hybridizer.ts';
 import { deriveBatches } from './derive-batch.ts';
 import type { HybridizationMethod } from './methods/method.ts';

@@ -1,7 +1,7 @@
 import { ownCallers, peerBrokerCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
-import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { connectPeer, PeerClients } from './peer-directory.ts';
 import { KEY_AGREEMENT_NAME, rawKeyAgreement } from './raw-key-agreement.ts';
 import { createInboundRelay, createOutboundRelay } from './relay.ts';

@@ -6,9 +6,9 @@ import { isReason } from '#common/errors/keyweave-error.ts';
 import { ownCallers, peerBrokerCallers } from '#common/grpc/callers.ts';
 import { connectOwn, type GrpcConnection } from '#common/grpc/client.ts';
 import { startGrpcServer } from '#common/grpc/server.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { CloseRequest, KeyAgreementDefinition, ProduceRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { ALICE, BOB, type TestCertificates, testCertificates } from '../../test/helpers/certificates.ts';
+import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 import { connectPeer, PeerClients } from './peer-directory.ts';
 import { KEY_AGREEMENT_NAME, METHODS, rawKeyAgreement } from './raw-key-agreement.ts';
 

@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { connect, type GrpcConnection } from '#common/grpc/client.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { rawKeyAgreement } from './raw-key-agreement.ts';
 import type { RawClient } from './relay.ts';
 

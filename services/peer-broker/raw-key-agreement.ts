@@ -1,4 +1,4 @@
-import { uncopied } from '#common/grpc/lean-definition.ts';
+import { uncopied } from '#common/grpc/wire/lean-definition.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 
 /** Methods of KeyAgreement, as the generated clients name them. */

@@ -6,13 +6,13 @@ import {
   KEM_ENGINE_NAMES,
   type KemAlgorithm,
   type KemEngineName,
-} from '#common/algorithms/kem-algorithms.ts';
+} from '#common/catalogue/kems.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { nativeMissing } from '#test/helpers/engines.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
-import { nativeMissing } from './engines/engines-for-tests.ts';
 import type { KemEngine } from './engines/kem-engine.ts';
 
 const row = (name: string) => findKemAlgorithm(name) as KemAlgorithm;

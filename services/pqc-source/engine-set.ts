@@ -3,7 +3,7 @@ import {
   KEM_ENGINE_NAMES,
   type KemAlgorithm,
   type KemEngineName,
-} from '#common/algorithms/kem-algorithms.ts';
+} from '#common/catalogue/kems.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { AvailableEngines } from './engines/built-in-engines.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { KemEngine, KeyPairs } from './engines/kem-engine.ts';

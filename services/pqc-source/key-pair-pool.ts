@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { KemAlgorithm, KemCost } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm, KemCost } from '#common/catalogue/kems.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { joinKeyPairs } from './engines/joined-key-pairs.ts';

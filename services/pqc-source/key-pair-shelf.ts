@@ -1,4 +1,4 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm } from '#common/catalogue/kems.ts';
 import type { KemEngine, KeyPairs } from './engines/kem-engine.ts';
 
 /** Demand is forgotten by half in this time. */

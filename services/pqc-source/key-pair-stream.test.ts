@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
-import { PushQueue } from '#common/lifecycle/push-queue.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
+import { PushQueue } from '#common/grpc/push-queue.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
+import { nativeMissing } from '#test/helpers/engines.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
-import { nativeMissing } from './engines/engines-for-tests.ts';
 import type { KemEngine, PrivateKeyBatch } from './engines/kem-engine.ts';
 import { KeyPairPool } from './key-pair-pool.ts';
 import { serveKeyPairs } from './key-pair-stream.ts';

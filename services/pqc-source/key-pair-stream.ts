@@ -1,7 +1,7 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm } from '#common/catalogue/kems.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { PushQueue } from '#common/lifecycle/push-queue.ts';
+import { PushQueue } from '#common/grpc/push-queue.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';

@@ -1,6 +1,6 @@
 import { ownCallers } from '#common/grpc/callers.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
-import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { EngineSet } from './engine-set.ts';

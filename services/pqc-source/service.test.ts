@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { findKemAlgorithm, KEM_ALGORITHMS, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, KEM_ALGORITHMS, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { EngineSet } from './engine-set.ts';

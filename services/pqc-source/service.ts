@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { KEM_ALGORITHMS, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import { countPacked } from '#common/crypto/bytes.ts';
 import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';

@@ -1,6 +1,6 @@
 import { ownCallers } from '#common/grpc/callers.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
-import type { RunningService, ServiceContext } from '#common/lifecycle/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
 import { createEtsi004JsonDriver } from './drivers/etsi004-json.ts';
 import { loggedDriver } from './drivers/logged-driver.ts';

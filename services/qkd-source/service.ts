@@ -1,8 +1,8 @@
 import { uuidField } from '#common/config/fields.ts';
 import { wipe } from '#common/crypto/bytes.ts';
-import { uuidText } from '#common/crypto/uuid.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { uuidText } from '#common/ids/uuid.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Log } from '#common/log/log.ts';
 import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';

@@ -6,11 +6,11 @@
  * node test/bench/kem-speed.ts [--only NAME,…] [--budget MS] [--rounds N] [--markdown]
  */
 import { parseArgs } from 'node:util';
-import { KEM_ALGORITHMS, type KemAlgorithm, type KemEngineName } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemAlgorithm, type KemEngineName } from '#common/catalogue/kems.ts';
 import { printTable } from '../../services/cli/table.ts';
-import { available, nativeMissing } from '../../services/pqc-source/engines/engines-for-tests.ts';
 import { type KemSpeed, measureKem, SPEED_BATCH } from '../../services/pqc-source/engines/kem-speed.ts';
 import { laneOf, loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
+import { available, nativeMissing } from '../helpers/engines.ts';
 
 const MOST = 1.3;
 const LARGE_BATCH_BYTES = 24 * 1024 * 1024;

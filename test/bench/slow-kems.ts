@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { findKemAlgorithm, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { createEngines } from '../../services/pqc-source/engines/built-in-engines.ts';
 import { measureKem } from '../../services/pqc-source/engines/kem-speed.ts';

@@ -7,7 +7,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { KEM_ALGORITHMS, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { createLiboqsNativeEngine, loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
 import { rssMb } from './measure.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { KEM_ALGORITHMS, type KemEngineName } from '#common/algorithms/kem-algorithms.ts';
+import { KEM_ALGORITHMS, type KemEngineName } from '#common/catalogue/kems.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { nativeMissing } from '../../services/pqc-source/engines/engines-for-tests.ts';
+import { nativeMissing } from '../helpers/engines.ts';
 import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
 
 const WITHOUT_ADDON: KemEngineName[] = ['openssl', 'liboqs-wasm'];

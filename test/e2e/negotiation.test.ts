@@ -7,8 +7,8 @@ import { loadNodeFiles } from '#common/config/load.ts';
 import { peerBrokerCallers } from '#common/grpc/callers.ts';
 import { connect, type GrpcConnection } from '#common/grpc/client.ts';
 import { type GrpcServer, startGrpcServer } from '#common/grpc/server.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import {
   KeyAgreementDefinition,

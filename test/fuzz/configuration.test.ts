@@ -9,7 +9,7 @@ import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { isSubnet, ownAddress } from '#common/lifecycle/own-address.ts';
+import { isSubnet, ownAddress } from '#common/net/own-address.ts';
 import { parseSpiffeId, spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { parseAddress, parseCount } from '../../services/cli/address.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';

@@ -7,9 +7,9 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { decodeKeyBuffer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { JsonConnection } from '#common/etsi/json-connection.ts';
 import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
-import { parseJsonRequest } from '../../services/gateway/frontends/etsi004-json-requests.ts';
-import { parseKsid } from '../../services/gateway/key-streams/ksid.ts';
-import { parseStreamTerms } from '../../services/gateway/key-streams/stream-terms.ts';
+import { parseJsonRequest } from '../../services/gateway/frontends/etsi004-json/requests.ts';
+import { parseKsid } from '../../services/gateway/streams/ksid.ts';
+import { parseStreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 

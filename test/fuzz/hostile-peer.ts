@@ -3,7 +3,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { CALLER_METADATA, PEER_METADATA } from '#common/grpc/callers.ts';
 import type { GrpcConnection, ServiceClient } from '#common/grpc/client.ts';
 import { TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
-import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
+import { PROTOCOL_VERSION } from '#common/service/version.ts';
 import { spiffeId } from '#common/tls/spiffe.ts';
 import {
   CloseRequest,

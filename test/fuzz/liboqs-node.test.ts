@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
-import { nativeMissing } from '../../services/pqc-source/engines/engines-for-tests.ts';
+import { KEM_ALGORITHMS } from '#common/catalogue/kems.ts';
 import { loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
+import { nativeMissing } from '../helpers/engines.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 
 /** Calls under way at the same time. */

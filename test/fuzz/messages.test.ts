@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { uuidText } from '#common/crypto/uuid.ts';
-import { leanDefinition } from '#common/grpc/lean-definition.ts';
+import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { uuidText } from '#common/ids/uuid.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';

@@ -1,4 +1,4 @@
-import { uuidText } from '#common/crypto/uuid.ts';
+import { uuidText } from '#common/ids/uuid.ts';
 import type {
   BatchAnswer,
   BatchConfirmation,

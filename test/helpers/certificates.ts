@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
 import { type NodeConfig, nodeConfigSchema, type ServiceName } from '#common/config/node-config.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import { ensureNodeCertificates } from '#common/tls/ensure.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
-import { createCa, issueServiceCertificate, type PemPair } from '#common/tls/issue.ts';
 
 export { ALICE, BOB } from './streams.ts';
 

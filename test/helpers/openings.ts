@@ -2,16 +2,16 @@ import { mock } from 'node:test';
 import { type CallContext, Metadata } from 'nice-grpc';
 import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
-import { PROTOCOL_VERSION } from '#common/lifecycle/version.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { PROTOCOL_VERSION } from '#common/service/version.ts';
 import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
-import type { PeerAgreement } from '../../services/gateway/agreement-client.ts';
-import { createAgreementService } from '../../services/gateway/agreement-service.ts';
-import { peerQuotas } from '../../services/gateway/key-streams/peer-quotas.ts';
-import { Rendezvous } from '../../services/gateway/key-streams/rendezvous.ts';
-import { StreamRegistry } from '../../services/gateway/key-streams/stream-registry.ts';
-import { parseStreamTerms } from '../../services/gateway/key-streams/stream-terms.ts';
-import type { NodeServices } from '../../services/gateway/sources/node-services.ts';
+import type { NodeServices } from '../../services/gateway/clients/node-services.ts';
+import type { PeerLink } from '../../services/gateway/clients/peer-link.ts';
+import { createAgreementService } from '../../services/gateway/frontends/peer/agreement-service.ts';
+import { Rendezvous } from '../../services/gateway/opening/rendezvous.ts';
+import { MemoryStreamStore } from '../../services/gateway/store/memory-stream-store.ts';
+import { peerQuotas } from '../../services/gateway/store/peer-quotas.ts';
+import { parseStreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { ALICE, BOB, CAROL, QOS } from './streams.ts';
 
 export { ALICE, BOB, CAROL, QOS };
@@ -21,7 +21,7 @@ const address = { host: '127.0.0.1', port: 0 };
 /** What the gateway of a peer is asked, and what it answers: as `script` says, else that nothing is wrong. */
 export class StubPeer {
   readonly calls: { call: string; request: unknown; timeoutMs: number }[] = [];
-  script: Partial<PeerAgreement> = {};
+  script: Partial<PeerLink> = {};
 
   readonly agreement = Object.fromEntries(
     (['open', 'join', 'produce', 'confirm', 'demand', 'close'] as const).map((call) => [
@@ -32,9 +32,9 @@ export class StubPeer {
         return answer ? answer(request, timeoutMs) : Promise.resolve(DEFAULTS[call]);
       },
     ]),
-  ) as unknown as PeerAgreement;
+  ) as unknown as PeerLink;
 
-  count(call: keyof PeerAgreement): number {
+  count(call: keyof PeerLink): number {
     return this.calls.filter((one) => one.call === call).length;
   }
 }
@@ -88,7 +88,7 @@ export function openingsOf(
     qkdSource: { openQkd: () => new Promise(() => undefined), closeQkd: async () => ({}) },
     peer: (uuid: string) => peerOf(uuid).agreement,
   } as unknown as NodeServices;
-  const registry = new StreamRegistry({
+  const registry = new MemoryStreamStore({
     maxStreams: config.limits.max_streams,
     quotas: peerQuotas(config.limits, trustedPeers),
     now: services.now,

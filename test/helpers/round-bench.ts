@@ -11,14 +11,17 @@ import type {
   ProduceRequest,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import type { FetchKeysRequest } from '#gen/keyweave/v1/qkd_source.ts';
-import type { Asker } from '../../services/gateway/key-streams/confirmation-outbox.ts';
-import { InitiatorRound } from '../../services/gateway/key-streams/initiator-round.ts';
-import type { Batch, InitiatorSupply } from '../../services/gateway/key-streams/initiator-supply.ts';
-import type { KeyStream } from '../../services/gateway/key-streams/key-stream.ts';
-import { slotOf, standInFor } from '../../services/gateway/key-streams/stream-terms.ts';
-import type { KeyPairBatch } from '../../services/gateway/sources/key-pair-session.ts';
-import type { NodeServices } from '../../services/gateway/sources/node-services.ts';
-import { QkdLink } from '../../services/gateway/sources/qkd-link.ts';
+import type { KeyPairBatch } from '../../services/gateway/clients/kem-session.ts';
+import type { NodeServices } from '../../services/gateway/clients/node-services.ts';
+import { QkdStream } from '../../services/gateway/clients/qkd-stream.ts';
+import type { Asker } from '../../services/gateway/production/initiator/confirmations.ts';
+import type {
+  Batch,
+  InitiatorProducer,
+} from '../../services/gateway/production/initiator/initiator-producer.ts';
+import { InitiatorRound } from '../../services/gateway/production/initiator/initiator-round.ts';
+import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
+import { slotOf, standInFor } from '../../services/gateway/streams/stream-terms.ts';
 import { answerOf, keyStream, termsOf } from './streams.ts';
 
 /**
@@ -177,7 +180,7 @@ export function entry(
   const terms = termsOf('hkdf-sha384', sources);
   const slots = options.standIn ? [...terms.slots, standInFor(slotOf('QKD'))] : terms.slots;
   const stream: KeyStream = keyStream({ terms: { ...terms, slots } });
-  const link = new QkdLink({
+  const link = new QkdStream({
     ...{ services, keyStreamId: stream.idBytes, keyBytes: 32 },
     ...{ initiatorNode: terms.sourceNode, responderNode: terms.destinationNode },
   });
@@ -203,7 +206,7 @@ export function entry(
   const usesQkd = slots.some((slot, i) => slot.algorithm === 'QKD' && i !== degradedSlot - 1);
   const qkd = usesQkd ? link.reference() : undefined;
   const batch: Batch = {
-    supply: supply as unknown as InitiatorSupply,
+    supply: supply as unknown as InitiatorProducer,
     ...{ stream, first, count, qkd, degradedSlot },
   };
   return { stream, link, supply, batch };

@@ -1,6 +1,6 @@
 import type { BatchAnswer, Qos } from '#gen/keyweave/v1/key_agreement.ts';
-import { KeyStream, type KeyStreamOptions } from '../../services/gateway/key-streams/key-stream.ts';
-import { parseStreamTerms, type StreamTerms } from '../../services/gateway/key-streams/stream-terms.ts';
+import { KeyStream, type KeyStreamOptions } from '../../services/gateway/streams/key-stream.ts';
+import { parseStreamTerms, type StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 
 export const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 export const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { nativeMissing } from '../../pqc-source/engines/engines-for-tests.ts';
+import { nativeMissing } from '#test/helpers/engines.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 

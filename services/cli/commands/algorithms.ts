@@ -1,5 +1,5 @@
-import { KEM_ALGORITHMS, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
-import { HYBRIDIZATION_METHODS } from '#common/hybridization/method-table.ts';
+import { KEM_ALGORITHMS, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/catalogue/kems.ts';
+import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { EngineSet } from '../../pqc-source/engine-set.ts';
 import { createEngines } from '../../pqc-source/engines/built-in-engines.ts';

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { issueFor, writeAtomically } from '#certs/ensure.ts';
+import { createCa } from '#certs/issue.ts';
+import { issueNetwork } from '#certs/issue-network.ts';
 import { loadConfig } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
-import { issueFor, writeAtomically } from '#common/tls/ensure.ts';
-import { createCa } from '#common/tls/issue.ts';
 import { parseCount } from '../address.ts';
-import { issueNetwork } from '../issue-network.ts';
 
 /** Makes a CA in a folder. */
 export async function runCa(options: {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
+import { findMethod } from '#common/catalogue/methods.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { findMethod } from '#common/hybridization/method-table.ts';
 
 /** Checks each folder's two files; says all that is wrong, and fails if anything is. */
 export async function runCheckConfig(folders: string[]): Promise<void> {

@@ -1,8 +1,8 @@
+import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
-import type { ServiceAddresses } from '#common/lifecycle/service-context.ts';
 import { createLogger } from '#common/log/logger.ts';
-import { ensureNodeCertificates } from '#common/tls/ensure.ts';
+import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 import { freePorts } from '../free-ports.ts';

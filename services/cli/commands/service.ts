@@ -1,15 +1,15 @@
 import { z } from 'zod';
+import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
-import type { RunningService, ServiceAddresses, ServiceContext } from '#common/lifecycle/service-context.ts';
-import { trimHeap } from '#common/lifecycle/trim-heap.ts';
 import { createLogger } from '#common/log/logger.ts';
+import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
+import { trimHeap } from '#common/service/trim-heap.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
-import { ensureNodeCertificates } from '#common/tls/ensure.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 

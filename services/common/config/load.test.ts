@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
-import { loadNodeFiles } from './load.ts';
+import { loadNodeFiles } from '#common/config/load.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-config-'));
 after(() => rmSync(folder, { recursive: true }));

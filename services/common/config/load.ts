@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
+import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
+import { type TrustedPeers, trustedPeersSchema } from '#common/config/trusted-peers.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
-import { type NodeConfig, nodeConfigSchema } from './node-config.ts';
-import { type TrustedPeers, trustedPeersSchema } from './trusted-peers.ts';
 
 export interface NodeFiles {
   readonly config: NodeConfig;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { KEM_ENGINE_NAMES } from '#common/algorithms/kem-algorithms.ts';
-import { addressField, durationField, pathField, portField, uuidField } from './fields.ts';
+import { KEM_ENGINE_NAMES } from '#common/catalogue/kems.ts';
+import { addressField, durationField, pathField, portField, uuidField } from '#common/config/fields.ts';
 
 /** The services of a node, named as the architecture names them. */
 export const SERVICE_NAMES = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer'] as const;

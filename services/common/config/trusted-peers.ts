@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import { addressField, uuidField } from '#common/config/fields.ts';
 import { ownMemory } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
-import { addressField, uuidField } from './fields.ts';
 
 /** Less than this is found by trying. */
 const MIN_SEED_BYTES = 8;

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
 import {
   asBuffer,
   assertLength,
@@ -11,7 +10,8 @@ import {
   ownCopy,
   packedItem,
   wipe,
-} from './bytes.ts';
+} from '#common/crypto/bytes.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
 
 const refused = (words: RegExp) => (error: Error) => {
   assert.ok(isReason(error, 'BAD_REQUEST'), error.message);

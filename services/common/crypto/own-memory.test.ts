@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ownCopy, ownMemory } from './bytes.ts';
+import { ownCopy, ownMemory } from '#common/crypto/bytes.ts';
 
 /** Bytes that `make` takes outside of the JavaScript heap; the best of some tries, since a collection lowers the count. */
 function outsideHeap(make: () => Buffer): number {

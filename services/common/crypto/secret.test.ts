@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { format, inspect } from 'node:util';
-import { Secret } from './secret.ts';
+import { Secret } from '#common/crypto/secret.ts';
 
 const BYTES = 'the bytes of a key';
 const secret = () => new Secret(Buffer.from(BYTES));

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status as grpc } from '@grpc/grpc-js';
-import { errorOf, failureOf } from './failure.ts';
-import { isReason, KeyweaveError } from './keyweave-error.ts';
-import { type ErrorReason, ETSI004_STATUS, isErrorReason, STATUS_TABLE } from './status-table.ts';
+import { errorOf, failureOf } from '#common/errors/failure.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import {
+  type ErrorReason,
+  ETSI004_STATUS,
+  isErrorReason,
+  STATUS_TABLE,
+} from '#common/errors/status-table.ts';
 
 /** What each reason is in every protocol: applications and other nodes lean on these numbers. */
 const EXPECTED: Record<ErrorReason, [grpc: number, etsi004: number, http: number, retryable: boolean]> = {

@@ -1,4 +1,4 @@
-import { type ErrorReason, STATUS_TABLE } from './status-table.ts';
+import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
 
 /**
  * The one error that crosses functions, services and listeners.

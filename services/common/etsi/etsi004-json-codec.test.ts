@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { decodeKeyBuffer, parseJsonAnswer } from './etsi004-json-codec.ts';
+import { decodeKeyBuffer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 
 describe('decodeKeyBuffer', () => {
   it('reads lists, hex and base64 of every size apart', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { JsonConnection } from './json-connection.ts';
+import { JsonConnection } from '#common/etsi/json-connection.ts';
 
 const REQUEST = Buffer.from('{"command":"X"}');
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { decodeJson, JsonFramer } from './json-framer.ts';
+import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
 
 /** Largest answer: a 64 KiB key as a list of numbers. */
 const MAX_ANSWER_BYTES = 512 * 1024;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { inspect } from 'node:util';
-import { decodeJson, JsonFramer } from './json-framer.ts';
+import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
 
 const framer = (maxBytes = 65_536) => new JsonFramer({ maxBytes });
 const texts = (frames: ReturnType<JsonFramer['push']>) =>

@@ -3,9 +3,9 @@ import crypto, { X509Certificate } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { beforeEach, describe, it } from 'node:test';
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
+import { createCa, issueServiceCertificate } from '#certs/issue.ts';
+import { CALLER_METADATA } from '#common/grpc/callers.ts';
 import type { Log } from '#common/log/log.ts';
-import { createCa, issueServiceCertificate } from '#common/tls/issue.ts';
-import { CALLER_METADATA } from './callers.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const GATEWAY = `spiffe://keyweave/node/${UUID}/gateway`;
@@ -21,7 +21,7 @@ class CountedCertificate extends X509Certificate {
 }
 crypto.X509Certificate = CountedCertificate as typeof X509Certificate;
 syncBuiltinESMExports();
-const { authorizationInterceptor } = await import('./authorization.ts');
+const { authorizationInterceptor } = await import('#common/grpc/authorization.ts');
 crypto.X509Certificate = X509Certificate;
 syncBuiltinESMExports();
 

@@ -5,9 +5,9 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
+import { CALLER_METADATA } from '#common/grpc/callers.ts';
 import type { Log } from '#common/log/log.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
-import { CALLER_METADATA } from './callers.ts';
 
 interface CallerCertificate {
   readonly spiffeId: string | undefined;

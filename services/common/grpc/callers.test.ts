@@ -10,7 +10,7 @@ import {
   ownCallers,
   PEER_METADATA,
   peerBrokerCallers,
-} from './callers.ts';
+} from '#common/grpc/callers.ts';
 
 const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';

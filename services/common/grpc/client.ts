@@ -4,13 +4,13 @@ import { type Client, type CompatServiceDefinition, createClientFactory } from '
 import type { Address } from '#common/config/fields.ts';
 import type { ServiceName } from '#common/config/node-config.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { CLIENT_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
+import { type DeadlineOptions, deadlineClientMiddleware } from '#common/grpc/deadline.ts';
+import { errorMappingClientMiddleware } from '#common/grpc/error-mapping.ts';
+import { REPLICAS_SCHEME } from '#common/grpc/replicas-resolver.ts';
+import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { spiffeId } from '#common/tls/spiffe.ts';
-import { CLIENT_CHANNEL_OPTIONS } from './channel-options.ts';
-import { type DeadlineOptions, deadlineClientMiddleware } from './deadline.ts';
-import { errorMappingClientMiddleware } from './error-mapping.ts';
-import { leanDefinition } from './lean-definition.ts';
-import { REPLICAS_SCHEME } from './replicas-resolver.ts';
 
 export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type CallOptions, Metadata } from 'nice-grpc';
-import { type DeadlineOptions, deadlineClientMiddleware, TIMEOUT_METADATA } from './deadline.ts';
+import { type DeadlineOptions, deadlineClientMiddleware, TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
 
 /** What a call's options become on their way to the transport. */
 async function passed(options: CallOptions & DeadlineOptions): Promise<CallOptions> {

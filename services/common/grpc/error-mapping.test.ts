@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { status as grpc } from '@grpc/grpc-js';
 import { type CallContext, type CallOptions, ClientError, Metadata, ServerError } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { errorMappingClientMiddleware, errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
 import type { Log } from '#common/log/log.ts';
-import { errorMappingClientMiddleware, errorMappingServerMiddleware } from './error-mapping.ts';
 
 const PATH = '/keyweave.v1.Hybridizer/Derive';
 const REASON = 'keyweave-reason';

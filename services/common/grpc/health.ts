@@ -1,5 +1,5 @@
 import type { ServiceName } from '#common/config/node-config.ts';
-import { VERSION } from '#common/lifecycle/version.ts';
+import { VERSION } from '#common/service/version.ts';
 import type { HealthServiceImplementation } from '#gen/keyweave/v1/health.ts';
 
 /** Health of one service: serving until its stop begins. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { experimental } from '@grpc/grpc-js';
-import { REPLICAS_SCHEME, ReplicasResolver } from './replicas-resolver.ts';
+import { REPLICAS_SCHEME, ReplicasResolver } from '#common/grpc/replicas-resolver.ts';
 
 /** What the name stands for now; undefined: it cannot be resolved. */
 let addresses: string[] | undefined;

@@ -5,17 +5,17 @@ import { networkInterfaces } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import type { CompatServiceDefinition } from 'nice-grpc';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { VERSION } from '#common/lifecycle/version.ts';
+import { ownCallers } from '#common/grpc/callers.ts';
+import { connect, connectOwn } from '#common/grpc/client.ts';
+import { healthService } from '#common/grpc/health.ts';
+import { type GrpcServer, listenAddress, startGrpcServer } from '#common/grpc/server.ts';
+import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import type { Log } from '#common/log/log.ts';
+import { VERSION } from '#common/service/version.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
-import { ALICE, BOB, type TestCertificates, testCertificates } from '../../../test/helpers/certificates.ts';
-import { ownCallers } from './callers.ts';
-import { connect, connectOwn } from './client.ts';
-import { healthService } from './health.ts';
-import { leanDefinition } from './lean-definition.ts';
-import { type GrpcServer, listenAddress, startGrpcServer } from './server.ts';
+import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 
 let certificates: TestCertificates;
 before(async () => {

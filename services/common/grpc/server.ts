@@ -6,16 +6,16 @@ import {
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { ownAddress } from '#common/lifecycle/own-address.ts';
-import type { ServiceContext } from '#common/lifecycle/service-context.ts';
+import { authorizationInterceptor } from '#common/grpc/authorization.ts';
+import { anyOwnService } from '#common/grpc/callers.ts';
+import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
+import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
+import { healthService } from '#common/grpc/health.ts';
+import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { ownAddress } from '#common/net/own-address.ts';
+import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
-import { authorizationInterceptor } from './authorization.ts';
-import { anyOwnService } from './callers.ts';
-import { SERVER_CHANNEL_OPTIONS } from './channel-options.ts';
-import { errorMappingServerMiddleware } from './error-mapping.ts';
-import { healthService } from './health.ts';
-import { leanDefinition } from './lean-definition.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { findJsonError, parseJson } from './parse-json.ts';
+import { findJsonError, parseJson } from '#common/json/parse-json.ts';
 
 const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -14,7 +14,7 @@ const PARSERS = [
   'cli/local-network.ts',
   'common/etsi/json-framer.ts',
   'common/json/parse-json.ts',
-  'common/lifecycle/version.ts',
+  'common/service/version.ts',
   'kme-simulator/control-server.ts',
 ];
 

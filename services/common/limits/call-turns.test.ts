@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { CallTurns } from './call-turns.ts';
+import { CallTurns } from '#common/limits/call-turns.ts';
 
 let calls: PromiseWithResolvers<string>[];
 let turns: CallTurns;

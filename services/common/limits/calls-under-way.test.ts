@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { CallsUnderWay } from './calls-under-way.ts';
-import { CALL_LIMITS } from './message-limits.ts';
+import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
+import { CALL_LIMITS } from '#common/limits/message-limits.ts';
 
 describe('CallsUnderWay', () => {
   it('refuses at once what is beyond the limit of a peer and a method, and nobody else', async () => {

@@ -1,5 +1,5 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { type AgreementMethod, CALL_LIMITS } from './message-limits.ts';
+import { type AgreementMethod, CALL_LIMITS } from '#common/limits/message-limits.ts';
 
 /**
  * Calls under way of each peer, by method. Beyond its limit a peer is refused

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
-import { CALL_LIMITS, type Limit, MESSAGE_LIMITS, SESSION_CALLS } from './message-limits.ts';
+import { CALL_LIMITS, type Limit, MESSAGE_LIMITS, SESSION_CALLS } from '#common/limits/message-limits.ts';
 
 /** Bytes of one entry beside what is counted by itself, generously. */
 const OVERHEAD = 256;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { LOG_TYPES, type LogType } from '#common/config/node-config.ts';
-import { createLogger } from './logger.ts';
+import { createLogger } from '#common/log/logger.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-log-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -2,9 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type DestinationStream, destination, pino } from 'pino';
 import type { LogType, NodeConfig } from '#common/config/node-config.ts';
-import { shortKsid } from '#common/crypto/short-ksid.ts';
+import { shortKsid } from '#common/ids/short-ksid.ts';
+import type { Log, LogFields } from '#common/log/log.ts';
 import { systemClock } from '#common/time/clock.ts';
-import type { Log, LogFields } from './log.ts';
 
 export interface Logger extends Log {
   /** Writes what is buffered; call it before the process ends. */

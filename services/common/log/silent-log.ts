@@ -1,4 +1,4 @@
-import type { Log } from './log.ts';
+import type { Log } from '#common/log/log.ts';
 
 /** A log that says nothing, for commands that print results only and for tests. */
 export const silentLog: Log = Object.freeze({

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { systemClock } from './clock.ts';
+import { systemClock } from '#common/time/clock.ts';
 
 const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
-import { afterMs, LONGEST_TIMER_MS } from './long-timer.ts';
+import { afterMs, LONGEST_TIMER_MS } from '#common/time/long-timer.ts';
 
 const DAY_MS = 86_400_000;
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { certificateFiles } from './certificate-files.ts';
+import { certificateFiles } from '#common/tls/certificate-files.ts';
 
 /**
  * TLS of a listener that applications reach: TLS 1.3, the hybrid group first

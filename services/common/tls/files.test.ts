@@ -3,12 +3,12 @@ import { X509Certificate } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { ensureNodeCertificates, issueFor, writeAtomically } from '#certs/ensure.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import { ALICE, BOB, type TestCertificates, testCertificates } from '../../../test/helpers/certificates.ts';
-import { appListenerTlsOptions } from './app-listener.ts';
-import { caKeyPath, certificateFiles } from './certificate-files.ts';
-import { ensureNodeCertificates, issueFor, writeAtomically } from './ensure.ts';
+import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
+import { caKeyPath, certificateFiles } from '#common/tls/certificate-files.ts';
+import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 
 let certificates: TestCertificates;
 before(async () => {

@@ -11,15 +11,15 @@ import {
   connect as tlsConnect,
 } from 'node:tls';
 import { createServer as createGrpc } from 'nice-grpc';
+import { issueFor } from '#certs/ensure.ts';
+import { issueServiceCertificate } from '#certs/issue.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { loadTlsIdentity, type TlsIdentityOptions } from '#common/tls/identity.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
-import { ALICE, BOB, type TestCertificates, testCertificates } from '../../../test/helpers/certificates.ts';
-import { certificateFiles } from './certificate-files.ts';
-import { issueFor } from './ensure.ts';
-import { loadTlsIdentity, type TlsIdentityOptions } from './identity.ts';
-import { issueServiceCertificate } from './issue.ts';
+import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 
 const HYBRIDIZER = `spiffe://keyweave/node/${ALICE}/hybridizer`;
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createChannel, createClient, createServer } from 'nice-grpc';
+import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
 import type { Log } from '#common/log/log.ts';
+import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
-import { loadTlsIdentity, type TlsIdentity } from './identity.ts';
-import { createCa, issueServiceCertificate, type PemPair } from './issue.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const root = mkdtempSync(join(tmpdir(), 'keyweave-identity-'));

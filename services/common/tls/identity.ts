@@ -10,8 +10,8 @@ import {
 import { CallCredentials, ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import type { CertificateFiles } from './certificate-files.ts';
-import { spiffeIdOfCertificate } from './spiffe.ts';
+import type { CertificateFiles } from '#common/tls/certificate-files.ts';
+import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 
 /** The only key exchange between services and nodes of ours. */
 const GROUP = 'X25519MLKEM768';

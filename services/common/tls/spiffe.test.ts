@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { X509Certificate } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { parseSpiffeId, spiffeId, spiffeIdOfCertificate } from './spiffe.ts';
+import { parseSpiffeId, spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 
 const UUID = 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa';
 const GATEWAY = `spiffe://keyweave/node/${UUID}/gateway`;

@@ -1,4 +1,4 @@
-import type { KemEngineName } from '#common/algorithms/kem-algorithms.ts';
+import type { KemEngineName } from '#common/catalogue/kems.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine } from './kem-engine.ts';
 import { createLiboqsNativeEngine, loadLiboqsNode } from './liboqs-native.ts';

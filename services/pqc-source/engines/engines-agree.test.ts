@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { KEM_ALGORITHMS } from '#common/algorithms/kem-algorithms.ts';
-import { available, nativeMissing } from './engines-for-tests.ts';
+import { KEM_ALGORITHMS } from '#common/catalogue/kems.ts';
+import { available, nativeMissing } from '#test/helpers/engines.ts';
 
 const { engines } = available;
 after(() => Promise.all(engines.map((engine) => engine.close())));

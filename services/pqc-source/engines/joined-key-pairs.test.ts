@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { decapsulateJoined, joinKeyPairs } from './joined-key-pairs.ts';
 import { createOpensslEngine } from './openssl.ts';
 

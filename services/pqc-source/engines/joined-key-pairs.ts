@@ -1,4 +1,4 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm } from '#common/catalogue/kems.ts';
 import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import type { KemEngine, KeyPairs, PrivateKeyBatch } from './kem-engine.ts';
 

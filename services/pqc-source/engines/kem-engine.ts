@@ -1,4 +1,4 @@
-import type { KemAlgorithm, KemEngineName } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm, KemEngineName } from '#common/catalogue/kems.ts';
 
 /** Private keys of one batch, each good for one decapsulation. The holder wipes them. */
 export interface PrivateKeyBatch {

@@ -1,4 +1,4 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm } from '#common/catalogue/kems.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { KemEngine } from './kem-engine.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { findKemAlgorithm, KEM_ALGORITHMS, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, KEM_ALGORITHMS, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { nativeMissing } from './engines-for-tests.ts';
-import { kemEngineContract } from './kem-engine-contract.ts';
+import { kemEngineContract } from '#test/contract/kem-engine-contract.ts';
+import { nativeMissing } from '#test/helpers/engines.ts';
 import { createLiboqsNativeEngine, type LiboqsNode, loadLiboqsNode } from './liboqs-native.ts';
 
 const row = (name: string) => findKemAlgorithm(name) as KemAlgorithm;

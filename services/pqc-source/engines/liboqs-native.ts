@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine } from './kem-engine.ts';

@@ -1,5 +1,5 @@
 import { after } from 'node:test';
-import { kemEngineContract } from './kem-engine-contract.ts';
+import { kemEngineContract } from '#test/contract/kem-engine-contract.ts';
 import { createLiboqsWasmEngine } from './liboqs-wasm.ts';
 
 const wasm = createLiboqsWasmEngine();

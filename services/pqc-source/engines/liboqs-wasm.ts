@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
-import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import { asBuffer, ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine } from './kem-engine.ts';

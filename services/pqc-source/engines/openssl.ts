@@ -6,7 +6,7 @@ import {
   encapsulate as opensslEncapsulate,
 } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { ownMemory, packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';

@@ -1,4 +1,4 @@
-import type { KemEngineName } from '#common/algorithms/kem-algorithms.ts';
+import type { KemEngineName } from '#common/catalogue/kems.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { PrivateKeyBatch } from './kem-engine.ts';

@@ -1,4 +1,4 @@
-import type { KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import type { KemAlgorithm } from '#common/catalogue/kems.ts';
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine } from './kem-engine.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { valueSymbol } from 'piscina';
-import { findKemAlgorithm, type KemAlgorithm } from '#common/algorithms/kem-algorithms.ts';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import runInWorker from './kem-worker.ts';
 import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';

@@ -5,8 +5,8 @@ import { describe, it, type TestContext } from 'node:test';
 import { inspect } from 'node:util';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
+import { qkdStreamName } from '#test/contract/qkd-driver-contract.ts';
 import { createEtsi004JsonDriver } from './etsi004-json.ts';
-import { qkdStreamName } from './qkd-driver-contract.ts';
 
 const never = new AbortController().signal;
 const OPENED = '{"status":0,"key_stream_id":"kme-1"}';

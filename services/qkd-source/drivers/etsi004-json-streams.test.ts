@@ -4,8 +4,8 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { qkdStreamName } from '#test/contract/qkd-driver-contract.ts';
 import { createEtsi004JsonDriver } from './etsi004-json.ts';
-import { qkdStreamName } from './qkd-driver-contract.ts';
 
 const never = new AbortController().signal;
 const unavailable = (error: unknown) => isReason(error, 'QKD_UNAVAILABLE');

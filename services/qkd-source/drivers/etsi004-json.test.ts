@@ -3,17 +3,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { createCa, issueServiceCertificate } from '#certs/issue.ts';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { createCa, issueServiceCertificate } from '#common/tls/issue.ts';
-import { type KmeSimulatorOptions, startKmeSimulator } from '../../kme-simulator/main.ts';
-import { createEtsi004JsonDriver } from './etsi004-json.ts';
 import {
   openBoth,
   type QkdDriverPairFactory,
   qkdDriverContract,
   qkdStreamName,
-} from './qkd-driver-contract.ts';
+} from '#test/contract/qkd-driver-contract.ts';
+import { type KmeSimulatorOptions, startKmeSimulator } from '../../kme-simulator/main.ts';
+import { createEtsi004JsonDriver } from './etsi004-json.ts';
 
 const never = new AbortController().signal;
 const anyPort = { host: '127.0.0.1', port: 0 };

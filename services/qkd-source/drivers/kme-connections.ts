@@ -5,7 +5,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { JsonConnection } from '#common/etsi/json-connection.ts';
-import { waitFor } from '#common/lifecycle/wait-for.ts';
+import { waitFor } from '#common/time/wait-for.ts';
 import { PipelineWindow } from './pipeline-window.ts';
 import { Slots } from './slots.ts';
 

@@ -3,9 +3,9 @@ import { describe, it, type TestContext } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { openBoth, qkdStreamName } from '#test/contract/qkd-driver-contract.ts';
 import { type KmeSimulatorOptions, startKmeSimulator } from '../../kme-simulator/main.ts';
 import { createEtsi004JsonDriver } from './etsi004-json.ts';
-import { openBoth, qkdStreamName } from './qkd-driver-contract.ts';
 
 const never = new AbortController().signal;
 const anyPort = { host: '127.0.0.1', port: 0 };

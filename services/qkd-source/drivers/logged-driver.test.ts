@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log, LogFields } from '#common/log/log.ts';
+import { qkdStreamName } from '#test/contract/qkd-driver-contract.ts';
 import { loggedDriver } from './logged-driver.ts';
 import type { QkdDriver } from './qkd-driver.ts';
-import { qkdStreamName } from './qkd-driver-contract.ts';
 
 const never = new AbortController().signal;
 

@@ -1,0 +1,97 @@
+import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { loadConfig } from '#common/config/load.ts';
+import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
+import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { issueFor, writeAtomically } from './ensure.ts';
+import { createCa } from './issue.ts';
+
+const DAY_MS = 86_400_000;
+const CA_DAYS = 3_650;
+
+/** A certificate with less than this share of its life left is issued anew. */
+const RENEWAL_SHARE = 1 / 3;
+
+export interface IssueNetworkOptions {
+  /** config.json files, one a node; a node's folder is named after the folder of its file. */
+  configs: readonly string[];
+  /** Holds ca.crt and ca.key; the key goes nowhere else. */
+  caFolder: string;
+  /** Gets `<node>/<service>/` with the CA's certificate, the service's own and its key. */
+  outFolder: string;
+  days: number;
+  keyMode: number;
+}
+
+/**
+ * Issues what is missing, near its end or of another CA, and leaves the rest
+ * alone; may be repeated at any time. Gives the certificates that it wrote.
+ *
+ * @throws KeyweaveError BAD_CONFIG when the files name different networks or cannot be read.
+ */
+export async function issueNetwork(options: IssueNetworkOptions): Promise<string[]> {
+  const { configs, caFolder, outFolder, days, keyMode } = options;
+  const nodes = configs.map((path) => ({ name: basename(dirname(path)), config: loadConfig(path) }));
+  const ca = await ensureCa(caFolder, networkOf(nodes.map(({ config }) => config)));
+  const issued: string[] = [];
+  for (const { name, config } of nodes) {
+    for (const service of SERVICE_NAMES) {
+      const folder = join(outFolder, name, service);
+      const there = placedIn(config, caFolder, folder);
+      const { certPath } = certificateFiles(there, service);
+      if (isGood(there, service, ca, days)) continue;
+      await issueFor(there, service, days, keyMode);
+      writeAtomically(join(folder, basename(config.certificate_config.cert_authority_path)), ca, 0o644);
+      issued.push(certPath);
+    }
+  }
+  return issued;
+}
+
+function networkOf(configs: readonly NodeConfig[]): string {
+  const names = new Set(configs.map((config) => config.certificate_config.network));
+  const [network] = names;
+  if (network === undefined || names.size > 1) {
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `certificate_config.network must be the same at all nodes, not ${[...names].join(', ')}`,
+    );
+  }
+  return network;
+}
+
+/** PEM of the CA's certificate. */
+async function ensureCa(folder: string, network: string): Promise<string> {
+  const [certPath, keyPath] = [join(folder, 'ca.crt'), join(folder, 'ca.key')];
+  if (!existsSync(certPath) || !existsSync(keyPath)) {
+    const made = await createCa({ network, days: CA_DAYS });
+    writeAtomically(keyPath, made.key, 0o600);
+    writeAtomically(certPath, made.certificate, 0o644);
+  }
+  return readFileSync(certPath, 'utf8');
+}
+
+/** The configuration as if the node kept its certificates in `folder`, under the names that it gives them. */
+function placedIn(config: NodeConfig, caFolder: string, folder: string): NodeConfig {
+  const { cert_path, key_path } = config.certificate_config;
+  return {
+    ...config,
+    certificate_config: {
+      ...config.certificate_config,
+      cert_authority_path: join(caFolder, 'ca.crt'),
+      cert_path: join(folder, basename(cert_path)),
+      key_path: join(folder, basename(key_path)),
+    },
+  };
+}
+
+function isGood(config: NodeConfig, service: ServiceName, caPem: string, days: number): boolean {
+  const { certPath, keyPath } = certificateFiles(config, service);
+  if (!existsSync(certPath) || !existsSync(keyPath)) return false;
+  const certificate = new X509Certificate(readFileSync(certPath));
+  const left = certificate.validToDate.getTime() - systemClock.wallMs();
+  return left > days * DAY_MS * RENEWAL_SHARE && certificate.verify(new X509Certificate(caPem).publicKey);
+}

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { type HealthPort, openHealthPort } from '#common/service/health-port.ts';
+
+let health: HealthPort;
+beforeEach(async () => {
+  health = await openHealthPort({ host: '127.0.0.1', port: 0 });
+});
+afterEach(() => health.close());
+
+async function probe(path: string, init: RequestInit = {}): Promise<[number, string]> {
+  const response = await fetch(`http://127.0.0.1:${health.address.port}${path}`, init);
+  return [response.status, await response.text()];
+}
+
+describe('openHealthPort', () => {
+  it('while starting: alive, neither started nor ready', async () => {
+    assert.deepEqual(await probe('/livez'), [200, 'ok\n']);
+    assert.deepEqual(await probe('/startupz'), [503, 'starting\n']);
+    assert.deepEqual(await probe('/readyz'), [503, 'starting\n']);
+  });
+
+  it('once started: ready for as long as there is no problem, which it says in words', async () => {
+    let problem: string | undefined;
+    health.started(() => problem);
+    assert.deepEqual(await probe('/startupz'), [200, 'ok\n']);
+    assert.deepEqual(await probe('/readyz'), [200, 'ok\n']);
+    problem = 'the certificate has expired';
+    assert.deepEqual(await probe('/readyz'), [503, 'the certificate has expired\n']);
+    assert.deepEqual(await probe('/livez'), [200, 'ok\n']);
+    assert.deepEqual(await probe('/startupz'), [200, 'ok\n']);
+  });
+
+  it('while stopping: no longer ready, but alive', async () => {
+    health.started(() => undefined);
+    health.stopping();
+    assert.deepEqual(await probe('/readyz'), [503, 'stopping\n']);
+    assert.deepEqual(await probe('/livez'), [200, 'ok\n']);
+  });
+
+  it('answers HEAD without a text, and takes a query', async () => {
+    assert.deepEqual(await probe('/livez?verbose', { method: 'HEAD' }), [200, '']);
+  });
+
+  for (const path of ['/', '/metrics', '/livez/', '/__proto__', '/constructor', '//livez']) {
+    it(`has nothing at ${path}`, async () => assert.equal((await probe(path))[0], 404));
+  }
+
+  it('refuses anything but reading', async () => {
+    assert.equal((await probe('/livez', { method: 'POST', body: 'x'.repeat(100_000) }))[0], 405);
+  });
+
+  it('drops a client that opens a connection and says nothing, and serves others meanwhile', async () => {
+    const silent = connect(health.address.port, '127.0.0.1');
+    const dropped = once(silent, 'close');
+    silent.on('error', () => undefined);
+    await once(silent, 'connect');
+    assert.equal((await probe('/livez'))[0], 200);
+    await dropped;
+  });
+
+  it('names the address that it cannot have', async () => {
+    const { port } = health.address;
+    await assert.rejects(openHealthPort({ host: '127.0.0.1', port }), {
+      reason: 'BAD_CONFIG',
+      detail: `the health port 127.0.0.1:${port} cannot be bound`,
+    });
+  });
+});

@@ -1,0 +1,111 @@
+import { findKemAlgorithm } from '#common/catalogue/kems.ts';
+import { findMethod } from '#common/catalogue/methods.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { PROTOCOL_VERSION } from '#common/service/version.ts';
+import type { OpenRequest, SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import { quote } from '../streams/application-uri.ts';
+import {
+  readStreamTerms,
+  STAND_IN,
+  type StreamTerms,
+  termsInWords,
+  withEnoughSecrets,
+} from '../streams/stream-terms.ts';
+
+/**
+ * Reads an offer and checks that both nodes, and the application's URI, mean
+ * the same by it. Nothing that the peer says is believed: what the URI names
+ * counts, and the offer only for what it leaves out.
+ *
+ * @param own this node, and whether its policy lets a shared_seed stand in
+ *   towards the peer.
+ * @throws KeyweaveError REVISION_MISMATCH, UNSUPPORTED, NO_ROUTE.
+ */
+export function offerTerms(
+  request: OpenRequest,
+  peer: string,
+  own: { nodeUuid: string; mayStandIn: () => boolean },
+): StreamTerms {
+  const { nodeUuid } = own;
+  if (request.protocolVersion !== PROTOCOL_VERSION) {
+    throw new KeyweaveError(
+      'REVISION_MISMATCH',
+      `node ${nodeUuid} speaks version ${PROTOCOL_VERSION} of the agreement, the other node ${request.protocolVersion}`,
+    );
+  }
+  const offersStandIn = request.slots.at(-1)?.algorithm === STAND_IN;
+  const offered = (offersStandIn ? request.slots.slice(0, -1) : request.slots).map(nameOf);
+  const said = readStreamTerms(request.source, request.destination, {
+    method: request.method,
+    keySources: offered,
+  });
+  if (said.sourceNode !== peer || said.destinationNode !== nodeUuid) {
+    throw new KeyweaveError('NO_ROUTE', 'the offer is not from its source node to its destination node');
+  }
+  assertAsSaid(said, request.method, offered, peer);
+  const terms = withEnoughSecrets(said, standInPolicy(request, peer, own, offersStandIn));
+  if (terms.slots.length !== request.slots.length) {
+    throw new KeyweaveError(
+      'UNSUPPORTED',
+      `the offer of node ${peer} lets a shared_seed stand in where ${termsInWords(said.method.name, offered)} needs none`,
+    );
+  }
+  for (const [i, slot] of terms.slots.entries())
+    assertSameSlot(slot, request.slots[i] as SourceSlot, { nodeUuid, peer });
+  return terms;
+}
+
+function standInPolicy(
+  { allowDegraded }: OpenRequest,
+  peer: string,
+  { nodeUuid, mayStandIn }: { nodeUuid: string; mayStandIn: () => boolean },
+  offersStandIn: boolean,
+): { mayStandIn: boolean; barredBy?: string } {
+  if (!offersStandIn || !allowDegraded) return { mayStandIn: false, barredBy: peer };
+  return mayStandIn() ? { mayStandIn: true } : { mayStandIn: false, barredBy: nodeUuid };
+}
+
+/** The application at this end has named method and sources, too: it must not get others than those. */
+function assertAsSaid(said: StreamTerms, method: string, offered: readonly string[], peer: string): void {
+  const names = said.slots.map((slot) => slot.algorithm);
+  const same =
+    findMethod(method) === said.method &&
+    names.length === offered.length &&
+    names.every((name, i) => name === offered[i]);
+  if (same) return;
+  const listed = offered.length > 16 ? [...offered.slice(0, 16), '…'] : offered;
+  throw new KeyweaveError(
+    'REVISION_MISMATCH',
+    `the application's URI says ${termsInWords(said.method.name, names)}; ` +
+      `the offer of node ${peer} says ${termsInWords(findMethod(method)?.name ?? quote(method), listed)}`,
+  );
+}
+
+function assertSameSlot(
+  own: SourceSlot,
+  offered: SourceSlot,
+  { nodeUuid, peer }: { nodeUuid: string; peer: string },
+): void {
+  if (
+    own.revision !== offered.revision ||
+    own.publicKeyBytes !== offered.publicKeyBytes ||
+    own.ciphertextBytes !== offered.ciphertextBytes ||
+    own.sharedSecretBytes !== offered.sharedSecretBytes
+  ) {
+    throw new KeyweaveError(
+      'REVISION_MISMATCH',
+      `${own.algorithm} is ${inWords(own)} at node ${nodeUuid} and ${inWords(offered)} at node ${peer}`,
+    );
+  }
+}
+
+/** The name by which this node knows a source, or what the offer says where it knows none. */
+function nameOf({ algorithm }: SourceSlot): string {
+  if (algorithm.toUpperCase() === 'QKD') return 'QKD';
+  return findKemAlgorithm(algorithm)?.name ?? algorithm;
+}
+
+function inWords(slot: SourceSlot): string {
+  const sizes = `${slot.publicKeyBytes}/${slot.ciphertextBytes}/${slot.sharedSecretBytes}`;
+  return `revision '${slot.revision}' of ${sizes} bytes (public key/ciphertext/secret)`;
+}

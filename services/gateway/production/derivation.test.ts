@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict';
+import { createHash, hkdfSync } from 'node:crypto';
+import { describe, it, mock } from 'node:test';
+import { Secret } from '#common/crypto/secret.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
+import type { NodeServices } from '../clients/node-services.ts';
+import { type BatchInputs, deriveTogether, standInSecrets } from './derivation.ts';
+
+const PUBLIC_KEY_BYTES = 1184;
+const CIPHERTEXT_BYTES = 1088;
+
+const stream = keyStream({ qos: { timeoutMs: 1000 } });
+
+/** Items of `bytes` each, the i-th of bytes `first + i`. */
+const items = (count: number, bytes: number, first: number) =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, first + i)));
+
+const inputs = (first: number, count: number): BatchInputs => ({
+  stream,
+  first,
+  count,
+  slots: [
+    {
+      secrets: items(count, 32, 1),
+      publicKeys: items(count, PUBLIC_KEY_BYTES, 0x10),
+      ciphertexts: items(count, CIPHERTEXT_BYTES, 0x20),
+    },
+    { secrets: items(count, 32, 0x40) },
+  ],
+  qkd: { qkdKeyStreamId: 'qkd', epoch: 4, position: 9n, blockKeys: 1 },
+  degradedSlot: 0,
+});
+
+/** A hybridizer that notes what it is asked, and answers with keys of `chunkBytes` each. */
+function hybridizer(chunkBytes = 32) {
+  const asked: DeriveBatch[] = [];
+  const answers: Buffer[] = [];
+  const services = {
+    hybridizer: {
+      derive: async ({ batches }: { batches: DeriveBatch[] }) => {
+        asked.push(...batches);
+        return {
+          batches: batches.map(({ count }) => {
+            const keys = Buffer.alloc(count * chunkBytes, 0xee);
+            answers.push(keys);
+            return { keys, initiatorTags: Buffer.alloc(count * 32), responderTags: Buffer.alloc(count * 32) };
+          }),
+        };
+      },
+    },
+  } as unknown as NodeServices;
+  return { services, asked, answers };
+}
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+const isZero = (bytes: Buffer) => bytes.every((byte) => byte === 0);
+
+describe('deriveTogether', () => {
+  it('binds the digest of every public key and every ciphertext, none for QKD', async () => {
+    const { services, asked } = hybridizer();
+    await deriveTogether(services, [inputs(5, 2)]);
+    const [kem, qkd] = asked[0]?.slots ?? [];
+    const expected = (bytes: number, first: number) =>
+      sha256(Buffer.alloc(bytes, first)) + sha256(Buffer.alloc(bytes, first + 1));
+    assert.equal(kem?.publicKeyDigests.toString('hex'), expected(PUBLIC_KEY_BYTES, 0x10));
+    assert.equal(kem?.ciphertextDigests.toString('hex'), expected(CIPHERTEXT_BYTES, 0x20));
+    assert.deepEqual([qkd?.publicKeyDigests.length, qkd?.ciphertextDigests.length], [0, 0]);
+  });
+
+  it('binds the stream, both ends, the indexes and the place in the QKD stream', async () => {
+    const { services, asked } = hybridizer();
+    await deriveTogether(services, [inputs(5, 2), { ...inputs(7, 1), qkd: undefined, degradedSlot: 2 }]);
+    const [first, second] = asked;
+    assert.deepEqual(
+      [first?.method, first?.chunkBytes, first?.firstIndex, first?.count],
+      ['hkdf-sha384', 32, 5, 2],
+    );
+    assert.ok((first?.context?.protocolVersion ?? 0) > 0);
+    const { protocolVersion: _, ...context } = first?.context ?? {};
+    assert.partialDeepStrictEqual(context, {
+      keyStreamId: Buffer.from(stream.id.replaceAll('-', ''), 'hex'),
+      initiatorNode: ALICE,
+      responderNode: BOB,
+      source: `hybrid://app@${ALICE}`,
+      destination: `hybrid://app@${BOB}`,
+      qkdKeyStreamId: 'qkd',
+      qkdEpoch: 4,
+      qkdPosition: 9n,
+      degradedSlot: 0,
+    });
+    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, degradedSlot: 2 };
+    assert.partialDeepStrictEqual(second?.context, without);
+    assert.deepEqual(
+      first?.slots.map(({ slot, secretBytes }) => [slot?.algorithm, secretBytes]),
+      [
+        ['ML-KEM-768', 32],
+        ['QKD', 32],
+      ],
+    );
+  });
+
+  it('keeps each outcome in its place, wipes the secrets, and keeps keys in memory of their own', async () => {
+    const { services, answers } = hybridizer();
+    const failed = new KeyweaveError('QKD_UNAVAILABLE', 'gone');
+    const batches = [inputs(0, 1), inputs(1, 3)] as const;
+    const derived = await deriveTogether(services, [batches[0], failed, batches[1]]);
+    assert.deepEqual(
+      derived.map((each) => (each instanceof KeyweaveError ? each : each.keys.length)),
+      [32, failed, 96],
+    );
+    for (const { slots } of batches) assert.ok(slots.every(({ secrets }) => isZero(secrets)));
+    assert.ok(answers.every(isZero), 'the message that brought the keys was not wiped');
+  });
+
+  it('refuses keys of a wrong size and wipes them', async () => {
+    const { services, answers } = hybridizer(31);
+    const [outcome] = await deriveTogether(services, [inputs(0, 2)]);
+    assert.ok(isReason(outcome, 'INTERNAL'));
+    assert.ok(answers.every(isZero));
+  });
+
+  it('gives every batch the failure of a hybridizer that fails, and wipes the secrets', async () => {
+    const derive = () => Promise.reject(new KeyweaveError('SERVICE_UNAVAILABLE', 'no hybridizer'));
+    const batch = inputs(0, 2);
+    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
+    assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
+    assert.ok(batch.slots.every(({ secrets }) => isZero(secrets)));
+  });
+
+  it('takes the failure of a batch, and a missing or misshapen answer, for that batch alone', async () => {
+    const sound = (count: number) => ({
+      keys: Buffer.alloc(count * 32, 0xee),
+      initiatorTags: Buffer.alloc(count * 32),
+      responderTags: Buffer.alloc(count * 32),
+    });
+    const answers = [
+      { ...sound(2), failure: { reason: 'SOURCE_FAULT', detail: 'the same secret twice' } },
+      { ...sound(2), initiatorTags: Buffer.alloc(63) },
+      { ...sound(2), responderTags: Buffer.alloc(65) },
+      { ...sound(2), keys: Buffer.alloc(63, 0xee) },
+      sound(2),
+    ];
+    const derive = async () => ({ batches: answers });
+    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const batches = Array.from({ length: 6 }, (_, i) => inputs(2 * i, 2));
+    const outcomes = await deriveTogether(services, batches);
+    assert.deepEqual(
+      outcomes.map((outcome) => (outcome instanceof KeyweaveError ? outcome.reason : outcome.keys.length)),
+      ['SOURCE_FAULT', 'INTERNAL', 'INTERNAL', 'INTERNAL', 64, 'INTERNAL'],
+    );
+    for (const outcome of [1, 2, 3, 5].map((i) => outcomes[i]))
+      assert.match(String(outcome), /keys of the wrong size/);
+    for (const { keys } of answers.slice(1)) assert.ok(isZero(keys), 'refused keys were not wiped');
+  });
+});
+
+describe('standInSecrets', () => {
+  const seed = Buffer.from('a seed that both nodes know');
+  const withSeed = (bytes: Buffer | undefined) =>
+    ({ sharedSeed: () => bytes && new Secret(Buffer.from(bytes)) }) as unknown as NodeServices;
+
+  it('derives from the seed what both ends can: by stream, incarnation, slot and index', () => {
+    const made = standInSecrets(withSeed(seed), stream, 1, 7, 2);
+    const expected = [7, 8].map((index) => {
+      const place = Buffer.alloc(8);
+      place.writeUInt32BE(1);
+      place.writeUInt32BE(index, 4);
+      const info = Buffer.concat([stream.idBytes, stream.incarnation, place]);
+      return Buffer.from(hkdfSync('sha256', seed, 'keyweave v1 shared_seed', info, 32));
+    });
+    assert.deepEqual(made, Buffer.concat(expected));
+  });
+
+  it('leaves no copy behind', () => {
+    const copies: Buffer[] = [];
+    const from = Buffer.from.bind(Buffer) as (...args: unknown[]) => Buffer;
+    const services = withSeed(seed);
+    mock.method(Buffer, 'from', (...args: unknown[]) => {
+      const copy = from(...args);
+      copies.push(copy);
+      return copy;
+    });
+    const made = standInSecrets(services, stream, 1, 0, 2);
+    mock.restoreAll();
+    assert.ok(!copies.some((copy) => copy.length === 32 && made.includes(copy)));
+    assert.ok(copies.filter((copy) => copy.length === 32).every(isZero));
+  });
+
+  it('says whose seed is missing', () => {
+    const one = standInSecrets(withSeed(Buffer.from('x')), stream, 1, 0, 1);
+    assert.equal(one.length, 32);
+    for (const none of [undefined, Buffer.alloc(0)]) {
+      assert.throws(() => standInSecrets(withSeed(none), stream, 1, 0, 1), {
+        reason: 'AGREEMENT_FAILED',
+        detail: `there is no shared_seed for node ${BOB}`,
+      });
+    }
+  });
+});

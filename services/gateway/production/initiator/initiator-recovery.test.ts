@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import { silentLog } from '#common/log/silent-log.ts';
+import { keyStream, termsOf } from '#test/helpers/streams.ts';
+import { standInFor } from '../../streams/stream-terms.ts';
+import { InitiatorRecovery } from './initiator-recovery.ts';
+
+let nowMs: number;
+let recovery: InitiatorRecovery;
+let resumed: number[];
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  nowMs = 0;
+  resumed = [];
+  recovery = recoveryOf(['ML-KEM-768', 'QKD']);
+});
+afterEach(() => mock.timers.reset());
+
+const recoveryOf = (sources: readonly string[], allowDegraded = true) =>
+  new InitiatorRecovery(
+    { now: () => nowMs, log: silentLog },
+    keyStream({ terms: termsOf('hkdf-sha384', sources), allowDegraded }),
+  );
+
+const fails = (reason: ErrorReason) =>
+  recovery.failed(recovery.degradedSlot, new KeyweaveError(reason, 'as the test says'));
+
+function pass(ms: number): void {
+  for (let i = 0; i < ms; i++) {
+    nowMs += 1;
+    mock.timers.tick(1);
+  }
+}
+
+/** Milliseconds until what was to come after the pause has come. */
+function gap(): number {
+  const [before, sinceMs] = [resumed.length, nowMs];
+  for (let i = 0; i < 3_000 && resumed.length === before; i++) pass(1);
+  return nowMs - sinceMs;
+}
+
+const resume = () => {
+  resumed.push(nowMs);
+};
+
+/** Remedies for failures in a row, each after the pause that follows the one before. */
+const inARow = (count: number, reason: ErrorReason) =>
+  Array.from({ length: count }, () => {
+    const remedy = fails(reason);
+    recovery.pause(resume);
+    pass(1_100);
+    return remedy;
+  });
+
+describe('a stream whose batches fail', () => {
+  it('tells those who wait at the second failure, and of one that cannot be reached at the fifth', () => {
+    assert.deepEqual(inARow(3, 'AGREEMENT_FAILED'), ['later', 'give up', 'give up']);
+    for (const reason of ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN'] as const) {
+      recovery.succeeded(true);
+      assert.deepEqual(inARow(5, reason), ['later', 'later', 'later', 'later', 'give up'], reason);
+    }
+  });
+
+  it('counts what fails during a pause as the same trouble', () => {
+    assert.equal(fails('INTERNAL'), 'later');
+    recovery.pause(resume);
+    pass(49);
+    assert.equal(fails('INTERNAL'), 'later');
+    pass(1);
+    assert.equal(recovery.isPaused, false);
+    assert.equal(fails('INTERNAL'), 'give up');
+  });
+
+  it('pauses for 50 ms to a second, twice as long after each failure, and for 50 ms after a success', () => {
+    const gaps = () =>
+      Array.from({ length: 14 }, () => {
+        fails('PEER_UNREACHABLE');
+        recovery.pause(resume);
+        assert.equal(recovery.isPaused, true);
+        const ms = gap();
+        assert.equal(recovery.isPaused, false);
+        return ms;
+      });
+    const expected = [51, 101, 201, 401, 801, ...Array(9).fill(1_001)];
+    assert.deepEqual(gaps(), expected);
+    recovery.succeeded(true);
+    assert.deepEqual(gaps(), expected);
+  });
+
+  it('asks for room at growing intervals, and from the start after there was some', () => {
+    for (let i = 0; i < 2; i++) {
+      const gaps = [1, 2, 3].map(() => {
+        recovery.pauseForRoom(resume);
+        return gap();
+      });
+      assert.deepEqual(gaps, [51, 101, 201]);
+      recovery.succeeded(true);
+    }
+  });
+
+  it('keeps to the longer of two pauses, and resumes once', () => {
+    for (let i = 0; i < 4; i++) fails('PEER_UNREACHABLE');
+    recovery.pause(resume);
+    recovery.pauseForRoom(resume);
+    assert.equal(gap(), 401);
+    pass(2_000);
+    assert.equal(resumed.length, 1);
+  });
+
+  it('does not resume once it has stopped', () => {
+    fails('INTERNAL');
+    recovery.pause(resume);
+    recovery.stop();
+    pass(2_000);
+    assert.deepEqual(resumed, []);
+  });
+
+  it('is doubtful until a batch has succeeded, and in trouble, but not while nobody can be reached', () => {
+    assert.equal(recovery.isDoubtful, true);
+    recovery.succeeded(true);
+    assert.equal(recovery.isDoubtful, false);
+    fails('PEER_UNREACHABLE');
+    assert.equal(recovery.isDoubtful, false);
+    fails('SOURCE_FAULT');
+    assert.equal(recovery.isDoubtful, true);
+    fails('PEER_UNREACHABLE');
+    assert.equal(recovery.isDoubtful, true, 'trouble was forgotten without a success');
+    recovery.succeeded(true);
+    assert.equal(recovery.isDoubtful, false);
+  });
+});
+
+describe('a stream whose QKD is missing', () => {
+  it('has the seed stand in for the next batch, and QKD tried again after it', () => {
+    for (const reason of ['QKD_UNAVAILABLE', 'INSUFFICIENT_KEY'] as const) {
+      assert.equal(recovery.degradedSlot, 0);
+      assert.equal(fails(reason), 'again');
+      assert.equal(recovery.degradedSlot, 2);
+      recovery.succeeded(false);
+    }
+    assert.equal(recovery.degradedSlot, 0);
+  });
+
+  it('has QKD tried again where the degraded batch fails, too, and counts that failure', () => {
+    fails('QKD_UNAVAILABLE');
+    assert.equal(fails('INSUFFICIENT_KEY'), 'later');
+    assert.equal(recovery.degradedSlot, 0);
+  });
+
+  it('takes a second loss of step for missing QKD, unless a batch of it has succeeded in between', () => {
+    assert.equal(fails('QKD_OUT_OF_STEP'), 'again');
+    assert.equal(recovery.degradedSlot, 0);
+    recovery.succeeded(true);
+    fails('QKD_OUT_OF_STEP');
+    assert.equal(recovery.degradedSlot, 0, 'the loss before the success was counted');
+    recovery.succeeded(false);
+    assert.equal(fails('QKD_OUT_OF_STEP'), 'again');
+    assert.equal(recovery.degradedSlot, 2, 'a batch without QKD was taken for proof of it');
+  });
+
+  it('degrades nothing where the policy, the sources or the failure do not allow it', () => {
+    for (const [sources, allowed, reason] of [
+      [['ML-KEM-768', 'QKD'], false, 'QKD_UNAVAILABLE'],
+      [['QKD', 'QKD'], true, 'QKD_UNAVAILABLE'],
+      [['ML-KEM-768', 'QKD'], true, 'AGREEMENT_FAILED'],
+    ] as const) {
+      recovery = recoveryOf(sources, allowed);
+      assert.equal(fails(reason), 'later', `${sources} ${reason}`);
+      assert.equal(recovery.degradedSlot, 0);
+    }
+    recovery = recoveryOf(['QKD', 'ML-KEM-768']);
+    fails('QKD_UNAVAILABLE');
+    assert.equal(recovery.degradedSlot, 1);
+  });
+
+  it('leaves the stand-in of a single source where it is', () => {
+    const terms = termsOf('hkdf-sha384', ['QKD']);
+    const slots = [...terms.slots, standInFor(terms.slots[0] as (typeof terms.slots)[0])];
+    recovery = new InitiatorRecovery(
+      { now: () => nowMs, log: silentLog },
+      keyStream({ terms: { ...terms, slots }, allowDegraded: true }),
+    );
+    assert.equal(recovery.degradedSlot, 2);
+    assert.equal(fails('QKD_UNAVAILABLE'), 'later');
+    recovery.succeeded(true);
+    assert.equal(recovery.degradedSlot, 2);
+  });
+});

@@ -1,0 +1,116 @@
+import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { NodeServices } from '../../clients/node-services.ts';
+import type { KeyStream } from '../../streams/key-stream.ts';
+import { replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
+import { pauseForRoom } from '../no-room.ts';
+
+const RETRY_DELAY_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+
+/** Attempts before those who wait are told. A service that is being restarted is back within a second. */
+const ATTEMPTS = 2;
+const ATTEMPTS_WHILE_UNREACHABLE = 5;
+
+/** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
+export type Remedy = 'again' | 'later' | 'give up';
+
+/**
+ * What the failures of one stream's batches lead to: how often a batch is
+ * tried, the pauses between attempts, and whether the shared_seed stands in
+ * for a missing source.
+ */
+export class InitiatorRecovery {
+  readonly #services: Pick<NodeServices, 'log' | 'now'>;
+  readonly #stream: KeyStream;
+  /** Slot that the shared_seed stands in for in every batch, and in the next one, plus one; 0 = none. */
+  readonly #standInSlot: number;
+  #replacedSlot = 0;
+  /** No batch has succeeded yet, so that a key manager may never have been reached; or one has failed since. */
+  #isDoubtful = true;
+  /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
+  #reopened = false;
+  /** Batches in a row that the other end had no room for. */
+  #roomless = 0;
+  #failures = 0;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  #pause: NodeJS.Timeout | undefined;
+
+  constructor(services: Pick<NodeServices, 'log' | 'now'>, stream: KeyStream) {
+    this.#services = services;
+    this.#stream = stream;
+    this.#standInSlot = standInSlot(stream.terms);
+  }
+
+  /** Whether the next batch may be in trouble: one has been, or none has shown yet that it is not. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful;
+  }
+
+  get isPaused(): boolean {
+    return this.#services.now() < this.#pausedUntilMs;
+  }
+
+  /** Slot that the shared_seed stands in for in the next batch, plus one; 0 = none. */
+  get degradedSlot(): number {
+    return this.#replacedSlot === 0 ? this.#standInSlot : this.#replacedSlot;
+  }
+
+  /** A batch has been released at both ends. */
+  succeeded(usedQkd: boolean): void {
+    this.#failures = 0;
+    this.#isDoubtful = false;
+    this.#roomless = 0;
+    this.#replacedSlot = 0;
+    if (usedQkd) this.#reopened = false;
+  }
+
+  /** A batch with `degradedSlot` has failed, and not for reasons of an earlier one. */
+  failed(degradedSlot: number, error: KeyweaveError): Remedy {
+    if (degradedSlot === 0 && this.#isReplaceable(error)) {
+      if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
+      else {
+        this.#services.log.warning('a shared_seed stands in for a source', { ksid: this.#stream.id });
+        this.#replacedSlot = replaceableSlot(this.#stream.terms);
+      }
+      return 'again';
+    }
+    this.#replacedSlot = 0;
+    // What fails during a pause is the same trouble.
+    if (!this.isPaused) this.#failures += 1;
+    const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
+    this.#isDoubtful ||= !unreachable;
+    return this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS) ? 'give up' : 'later';
+  }
+
+  /** Calls `then` after the pause that follows a failure: pauses keep trouble from becoming a busy loop. */
+  pause(then: () => void): void {
+    this.#pauseFor(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)), then);
+  }
+
+  /** Calls `then` when the other end may have room again, having had none for a batch. */
+  pauseForRoom(then: () => void): void {
+    this.#roomless += 1;
+    this.#pauseFor(pauseForRoom(this.#roomless), then);
+  }
+
+  stop(): void {
+    clearTimeout(this.#pause);
+  }
+
+  #pauseFor(delayMs: number, then: () => void): void {
+    const nowMs = this.#services.now();
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + delayMs);
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(then, this.#pausedUntilMs - nowMs + 1);
+  }
+
+  /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
+  #isReplaceable(error: KeyweaveError): boolean {
+    const { terms, allowDegraded } = this.#stream;
+    return (
+      allowDegraded &&
+      replaceableSlot(terms) !== 0 &&
+      isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
+    );
+  }
+}

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import {
+  calls,
+  discarded,
+  dropped,
+  type Entry,
+  entry,
+  fail,
+  fails,
+  KEY,
+  keysOf,
+  newRound,
+  others,
+  run,
+  secrets,
+} from '#test/helpers/round-bench.ts';
+
+beforeEach(newRound);
+
+describe('a round whose own services', () => {
+  for (const [what, publicKeys, reason] of [
+    ['fail', () => fail('SERVICE_UNAVAILABLE'), 'SERVICE_UNAVAILABLE'],
+    ['give public keys of a wrong size', async () => Buffer.alloc(799), 'INTERNAL'],
+  ] as [string, () => Promise<Buffer>, ErrorReason][]) {
+    it(`${what} for one KEM: nothing is offered, and the key pairs of the others are discarded`, async () => {
+      const one = entry({ sources: ['ML-KEM-768', 'ML-KEM-512'] });
+      const sound = others.publicKeys;
+      others.publicKeys = (algorithm, count) =>
+        algorithm === 'ML-KEM-512' ? publicKeys() : sound(algorithm, count);
+      await run(one);
+      await fails(one, reason);
+      assert.ok(!calls.includes('produce'));
+      assert.ok(discarded.includes(0));
+    });
+  }
+
+  for (const [what, decapsulate, reason] of [
+    ['fail to decapsulate', () => fail('TIMEOUT'), 'TIMEOUT'],
+    ['give a secret too few', async (made) => made.subarray(32), 'INTERNAL'],
+  ] as [string, (made: Buffer) => Promise<Buffer>, ErrorReason][]) {
+    it(`${what}: streams of that KEM fail without burning a QKD key, the others are made`, async () => {
+      const [bad, good] = [entry({ first: 3, sources: ['ML-KEM-512', 'QKD'] }), entry({ first: 8 })];
+      others.decapsulate = async (algorithm, made) => {
+        if (algorithm !== 'ML-KEM-512') return made;
+        secrets.splice(secrets.indexOf(made), 1);
+        const given = await decapsulate(made);
+        secrets.push(given);
+        return given;
+      };
+      await run(bad, good);
+      await fails(bad, reason);
+      assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
+      assert.deepEqual([dropped, bad.supply.made], [[3], 2]);
+      assert.ok(calls.includes('fetch 2'));
+    });
+  }
+
+  it('have too few QKD keys: what came is wiped, the others are made', async () => {
+    const [bad, good] = [entry({ first: 3, count: 3 }), entry({ first: 8 })];
+    others.fetch = (keys) => ({ keys: keys.length === 96 ? keys.subarray(0, 95) : keys });
+    await run(bad, good);
+    await fails(bad, 'INSUFFICIENT_KEY', /of this node has run dry/);
+    assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
+    assert.deepEqual(dropped, [3]);
+  });
+
+  it('have no QKD keys: the failure is the batch its own', async () => {
+    const [bad, good] = [entry({ first: 3, count: 3 }), entry({ first: 8 })];
+    others.fetch = (keys) =>
+      keys.length === 96 ? { failure: { reason: 'QKD_UNAVAILABLE', detail: 'gone' } } : { keys };
+    await run(bad, good);
+    await fails(bad, 'QKD_UNAVAILABLE', /gone/);
+    assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
+  });
+
+  it('read no QKD keys for a batch whose place in the QKD stream is lost', async () => {
+    const [bad, good] = [entry({ first: 3 }), entry({ first: 8 })];
+    bad.link.renew();
+    await run(bad, good);
+    await fails(bad, 'QKD_OUT_OF_STEP');
+    assert.ok(calls.includes('fetch 2'));
+    assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
+  });
+
+  it('have lost the shared_seed: that batch fails, what it had is wiped, the others are made', async () => {
+    const bad = entry({ first: 3, sources: ['QKD'], standIn: true, degradedSlot: 2 });
+    const good = entry({ first: 8 });
+    others.seed = undefined;
+    await run(bad, good);
+    await fails(bad, 'AGREEMENT_FAILED', /no shared_seed/);
+    assert.deepEqual(dropped, [3]);
+    assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
+  });
+
+  it('cannot derive: every batch is dropped at both ends', async () => {
+    const both = [entry({ first: 3 }), entry({ first: 8 })];
+    others.derive = () => fail('SERVICE_UNAVAILABLE');
+    await run(...both);
+    for (const one of both) await fails(one, 'SERVICE_UNAVAILABLE');
+    assert.deepEqual(dropped, [3, 8]);
+  });
+
+  it('fail in a way that nobody has foreseen: every batch is dropped at both ends, and no turn is kept', async () => {
+    const both = [entry({ first: 3 }), entry({ first: 8 })];
+    (both[0] as Entry).link.fetchOf = () => {
+      throw new TypeError('as the test says');
+    };
+    await run(...both);
+    for (const one of both) await fails(one, 'INTERNAL', /see the log/);
+    assert.deepEqual([dropped, calls.at(-1)], [[3, 8], 'over']);
+  });
+});

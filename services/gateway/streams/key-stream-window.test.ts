@@ -1,0 +1,247 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import { ALICE, BOB, keyStream, LIVING, QOS } from '#test/helpers/streams.ts';
+import type { Chunk } from './chunk-buffer.ts';
+import type { KeyStream, StreamRole } from './key-stream.ts';
+
+const TIMEOUT_MS = 60_000;
+
+let nowMs: number;
+/** What the supply was asked for, and what it says to be on its way. */
+let wanted: number[];
+let coming: number;
+
+beforeEach(() => {
+  [nowMs, wanted, coming] = [0, [], 0];
+});
+
+function open(change: Parameters<typeof keyStream>[0] = {}): KeyStream {
+  const stream = keyStream({ now: () => nowMs, ...change });
+  stream.supply = {
+    get coming() {
+      return coming;
+    },
+    want: (count) => void wanted.push(count),
+    stop: () => undefined,
+  };
+  return stream;
+}
+
+const release = (stream: KeyStream, first: number, count: number) =>
+  stream.release(first, Buffer.alloc(count * stream.qos.keyChunkSize, 9), false);
+const get = (stream: KeyStream, index?: number, timeoutMs = TIMEOUT_MS) =>
+  stream.take(index, timeoutMs, () => undefined, LIVING);
+const waits = (stream: KeyStream, index?: number) =>
+  void Promise.resolve(get(stream, index)).catch(() => undefined);
+const last = () => wanted.at(-1);
+const over = new KeyweaveError('UNKNOWN_STREAM', 'the test is over');
+const refused = (reason: ErrorReason, words: RegExp) => (error: unknown) =>
+  isReason(error, reason) && words.test(String(error));
+
+describe('KeyStream', () => {
+  it('is what its options say, of nobody yet', () => {
+    const id = '12345678-9abc-4def-8123-456789abcdef';
+    const stream = keyStream({ id, role: 'responder', predefined: true });
+    const { idBytes, incarnation, role, peerNode, predefined, local, peer } = stream;
+    assert.deepEqual([stream.id, idBytes.toString('hex')], [id, id.replaceAll('-', '')]);
+    assert.deepEqual(
+      [incarnation, role, peerNode, predefined, local, peer],
+      [Buffer.alloc(8, 1), 'responder', ALICE, true, 'absent', 'absent'],
+    );
+    const { source, destination } = stream.terms;
+    assert.deepEqual(
+      [
+        stream.isPair(source, destination),
+        stream.isPair(source, source),
+        stream.isPair(destination, destination),
+        stream.isPair(destination, source),
+      ],
+      [true, false, false, false],
+    );
+    assert.equal(keyStream().peerNode, BOB);
+  });
+
+  it('measures the age of a key in whole milliseconds since it was confirmed', () => {
+    const stream = open();
+    nowMs = 1_000;
+    release(stream, 0, 1);
+    nowMs = 1_007.9;
+    assert.equal(stream.ageMs(get(stream) as Chunk), 7);
+  });
+
+  it('takes over the QoS that was agreed: its window and its rate', () => {
+    const stream = open({ maxBufferedBytes: 320 });
+    assert.equal(stream.maxBufferedChunks, 10);
+    stream.qos = { ...QOS, keyChunkSize: 64 };
+    assert.deepEqual([stream.maxBufferedChunks, stream.qos.keyChunkSize], [5, 64]);
+    release(stream, 0, 5);
+    stream.qos = { ...stream.qos, maxBps: 512 };
+    get(stream);
+    assert.throws(() => get(stream, undefined, 999), refused('INSUFFICIENT_KEY', /max_bps 512 .* 1000 ms/));
+    stream.qos = { ...stream.qos, timeoutMs: 5 };
+    assert.throws(() => get(stream, undefined, 999), /max_bps/, 'another timeout is no new second of keys');
+    stream.qos = { ...stream.qos, keyChunkSize: 32 };
+    assert.equal((get(stream, undefined, 0) as Chunk).index, 1);
+  });
+});
+
+describe('what a stream asks for', () => {
+  const fill = (role: StreamRole, buffered: number) => {
+    nowMs = 0;
+    const stream = open({ role, maxPrefetchChunks: 4 });
+    release(stream, 0, 64);
+    for (; nowMs < 40; nowMs++) get(stream);
+    stream.buffer.wipe();
+    release(stream, 64, buffered);
+    stream.refill();
+    return last();
+  };
+
+  it('is the rest of its depth: an initiator of half of it, a responder of a quarter', () => {
+    assert.deepEqual([fill('initiator', 3), fill('initiator', 2)], [0, 2]);
+    assert.deepEqual([fill('responder', 2), fill('responder', 1)], [0, 3]);
+  });
+
+  it('reaches as far as the index that somebody waits for', () => {
+    const stream = open();
+    release(stream, 0, 2);
+    waits(stream, 5);
+    assert.equal(last(), 4);
+    coming = 3;
+    stream.refill();
+    assert.equal(last(), 1);
+    waits(stream, 2);
+    coming = 0;
+    stream.refill();
+    assert.equal(last(), 4);
+    stream.end(over);
+  });
+
+  it('is enough for an index that is the very next', () => {
+    const stream = open({ maxPrefetchChunks: 0 });
+    release(stream, 0, 3);
+    waits(stream, 3);
+    assert.equal(last(), 1);
+    stream.end(over);
+  });
+
+  it('is no more than there is room for beside those who wait', () => {
+    // Until its peer has come, a responder waits for any index.
+    const stream = open({ role: 'responder', maxBufferedChunks: 4 });
+    release(stream, 0, 3);
+    waits(stream, 20);
+    assert.equal(last(), 2);
+    coming = 2;
+    stream.refill();
+    assert.equal(last(), 0);
+    stream.end(over);
+  });
+
+  it('is nothing once the other end has closed', () => {
+    const stream = open();
+    release(stream, 0, 2);
+    stream.peerClosed('gone');
+    get(stream);
+    assert.deepEqual(wanted, []);
+  });
+});
+
+describe('what a stream refuses', () => {
+  it('is an index beyond its window, in words', () => {
+    const stream = open({ maxBufferedChunks: 4 });
+    stream.peer = 'joined';
+    release(stream, 0, 1);
+    assert.throws(() => get(stream, 4), refused('INSUFFICIENT_KEY', /index 4 .* ends at 3$/));
+    waits(stream, 3);
+    waits(stream);
+    stream.end(over);
+  });
+
+  it('is nothing of the kind at a responder whose peer has yet to come', () => {
+    for (const [role, peer, isRefused] of [
+      ['responder', 'absent', false],
+      ['responder', 'joined', true],
+      ['initiator', 'absent', true],
+    ] as const) {
+      const stream = open({ role, maxBufferedChunks: 4 });
+      stream.peer = peer;
+      if (isRefused) assert.throws(() => get(stream, 9), /beyond the window/);
+      else waits(stream, 9);
+      stream.end(over);
+    }
+  });
+
+  it('is a key that nobody can make any more, with the reason of the other end', () => {
+    const stream = open();
+    stream.supply = undefined;
+    stream.peerClosed('its node has restarted');
+    assert.throws(() => get(stream), refused('PEER_APPLICATION_ABSENT', /its node has restarted; every/));
+  });
+});
+
+describe('what a stream says to those who wait', () => {
+  const waiting = async (before: (stream: KeyStream) => void, during: (stream: KeyStream) => void) => {
+    const stream = open();
+    before(stream);
+    const outcome = Promise.resolve(get(stream, undefined, 5)).then(String, String);
+    during(stream);
+    return outcome;
+  };
+  const nothing = () => undefined;
+
+  it('is why production failed, at once', async () => {
+    const failure = new KeyweaveError('QKD_UNAVAILABLE', 'no link');
+    assert.match(await waiting(nothing, (stream) => stream.failWaiters(failure)), /QKD_UNAVAILABLE: no link/);
+  });
+
+  it('is what failed last, when the time has run out', async () => {
+    const fails = (stream: KeyStream) => stream.failWaiters(new KeyweaveError('QKD_UNAVAILABLE', 'no link'));
+    assert.match(await waiting(fails, nothing), /TIMEOUT: .* in time; last failure: no link$/);
+    assert.match(await waiting(nothing, nothing), /TIMEOUT: .* in time$/);
+    const passed = (stream: KeyStream) => {
+      fails(stream);
+      release(stream, 0, 1);
+      stream.buffer.take();
+    };
+    assert.match(await waiting(passed, nothing), /in time$/);
+  });
+
+  it('is that the other end was full, where it was, and no other failure in its place', async () => {
+    const full = (stream: KeyStream) => {
+      stream.lastFailure = new KeyweaveError('NO_ROOM', 'it holds 16');
+    };
+    assert.match(await waiting(full, nothing), /NO_ROOM: it holds 16/);
+    assert.match(await waiting(full, (stream) => stream.end(over)), /the test is over/);
+  });
+});
+
+describe('max_bps', () => {
+  const slow = () => {
+    const stream = open({ qos: { maxBps: 256 } });
+    release(stream, 0, 3);
+    return stream;
+  };
+
+  it('gives its turn back to whoever gets no key after all', async () => {
+    const stream = slow();
+    const leaves = () => {
+      throw new KeyweaveError('METADATA_TOO_SMALL', 'no room');
+    };
+    assert.throws(() => stream.take(undefined, 0, leaves, LIVING), /METADATA_TOO_SMALL/);
+    assert.equal((get(stream, undefined, 0) as Chunk).index, 0);
+    nowMs = 10_000;
+    const late = get(stream, 9, 1);
+    await assert.rejects(Promise.resolve(late), /TIMEOUT/);
+    assert.equal((get(stream, undefined, 0) as Chunk).index, 1);
+  });
+
+  it('ends every GET_KEY that it holds back with the stream', async () => {
+    const stream = slow();
+    get(stream);
+    const held = [1, 2].map(() => Promise.resolve(get(stream)));
+    stream.end(over);
+    for (const one of held) await assert.rejects(one, (error) => error === over);
+  });
+});
