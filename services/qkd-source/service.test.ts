@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { CallContext } from 'nice-grpc';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
@@ -58,7 +59,7 @@ async function fetchOne(qkd: QkdSourceServiceImplementation, fetch: QkdFetch): P
   const [result] = results as QkdFetched[];
   if (!result) throw new Error('no result');
   if (result.failure) throw errorOf(result.failure);
-  return result.keys;
+  return asBuffer(result.keys);
 }
 
 const fails = (reason: ErrorReason) => async (): Promise<Buffer> => {
