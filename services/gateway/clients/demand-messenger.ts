@@ -1,5 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import type { Clock } from '#common/time/clock.ts';
 import type {
   DemandAnswer,
   DemandRequest,
@@ -19,11 +20,13 @@ interface Question {
  */
 export class DemandMessenger {
   readonly #send: (request: DemandRequest) => Promise<DemandResponse>;
+  readonly #clock: Pick<Clock, 'soon'>;
   readonly #waiting: Question[] = [];
   #sending = false;
 
-  constructor(send: (request: DemandRequest) => Promise<DemandResponse>) {
+  constructor(send: (request: DemandRequest) => Promise<DemandResponse>, clock: Pick<Clock, 'soon'>) {
     this.#send = send;
+    this.#clock = clock;
   }
 
   /** The peer's answer to the demand of one stream. @throws KeyweaveError as the call does. */
@@ -33,7 +36,7 @@ export class DemandMessenger {
     if (!this.#sending) {
       this.#sending = true;
       // Whoever else asks in this turn of the event loop comes along.
-      setImmediate(() => void this.#sendAll());
+      this.#clock.soon(() => void this.#sendAll());
     }
     return answered.promise;
   }

@@ -1,68 +1,72 @@
 import { asBuffer } from '#common/crypto/bytes.ts';
+import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { isErrorReason } from '#common/errors/status-table.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
 import type { KeyPairsRequest, KeyPairsResponse, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
+import { STEP_TIMEOUT_MS } from './step-limits.ts';
 
-/** A batch of key pairs whose private halves live in pqc-source, in the stream that made them. */
-export interface KeyPairBatch {
+/** A batch of key pairs whose private halves live in pqc-source, in the session that made them. */
+export interface SessionKeyPairs {
   readonly id: number;
   readonly publicKeys: Buffer;
-  readonly session: number;
+  /** Which opening of the session: a stream that broke took its private keys along. */
+  readonly opening: number;
 }
 
-type Pending = {
-  resolve: (bytes: Buffer) => void;
-  reject: (error: KeyweaveError) => void;
-  timer: NodeJS.Timeout;
-};
+interface Pending {
+  readonly answered: PromiseWithResolvers<Buffer>;
+  readonly timer: Timer;
+}
 
 type Operation = Omit<KeyPairsRequest, 'id'>;
 
 /**
  * One bidirectional stream of the gateway to pqc-source. When it breaks, every
- * private key in it is gone: batches of an older session fail, and the next
+ * private key in it is gone: batches of an older opening fail, and the next
  * request opens a new one.
  */
 export class KemSession {
-  readonly #client: ServiceClient<PqcSourceDefinition>;
+  readonly #client: Pick<ServiceClient<PqcSourceDefinition>, 'keyPairs'>;
+  readonly #clock: Pick<Clock, 'after'>;
   readonly #pending = new Map<number, Pending>();
   #requests: PushQueue<KeyPairsRequest> | undefined;
   #abort = new AbortController();
-  #session = 0;
+  #opening = 0;
   #lastId = 0;
   #closed = false;
 
-  constructor(client: ServiceClient<PqcSourceDefinition>) {
+  constructor(client: Pick<ServiceClient<PqcSourceDefinition>, 'keyPairs'>, clock: Pick<Clock, 'after'>) {
     this.#client = client;
+    this.#clock = clock;
   }
 
   /** Makes `count` key pairs of `algorithm`. @throws KeyweaveError UNSUPPORTED, AGREEMENT_FAILED, TIMEOUT or SERVICE_UNAVAILABLE. */
-  async generate(algorithm: string, count: number, timeoutMs: number): Promise<KeyPairBatch> {
-    const { id, answer } = this.#request({ generate: { algorithm, count } }, timeoutMs);
-    const session = this.#session;
-    return { id, publicKeys: await answer, session };
+  async generate(algorithm: string, count: number): Promise<SessionKeyPairs> {
+    const { id, answer } = this.#request({ generate: { algorithm, count } }, STEP_TIMEOUT_MS.generate);
+    const opening = this.#opening;
+    return { id, publicKeys: await answer, opening };
   }
 
   /**
    * Shared secrets, end to end, for the first keys of `batch`; uses the whole
    * batch up. The caller wipes them.
    */
-  async decapsulate(batch: KeyPairBatch, ciphertexts: Buffer, timeoutMs: number): Promise<Buffer> {
-    if (batch.session !== this.#session || this.#requests === undefined) {
+  async decapsulate(batch: SessionKeyPairs, ciphertexts: Uint8Array): Promise<Buffer> {
+    if (batch.opening !== this.#opening || this.#requests === undefined) {
       throw new KeyweaveError(
         'SERVICE_UNAVAILABLE',
         'pqc-source was restarted and its private keys are gone',
       );
     }
-    return this.#request({ decapsulate: { keyPairsId: batch.id, ciphertexts } }, timeoutMs).answer;
+    const decapsulate = { keyPairsId: batch.id, ciphertexts };
+    return this.#request({ decapsulate }, STEP_TIMEOUT_MS.decapsulate).answer;
   }
 
   /** Has the private keys of an unused batch wiped. */
-  discard(batch: KeyPairBatch): void {
-    if (batch.session !== this.#session) return;
-    this.#discard(batch.id);
+  discard(batch: SessionKeyPairs): void {
+    if (batch.opening === this.#opening) this.#discard(batch.id);
   }
 
   close(): void {
@@ -74,15 +78,14 @@ export class KemSession {
     if (this.#closed) throw new KeyweaveError('SHUTTING_DOWN', 'the gateway is stopping');
     const requests = this.#requests ?? this.#open();
     const id = ++this.#lastId;
-    const answer = new Promise<Buffer>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(id);
-        reject(new KeyweaveError('TIMEOUT', 'pqc-source did not answer in time'));
-      }, timeoutMs);
-      this.#pending.set(id, { resolve, reject, timer });
+    const answered = Promise.withResolvers<Buffer>();
+    const timer = this.#clock.after(timeoutMs, () => {
+      this.#pending.delete(id);
+      answered.reject(new KeyweaveError('TIMEOUT', 'pqc-source did not answer in time'));
     });
+    this.#pending.set(id, { answered, timer });
     requests.push({ id, ...operation });
-    return { id, answer };
+    return { id, answer: answered.promise };
   }
 
   #discard(keyPairsId: number): void {
@@ -92,7 +95,7 @@ export class KemSession {
   #open(): PushQueue<KeyPairsRequest> {
     const requests = new PushQueue<KeyPairsRequest>();
     this.#requests = requests;
-    this.#session += 1;
+    this.#opening += 1;
     this.#abort = new AbortController();
     void this.#read(requests, this.#abort.signal);
     return requests;
@@ -118,12 +121,12 @@ export class KemSession {
       return;
     }
     this.#pending.delete(answer.id);
-    clearTimeout(pending.timer);
+    pending.timer.cancel();
     const bytes = answer.publicKeys ?? answer.sharedSecrets;
-    if (bytes) pending.resolve(asBuffer(bytes));
+    if (bytes) pending.answered.resolve(asBuffer(bytes));
     else {
-      const { reason = '', detail = 'pqc-source failed' } = answer.failure ?? {};
-      pending.reject(new KeyweaveError(isErrorReason(reason) ? reason : 'AGREEMENT_FAILED', detail));
+      const failure = answer.failure ?? { reason: 'AGREEMENT_FAILED', detail: 'pqc-source failed' };
+      pending.answered.reject(errorOf(failure));
     }
   }
 
@@ -131,9 +134,9 @@ export class KemSession {
     this.#requests?.end();
     this.#requests = undefined;
     this.#abort.abort();
-    for (const pending of this.#pending.values()) {
-      clearTimeout(pending.timer);
-      pending.reject(error);
+    for (const { timer, answered } of this.#pending.values()) {
+      timer.cancel();
+      answered.reject(error);
     }
     this.#pending.clear();
   }

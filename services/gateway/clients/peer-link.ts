@@ -3,6 +3,7 @@ import { PEER_METADATA } from '#common/grpc/callers.ts';
 import type { GrpcConnection, ServiceClient } from '#common/grpc/client.ts';
 import { CallTurns } from '#common/limits/call-turns.ts';
 import { type AgreementMethod, CALL_LIMITS } from '#common/limits/message-limits.ts';
+import type { Clock } from '#common/time/clock.ts';
 import {
   type CloseRequest,
   type ConfirmRequest,
@@ -18,72 +19,92 @@ import {
   type StreamDemand,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { DemandMessenger } from './demand-messenger.ts';
-import { STEP_TIMEOUT_MS } from './node-services.ts';
+import { STEP_TIMEOUT_MS } from './step-limits.ts';
 
-/** The KeyAgreement of one peer node, reached through the own peer-broker. */
+/** The KeyAgreement of the gateway of one other node; errors are KeyweaveErrors, PEER_UNREACHABLE among them. */
 export interface PeerLink {
-  open(request: OpenRequest, timeoutMs: number): Promise<OpenResponse>;
-  join(request: JoinRequest, timeoutMs: number): Promise<JoinResponse>;
-  produce(request: ProduceRequest, timeoutMs: number): Promise<ProduceResponse>;
-  confirm(request: ConfirmRequest, timeoutMs: number): Promise<ConfirmResponse>;
+  /** @param timeoutMs at most the limit of the step; less where an application has less time left. */
+  open(request: OpenRequest, timeoutMs?: number): Promise<OpenResponse>;
+  join(request: JoinRequest, timeoutMs?: number): Promise<JoinResponse>;
+  produce(request: ProduceRequest): Promise<ProduceResponse>;
+  confirm(request: ConfirmRequest): Promise<ConfirmResponse>;
   /** Travels with the demands of other streams. */
   demand(demand: StreamDemand): Promise<DemandAnswer>;
-  close(request: CloseRequest, timeoutMs: number): Promise<unknown>;
+  close(request: CloseRequest): Promise<unknown>;
+}
+
+/** The ways to all other nodes. */
+export interface PeerLinks {
+  to(farNode: string): PeerLink;
 }
 
 /**
- * Addresses every call to `peerNode`; errors are KeyweaveErrors,
- * PEER_UNREACHABLE among them. Of each method so many calls are under way at a
- * time; the others wait for their turn within their own timeouts.
+ * Addresses every call to `farNode` through the own peer-broker. Of each method
+ * so many calls are under way at a time; the others wait for their turn within
+ * their own timeouts.
  */
-export function createPeerLink(broker: ServiceClient<KeyAgreementDefinition>, peerNode: string): PeerLink {
-  const options = (timeoutMs: number) => ({ timeoutMs, metadata: Metadata({ [PEER_METADATA]: peerNode }) });
-  function limited<Q, R>(method: AgreementMethod, call: (request: Q, leftMs: number) => Promise<R>) {
+export function createPeerLink(
+  broker: ServiceClient<KeyAgreementDefinition>,
+  farNode: string,
+  clock: Pick<Clock, 'soon'>,
+): PeerLink {
+  const options = (timeoutMs: number) => ({ timeoutMs, metadata: Metadata({ [PEER_METADATA]: farNode }) });
+  function limited<Q, R>(
+    method: AgreementMethod,
+    limitMs: number,
+    call: (request: Q, leftMs: number) => Promise<R>,
+  ) {
     const turns = new CallTurns(CALL_LIMITS[method].filled);
-    return (request: Q, timeoutMs: number) => turns.run(timeoutMs, (leftMs) => call(request, leftMs));
+    return (request: Q, timeoutMs = limitMs) =>
+      turns.run(Math.min(limitMs, timeoutMs), (leftMs) => call(request, leftMs));
   }
-  const demands = new DemandMessenger((request) => broker.demand(request, options(STEP_TIMEOUT_MS.demand)));
+  const { rendezvous, produce, confirm, demand, close } = STEP_TIMEOUT_MS;
+  const demands = new DemandMessenger((request) => broker.demand(request, options(demand)), clock);
   return {
-    open: limited('open', (request: OpenRequest, leftMs) => broker.open(request, options(leftMs))),
-    join: limited('join', (request: JoinRequest, leftMs) => broker.join(request, options(leftMs))),
-    produce: limited('produce', (request: ProduceRequest, leftMs) =>
+    open: limited('open', rendezvous, (request: OpenRequest, leftMs) =>
+      broker.open(request, options(leftMs)),
+    ),
+    join: limited('join', rendezvous, (request: JoinRequest, leftMs) =>
+      broker.join(request, options(leftMs)),
+    ),
+    produce: limited('produce', produce, (request: ProduceRequest, leftMs) =>
       broker.produce(request, options(leftMs)),
     ),
-    confirm: limited('confirm', (request: ConfirmRequest, leftMs) =>
+    confirm: limited('confirm', confirm, (request: ConfirmRequest, leftMs) =>
       broker.confirm(request, options(leftMs)),
     ),
-    demand: (demand) => demands.ask(demand),
-    close: limited('close', (request: CloseRequest, leftMs) => broker.close(request, options(leftMs))),
+    demand: (one) => demands.ask(one),
+    close: limited('close', close, (request: CloseRequest, leftMs) => broker.close(request, options(leftMs))),
   };
 }
 
 /**
- * The agreements with all peers. Each has a connection to the own broker to
- * itself: calls that one peer leaves unanswered never take the room of another's.
+ * The links to all peers. Each has a connection to the own broker to itself:
+ * calls that one peer leaves unanswered never take the room of another's.
  */
-export class PeerLinks {
+export class BrokerLinks implements PeerLinks {
   readonly #connect: () => GrpcConnection;
-  readonly #peers = new Map<string, { connection: GrpcConnection; agreement: PeerLink }>();
+  readonly #clock: Pick<Clock, 'soon'>;
+  readonly #byNode = new Map<string, { connection: GrpcConnection; link: PeerLink }>();
 
   /** @param connect makes one connection to the own peer-broker. */
-  constructor(connect: () => GrpcConnection) {
+  constructor(connect: () => GrpcConnection, clock: Pick<Clock, 'soon'>) {
     this.#connect = connect;
+    this.#clock = clock;
   }
 
-  /** The agreement with a trusted peer. */
-  of(peerNode: string): PeerLink {
-    let peer = this.#peers.get(peerNode);
-    if (!peer) {
+  to(farNode: string): PeerLink {
+    let known = this.#byNode.get(farNode);
+    if (!known) {
       const connection = this.#connect();
-      const agreement = createPeerLink(connection.client(KeyAgreementDefinition), peerNode);
-      peer = { connection, agreement };
-      this.#peers.set(peerNode, peer);
+      known = { connection, link: createPeerLink(connection.client(KeyAgreementDefinition), farNode, this.#clock) };
+      this.#byNode.set(farNode, known);
     }
-    return peer.agreement;
+    return known.link;
   }
 
   close(): void {
-    for (const { connection } of this.#peers.values()) connection.close();
-    this.#peers.clear();
+    for (const { connection } of this.#byNode.values()) connection.close();
+    this.#byNode.clear();
   }
 }

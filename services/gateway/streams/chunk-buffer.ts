@@ -1,6 +1,7 @@
 import { packedItem } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
 
 /** A confirmed key, owned by whoever holds it: the buffer until taken, then the caller, who wipes `key`. */
 export interface Chunk {
@@ -17,7 +18,7 @@ interface Waiter {
   readonly index: number | undefined;
   readonly resolve: (chunk: Chunk) => void;
   readonly reject: (error: KeyweaveError) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
   readonly signal: AbortSignal;
   readonly abandon: () => void;
 }
@@ -30,7 +31,11 @@ export class ChunkBuffer {
   /** In ascending index order: chunks are released in that order. */
   readonly #chunks = new Map<number, Chunk>();
   readonly #waiters = new Set<Waiter>();
-  #nextIndex = 0;
+  readonly #clock: Pick<Clock, 'after'>;
+
+  constructor(clock: Pick<Clock, 'after'>) {
+    this.#clock = clock;
+  }
 
   /** Unread chunks. */
   get size(): number {
@@ -42,18 +47,12 @@ export class ChunkBuffer {
     return this.#waiters.size;
   }
 
-  /** The first index that no exchange has used yet. */
-  get nextIndex(): number {
-    return this.#nextIndex;
-  }
-
-  /** Marks every index below `index` as used: released, burned or never made. */
-  burnBelow(index: number): void {
-    if (index > this.#nextIndex) this.#nextIndex = index;
+  /** Fails those who wait for an index below `frontier` that is not here: it has gone, or was never made. */
+  failGone(frontier: number): void {
     for (const waiter of this.#waiters) {
-      if (waiter.index !== undefined && waiter.index < this.#nextIndex && !this.#chunks.has(waiter.index)) {
-        this.#settle(waiter, () => waiter.reject(goneError(waiter.index as number)));
-      }
+      const { index } = waiter;
+      if (index === undefined || index >= frontier || this.#chunks.has(index)) continue;
+      this.#settle(waiter, () => waiter.reject(goneError(index)));
     }
   }
 
@@ -82,8 +81,8 @@ export class ChunkBuffer {
    * Waits for a chunk. Once `signal` fires none is taken any more.
    *
    * @throws KeyweaveError TIMEOUT after `timeoutMs` or when the signal fires,
-   *   INSUFFICIENT_KEY when the index has gone, or whatever `failWaiters` is
-   *   given.
+   *   INSUFFICIENT_KEY when the index goes (`failGone`), or whatever
+   *   `failWaiters` is given.
    */
   wait(
     index: number | undefined,
@@ -92,11 +91,10 @@ export class ChunkBuffer {
     signal: AbortSignal,
   ): Promise<Chunk> {
     if (signal.aborted) return Promise.reject(abandonedError());
-    if (index !== undefined && index < this.#nextIndex) return Promise.reject(goneError(index));
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const timer = this.#clock.after(timeoutMs, () => {
         this.#settle(waiter, () => reject(new KeyweaveError('TIMEOUT', timeoutDetail())));
-      }, timeoutMs);
+      });
       const abandon = () => this.#settle(waiter, () => reject(abandonedError()));
       const waiter: Waiter = { index, resolve, reject, timer, signal, abandon };
       signal.addEventListener('abort', abandon);
@@ -118,9 +116,7 @@ export class ChunkBuffer {
       const chunk: Chunk = { index: first + i, key, availableAtMs: meta.nowMs, degraded: meta.degraded };
       this.#chunks.set(chunk.index, chunk);
     }
-    if (first + count > this.#nextIndex) this.#nextIndex = first + count;
     this.#serve();
-    this.burnBelow(this.#nextIndex);
   }
 
   /** Returns a chunk that was taken and could not be delivered; it becomes the next one if it is the lowest. */
@@ -160,7 +156,7 @@ export class ChunkBuffer {
   }
 
   #settle(waiter: Waiter, act: () => void): void {
-    clearTimeout(waiter.timer);
+    waiter.timer.cancel();
     waiter.signal.removeEventListener('abort', waiter.abandon);
     this.#waiters.delete(waiter);
     act();
@@ -172,6 +168,7 @@ export function abandonedError(): KeyweaveError {
   return new KeyweaveError('TIMEOUT', 'the application has gone away');
 }
 
-function goneError(index: number): KeyweaveError {
+/** Why an index is not to be had any more. */
+export function goneError(index: number): KeyweaveError {
   return new KeyweaveError('INSUFFICIENT_KEY', `index ${index} has been taken, or was dropped at both ends`);
 }

@@ -1,37 +1,30 @@
-import { setTimeout } from 'node:timers/promises';
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Clock } from '#common/time/clock.ts';
+import { waitFor } from '#common/time/wait-for.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
-import { abandonedError, type Chunk, ChunkBuffer } from './chunk-buffer.ts';
+import { abandonedError, type Chunk, ChunkBuffer, goneError } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
 import type { HeldBytes } from './held-bytes.ts';
+import { IndexLedger } from './index-ledger.ts';
+import type { Owner } from './owner.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
+import type { Producer, StreamRole } from './producer.ts';
+import type { Route } from './route.ts';
+import type { StreamEvents, StreamFacts } from './stream-events.ts';
 import type { StreamTerms } from './stream-terms.ts';
-
-/** The node of the source URI is the initiator and drives production. */
-export type StreamRole = 'initiator' | 'responder';
 
 /** Where an application stands with a stream. */
 export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
 
-/** Makes chunks come: the initiator's producer, or the responder's way to ask for them. */
-export interface Producer {
-  /** Chunks on their way, not yet in the buffer. */
-  readonly coming: number;
-  /** Says that `count` more chunks are lacking; never throws, failures reach the waiting GET_KEYs. */
-  want(count: number): void;
-  /** Stops and wipes whatever is under way; safe to repeat. */
-  stop(): void;
-}
-
-export interface KeyStreamOptions {
+export interface KeyStreamOptions<P extends Producer> {
   /** UUID v4 in text form. */
   id: string;
   /** 8 random bytes of the initiator, which tell this stream from earlier ones of the same KSID. */
-  incarnation: Buffer;
+  incarnation: Uint8Array;
   terms: StreamTerms;
   role: StreamRole;
-  peerNode: string;
+  route: Route;
   qos: Qos;
   /** Whether the application named the KSID itself. */
   predefined: boolean;
@@ -40,31 +33,30 @@ export interface KeyStreamOptions {
   maxBufferedChunks: number;
   /** Bytes of those chunks; absent = no limit but their number. */
   maxBufferedBytes?: number;
-  /** What all streams with the peer hold together; absent = nobody counts. */
+  /** What all streams with the next node hold together; absent = nobody counts. */
   held?: HeldBytes;
-  /** Milliseconds of a monotonic clock. */
-  now: () => number;
+  clock: Clock;
+  events: StreamEvents;
+  /** Makes what makes its chunks. */
+  producer: (stream: KeyStream<P>) => P;
 }
 
 /** One end of a key stream. Owns its confirmed chunks and wipes them when it ends. */
-export class KeyStream {
+export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   readonly id: string;
   /** The KSID's 16 bytes in network order. */
   readonly idBytes: Buffer;
   readonly incarnation: Buffer;
   readonly terms: StreamTerms;
   readonly role: StreamRole;
-  readonly peerNode: string;
+  readonly route: Route;
   readonly predefined: boolean;
-  readonly buffer = new ChunkBuffer();
+  readonly buffer: ChunkBuffer;
+  readonly indexes = new IndexLedger();
   readonly depth: PrefetchDepth;
-  allowDegraded: boolean;
-  local: Presence = 'absent';
-  peer: Presence = 'absent';
-  supply: Producer | undefined;
-  /** Why the last exchange failed, for the message of a GET_KEY that times out. */
-  lastFailure: KeyweaveError | undefined;
-  readonly #now: () => number;
+  readonly producer: P;
+  readonly #clock: Clock;
+  readonly #events: StreamEvents;
   readonly #maxChunks: number;
   readonly #maxBytes: number;
   readonly #held: HeldBytes | undefined;
@@ -73,40 +65,71 @@ export class KeyStream {
   #maxBufferedChunks: number;
   #qos: Qos;
   #rate: DeliveryRate;
+  #allowDegraded: boolean;
+  #owner: Owner | undefined;
+  #local: Presence = 'absent';
+  #peer: Presence = 'absent';
+  /** Why the last exchange failed, for the message of a GET_KEY that times out. */
+  #lastFailure: KeyweaveError | undefined;
   #ended: KeyweaveError | undefined;
   /** Ends the pauses of GET_KEYs that max_bps holds back. */
   #over: AbortController | undefined;
   /** Why the peer's end is gone, in words. */
   #peerGone = '';
 
-  constructor(options: KeyStreamOptions) {
+  constructor(options: KeyStreamOptions<P>) {
     this.id = options.id;
     this.idBytes = ownCopy(Buffer.from(options.id.replaceAll('-', ''), 'hex'));
     this.incarnation = ownCopy(options.incarnation);
     this.terms = options.terms;
     this.role = options.role;
-    this.peerNode = options.peerNode;
+    this.route = options.route;
+    this.predefined = options.predefined;
+    this.buffer = new ChunkBuffer(options.clock);
+    this.#clock = options.clock;
+    this.#events = options.events;
     this.#qos = options.qos;
     this.#rate = new DeliveryRate(options.qos);
-    this.predefined = options.predefined;
-    this.allowDegraded = options.allowDegraded;
+    this.#allowDegraded = options.allowDegraded;
     this.#maxChunks = options.maxBufferedChunks;
     this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
     this.#maxBufferedChunks = this.#window();
     this.#held = options.held;
     this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks));
-    this.#now = options.now;
+    this.producer = options.producer(this);
   }
 
   get qos(): Qos {
     return this.#qos;
   }
 
-  set qos(qos: Qos) {
-    const { maxBps, keyChunkSize } = this.#qos;
-    this.#qos = qos;
-    if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
-    this.#maxBufferedChunks = this.#window();
+  /** Whether both nodes let a shared_seed stand in for a source of this stream. */
+  get allowDegraded(): boolean {
+    return this.#allowDegraded;
+  }
+
+  /** The application of this end that has it; undefined before one has. */
+  get owner(): Owner | undefined {
+    return this.#owner;
+  }
+
+  /** Where the application of this end stands. */
+  get local(): Presence {
+    return this.#local;
+  }
+
+  /** Where the application of the other end stands. */
+  get peer(): Presence {
+    return this.#peer;
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** Why the last exchange failed; undefined since chunks have come. */
+  get lastFailure(): KeyweaveError | undefined {
+    return this.#lastFailure;
   }
 
   /** Unread chunks that this end holds at most; at least one. */
@@ -128,25 +151,76 @@ export class KeyStream {
     if (this.peerRoom >= 1) return;
     throw new KeyweaveError(
       'NO_ROOM',
-      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.peerNode} (limits.max_held_bytes_per_peer)`,
+      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.route.nextHop} (limits.max_held_bytes_per_peer)`,
     );
   }
 
   /** Brings this stream's part of what is held for the peer up to date. */
   countHeld(): void {
-    const chunks = this.#ended ? 0 : this.buffer.size + (this.supply?.coming ?? 0);
+    const chunks = this.#ended ? 0 : this.buffer.size + this.producer.coming;
     const bytes = chunks * this.#qos.keyChunkSize;
     this.#held?.change(bytes - this.#heldBytes);
     this.#heldBytes = bytes;
   }
 
-  get ended(): boolean {
-    return this.#ended !== undefined;
-  }
-
-  /** Whether the URIs and KSID of an OPEN_CONNECT are those of this stream. */
+  /** Whether the URIs of an OPEN_CONNECT are those of this stream. */
   isPair(source: string, destination: string): boolean {
     return this.terms.source === source && this.terms.destination === destination;
+  }
+
+  /** What both nodes have agreed on, before anything is made. */
+  agree(qos: Qos, allowDegraded: boolean): void {
+    const { maxBps, keyChunkSize } = this.#qos;
+    this.#qos = qos;
+    this.#allowDegraded = allowDegraded;
+    if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
+    this.#maxBufferedChunks = this.#window();
+  }
+
+  /** An application of this end waits for the other one's. */
+  awaitPeer(): void {
+    this.#local = 'waiting';
+  }
+
+  /** No application of this end has it, or waits for it any more. */
+  leave(): void {
+    this.#local = 'absent';
+  }
+
+  /** An application of this end has it from now on. */
+  join(owner: Owner): void {
+    this.#local = 'joined';
+    this.#owner = owner;
+    this.#events.opened(this);
+  }
+
+  /** The other end's application has joined. */
+  peerJoined(): void {
+    if (this.#peer === 'joined') return;
+    this.#peer = 'joined';
+    this.#events.joined(this);
+  }
+
+  /** The peer's end is gone: what is confirmed may still be read, nothing more comes. */
+  peerClosed(detail: string): void {
+    if (this.#peer === 'closed') return;
+    this.#peer = 'closed';
+    this.#peerGone = detail;
+    this.producer.stop();
+    this.buffer.failWaiters(new KeyweaveError('PEER_APPLICATION_ABSENT', detail));
+  }
+
+  /** Ends this end: stops production, fails waiters, wipes every chunk. */
+  end(error: KeyweaveError): void {
+    if (this.#ended) return;
+    this.#ended = error;
+    this.#local = 'closed';
+    this.producer.stop();
+    this.#over?.abort();
+    this.buffer.failWaiters(error);
+    this.buffer.wipe();
+    this.countHeld();
+    this.#events.closed(this, error.detail);
   }
 
   /**
@@ -167,7 +241,7 @@ export class KeyStream {
     signal: AbortSignal,
   ): Chunk | Promise<Chunk> {
     if (this.#ended) throw this.#ended;
-    const { delayMs, reserved } = this.#rate.reserve(this.#now(), timeoutMs);
+    const { delayMs, reserved } = this.#rate.reserve(this.#clock.monotonicMs(), timeoutMs);
     if (!reserved) {
       throw new KeyweaveError(
         'INSUFFICIENT_KEY',
@@ -175,15 +249,17 @@ export class KeyStream {
       );
     }
     if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal);
+    return this.#pause(delayMs, signal).then(() => this.#take(index, timeoutMs - delayMs, fits, signal));
+  }
+
+  /** @throws KeyweaveError where the application has gone meanwhile, or the stream has ended. */
+  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
     this.#over ??= new AbortController();
     const either = AbortSignal.any([signal, this.#over.signal]);
-    return setTimeout(delayMs, undefined, { signal: either }).then(
-      () => this.#take(index, timeoutMs - delayMs, fits, signal),
-      () => {
-        this.#rate.refund();
-        throw this.#ended ?? abandonedError();
-      },
-    );
+    await waitFor(new Promise<never>(() => undefined), delayMs, either, this.#clock);
+    if (!either.aborted) return;
+    this.#rate.refund();
+    throw this.#ended ?? abandonedError();
   }
 
   #take(
@@ -209,14 +285,15 @@ export class KeyStream {
     signal: AbortSignal,
   ): Chunk | Promise<Chunk> {
     const ready = this.buffer.peek(index);
-    this.depth.noteGet(this.#now());
+    this.depth.noteGet(this.#clock.monotonicMs());
     if (ready !== undefined) {
       fits(ready);
       const chunk = this.buffer.take(ready.index) as Chunk;
+      this.#events.delivered(this, chunk.index, chunk.degraded);
       this.refill();
       return chunk;
     }
-    this.#assertCanGrow(index);
+    this.#assertCanCome(index);
     const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail(), signal);
     this.refill();
     return waiting.then(
@@ -228,6 +305,7 @@ export class KeyStream {
           else this.buffer.putBack(chunk);
           throw error;
         }
+        this.#events.delivered(this, chunk.index, chunk.degraded);
         return chunk;
       },
       (error: unknown) => {
@@ -238,82 +316,79 @@ export class KeyStream {
 
   /** Time that ran out while the other end was full: its application did not read, and no source was late. */
   #waitedForRoom(error: unknown): unknown {
-    const why = this.lastFailure;
+    const why = this.#lastFailure;
     return why !== undefined && isReason(why, 'NO_ROOM') && isReason(error, 'TIMEOUT') ? why : error;
   }
 
   /** Whole milliseconds since both ends had confirmed the chunk (`age` of ETSI GS QKD 004 V2.1.1, Table 3). */
   ageMs(chunk: Chunk): number {
-    return Math.floor(this.#now() - chunk.availableAtMs);
+    return Math.floor(this.#clock.monotonicMs() - chunk.availableAtMs);
   }
 
   /** Asks for what demand and prefetch lack. */
   refill(): void {
     this.countHeld();
-    if (this.#ended || this.peer === 'closed' || this.supply === undefined) return;
-    const { buffer, supply } = this;
-    const there = buffer.size + supply.coming;
+    if (this.#ended || this.#peer === 'closed') return;
+    const { buffer, producer, indexes } = this;
+    const there = buffer.size + producer.coming;
     // The initiator sees the same chunks go and acts first; the responder asks only where it is read faster.
     const lowWater = this.role === 'initiator' ? 0.5 : 0.25;
-    let missing = this.depth.shortfall(there, buffer.waiting, this.#now(), lowWater);
+    let missing = this.depth.shortfall(there, buffer.waiting, this.#clock.monotonicMs(), lowWater);
     const highest = buffer.highestWanted;
-    if (highest >= buffer.nextIndex) {
-      missing = Math.max(missing, highest - buffer.nextIndex + 1 - supply.coming);
+    if (highest >= indexes.frontier) {
+      missing = Math.max(missing, highest - indexes.frontier + 1 - producer.coming);
     }
     const room = Math.min(this.maxBufferedChunks + buffer.waiting - there, this.peerRoom);
-    supply.want(Math.max(0, Math.min(missing, room)));
+    producer.want(Math.max(0, Math.min(missing, room)));
   }
 
-  /** Confirmed chunks, end to end. Takes ownership of `keys`. */
+  /** The batch at `first` is over: its chunks, end to end, are here to be read. Takes ownership of `keys`. */
   release(first: number, keys: Buffer, degraded: boolean): void {
+    this.indexes.settle(first, true);
     if (this.#ended) {
       keys.fill(0);
       return;
     }
-    this.lastFailure = undefined;
-    this.buffer.release(first, keys, this.qos.keyChunkSize, { nowMs: this.#now(), degraded });
+    this.#lastFailure = undefined;
+    const { keyChunkSize } = this.#qos;
+    if (degraded) this.#events.degraded(this, first, keys.length / keyChunkSize);
+    this.buffer.release(first, keys, keyChunkSize, { nowMs: this.#clock.monotonicMs(), degraded });
+    this.buffer.failGone(this.indexes.frontier);
+  }
+
+  /** The batch at `first` is over, and nothing comes of its `count` indexes. */
+  drop(first: number, count: number, error: KeyweaveError): void {
+    this.indexes.settle(first, false);
+    this.buffer.failGone(this.indexes.frontier);
+    if (!this.#ended) this.#events.dropped(this, first, count, error);
+  }
+
+  /** Notes why an exchange has failed that will be tried again. */
+  noteFailure(error: KeyweaveError): void {
+    this.#lastFailure = error;
   }
 
   /** Production has failed for good this time: those who wait are told. */
   failWaiters(error: KeyweaveError): void {
-    this.lastFailure = error;
+    this.#lastFailure = error;
     this.buffer.failWaiters(error);
   }
 
-  /** The peer's end is gone: what is confirmed may still be read, nothing more comes. */
-  peerClosed(detail: string): void {
-    if (this.peer === 'closed') return;
-    this.peer = 'closed';
-    this.#peerGone = detail;
-    this.supply?.stop();
-    this.buffer.failWaiters(new KeyweaveError('PEER_APPLICATION_ABSENT', detail));
-  }
-
-  /** Ends this end: stops production, fails waiters, wipes every chunk. */
-  end(error: KeyweaveError): void {
-    if (this.#ended) return;
-    this.#ended = error;
-    this.local = 'closed';
-    this.supply?.stop();
-    this.#over?.abort();
-    this.buffer.failWaiters(error);
-    this.buffer.wipe();
-    this.countHeld();
-  }
-
-  #assertCanGrow(index: number | undefined): void {
-    if (this.peer === 'closed') {
+  /** @throws KeyweaveError where what is asked for cannot come. */
+  #assertCanCome(index: number | undefined): void {
+    if (index !== undefined && index < this.indexes.frontier) throw goneError(index);
+    if (this.#peer === 'closed') {
       throw new KeyweaveError(
         'PEER_APPLICATION_ABSENT',
         `${this.#peerGone}; every confirmed key has been read`,
       );
     }
-    if (this.peer === 'absent' && this.role === 'responder') return;
-    const { buffer } = this;
-    if (index !== undefined && index >= buffer.nextIndex + this.maxBufferedChunks - buffer.size) {
+    if (this.#peer === 'absent' && this.role === 'responder') return;
+    const end = this.indexes.frontier + this.maxBufferedChunks - this.buffer.size;
+    if (index !== undefined && index >= end) {
       throw new KeyweaveError(
         'INSUFFICIENT_KEY',
-        `index ${index} is beyond the window, which ends at ${buffer.nextIndex + this.maxBufferedChunks - buffer.size - 1}`,
+        `index ${index} is beyond the window, which ends at ${end - 1}`,
       );
     }
   }
@@ -323,7 +398,7 @@ export class KeyStream {
   }
 
   #timeoutDetail(): string {
-    const why = this.lastFailure ? `; last failure: ${this.lastFailure.detail}` : '';
+    const why = this.#lastFailure ? `; last failure: ${this.#lastFailure.detail}` : '';
     return `no key was confirmed by both ends in time${why}`;
   }
 }

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
-import { afterMs, LONGEST_TIMER_MS } from '#common/time/long-timer.ts';
+import { LONGEST_TIMER_MS, systemClock } from '#common/time/clock.ts';
+
+const { after } = systemClock;
 
 const DAY_MS = 86_400_000;
 
-describe('afterMs', () => {
+describe('a timer of the clock', () => {
   let fired: number;
   let passedMs: number;
   const pass = (ms: number) => {
@@ -24,7 +26,7 @@ describe('afterMs', () => {
 
   for (const ms of [0, 1, 10_000, LONGEST_TIMER_MS, LONGEST_TIMER_MS + 1, 60 * DAY_MS, 49_710 * DAY_MS]) {
     it(`fires once, after ${ms} ms`, () => {
-      afterMs(ms, noteTime);
+      after(ms, noteTime);
       for (let left = ms; left > 0; left -= LONGEST_TIMER_MS) {
         assert.equal(fired, -1, 'too early');
         pass(Math.min(left, LONGEST_TIMER_MS));
@@ -39,7 +41,7 @@ describe('afterMs', () => {
 
   it('does not fire once it is cancelled, in whichever part of its time', () => {
     for (const days of [1, 30]) {
-      const timer = afterMs(60 * DAY_MS, noteTime);
+      const timer = after(60 * DAY_MS, noteTime);
       pass(days * DAY_MS);
       timer.cancel();
       pass(20 * DAY_MS);

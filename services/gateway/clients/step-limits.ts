@@ -1,0 +1,15 @@
+/** Limits of the single steps of an exchange, milliseconds. */
+export const STEP_TIMEOUT_MS = {
+  /** Key generation of the slowest KEM on a busy machine without the native engine. */
+  generate: 120_000,
+  /** The responder's whole half: encapsulation, its key manager, derivation. */
+  produce: 30_000,
+  encapsulate: 20_000,
+  decapsulate: 20_000,
+  derive: 5_000,
+  confirm: 3_000,
+  demand: 3_000,
+  rendezvous: 3_000,
+  close: 3_000,
+  algorithms: 3_000,
+} as const;
