@@ -8,4 +8,7 @@ export interface Random {
 }
 
 /** The machine's generator. */
-export const systemRandom: Random = Object.freeze({ uuid: randomUUID, bytes: (count: number) => randomBytes(count) });
+export const systemRandom: Random = Object.freeze({
+  uuid: randomUUID,
+  bytes: (count: number) => randomBytes(count),
+});

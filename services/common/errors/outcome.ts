@@ -27,7 +27,10 @@ export async function settled<T>(work: () => Promise<T>): Promise<Outcome<T>> {
 }
 
 /** Each thing that is sound so far, taken one step further; failures stay where they are. */
-export function mapSound<T, U>(outcomes: readonly Outcome<T>[], step: (each: T, i: number) => U): Outcome<U>[] {
+export function mapSound<T, U>(
+  outcomes: readonly Outcome<T>[],
+  step: (each: T, i: number) => U,
+): Outcome<U>[] {
   return outcomes.map((outcome, i) => (isSound(outcome) ? outcomeOf(() => step(outcome, i)) : outcome));
 }
 

@@ -70,7 +70,10 @@ function messageBytesOf({ context, count, chunkBytes, slots }: DeriveBatch): num
   return Math.max(question + digests, count * (chunkBytes + 2 * TAG_BYTES));
 }
 
-function checked(derived: DerivedBatch | undefined, { count, chunkBytes }: DeriveBatch): Outcome<DerivedKeys> {
+function checked(
+  derived: DerivedBatch | undefined,
+  { count, chunkBytes }: DeriveBatch,
+): Outcome<DerivedKeys> {
   if (derived?.failure) return errorOf(derived.failure);
   if (
     derived?.keys.length === count * chunkBytes &&

@@ -104,7 +104,8 @@ export class PqcSourceClient implements KemClient {
     this.#owned.delete(pairs);
     try {
       const secrets = await owned.from.session.decapsulate(owned.pairs, ciphertexts);
-      if (secrets.length * slot.ciphertextBytes === ciphertexts.length * slot.sharedSecretBytes) return secrets;
+      if (secrets.length * slot.ciphertextBytes === ciphertexts.length * slot.sharedSecretBytes)
+        return secrets;
       wipe(secrets);
       throw wrongSize();
     } finally {

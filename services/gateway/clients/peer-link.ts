@@ -97,7 +97,10 @@ export class BrokerLinks implements PeerLinks {
     let known = this.#byNode.get(farNode);
     if (!known) {
       const connection = this.#connect();
-      known = { connection, link: createPeerLink(connection.client(KeyAgreementDefinition), farNode, this.#clock) };
+      known = {
+        connection,
+        link: createPeerLink(connection.client(KeyAgreementDefinition), farNode, this.#clock),
+      };
       this.#byNode.set(farNode, known);
     }
     return known.link;

@@ -1,10 +1,11 @@
-import { asBuffer } from '#common/crypto/bytes.ts';
-import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isSound, type Outcome, settled } from '#common/errors/outcome.ts';
+import type { Log } from '#common/log/log.ts';
+import type { Clock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
-import type { NodeServices } from './node-services.ts';
+import type { QkdClient } from './qkd-client.ts';
 
 /** How long the initiator waits for a KSID before it lets the other end open by URIs alone. */
 const KSID_PATIENCE_MS = 250;
@@ -18,8 +19,17 @@ const LEAVING_MS = 500;
 /** Longest id of a key manager's stream that is taken from the other end, characters; UUIDs have 36. */
 const MAX_HANDLE_CHARS = 256;
 
+/** What every QKD stream of a gateway leans on. */
+export interface QkdStreamTools {
+  readonly qkd: QkdClient;
+  readonly clock: Pick<Clock, 'after'>;
+  readonly log: Log;
+  /** How both ends meet at the key managers (`qkd.join`). */
+  readonly join: 'auto' | 'ksid' | 'uris';
+}
+
 export interface QkdStreamOptions {
-  services: NodeServices;
+  tools: QkdStreamTools;
   keyStreamId: Buffer;
   initiatorNode: string;
   responderNode: string;
@@ -28,6 +38,13 @@ export interface QkdStreamOptions {
   /** Initiator: the first epoch, which the responder follows; default 0. */
   firstEpoch?: number;
 }
+
+/**
+ * How far the initiator is with the epoch: it has opened nothing, is opening,
+ * or may offer batches of it, since its stream is open, or opens when the
+ * other end comes, too.
+ */
+export type EpochPhase = 'new' | 'preparing' | 'ready';
 
 /**
  * One end's QKD stream towards its key manager. Both ends read the same
@@ -46,6 +63,7 @@ export class QkdStream {
   #reserved = 0n;
   #opening: Promise<string> | undefined;
   #ended = false;
+  #phase: EpochPhase = 'new';
   /** Ends the opening that is under way. */
   #left = new AbortController();
   /** This end's stream at its key manager, once open. */
@@ -75,6 +93,11 @@ export class QkdStream {
     return this.#handle !== undefined;
   }
 
+  /** Initiator: how far this epoch is. */
+  get phase(): EpochPhase {
+    return this.#phase;
+  }
+
   /**
    * Initiator: opens where needed. A key manager that answers only when the
    * other end has come too is given a moment; then the other end is told to
@@ -84,11 +107,24 @@ export class QkdStream {
    */
   async prepare(): Promise<void> {
     const epoch = this.#epoch;
+    this.#phase = 'preparing';
+    try {
+      const known = await this.#sharedId();
+      if (epoch !== this.#epoch) return;
+      if (known !== undefined) this.#shared = known;
+      this.#phase = 'ready';
+    } catch (thrown) {
+      if (epoch === this.#epoch) this.#phase = 'new';
+      throw thrown;
+    }
+  }
+
+  /** The key manager's id that the other end joins by; undefined where it opens by URIs. */
+  async #sharedId(): Promise<string | undefined> {
+    const { join, clock } = this.#options.tools;
     const opening = this.#open('');
-    const { join } = this.#options.services.qkd;
-    if (join === 'uris') return;
-    const known = join === 'ksid' ? await opening : await waitFor(opening, KSID_PATIENCE_MS);
-    if (epoch === this.#epoch && known !== undefined) this.#shared = known;
+    if (join === 'uris') return undefined;
+    return join === 'ksid' ? opening : waitFor(opening, KSID_PATIENCE_MS, undefined, clock);
   }
 
   /** Initiator, after `prepare`: names the stream and position for the other end. */
@@ -188,7 +224,7 @@ export class QkdStream {
     const left = this.#left;
     this.#left = new AbortController();
     // One that is done in a moment can be closed at the key manager, too.
-    if (this.#opening && !this.isOpen) setTimeout(() => left.abort(), LEAVING_MS).unref();
+    if (this.#opening && !this.isOpen) this.#options.tools.clock.after(LEAVING_MS, () => left.abort(), true);
     const opening = this.#opening;
     const epoch = this.#epoch;
     this.#opening = undefined;
@@ -196,15 +232,11 @@ export class QkdStream {
     this.#position = 0n;
     this.#reserved = 0n;
     this.#shared = '';
-    const { services, keyStreamId } = this.#options;
+    this.#phase = 'new';
+    const { tools, keyStreamId } = this.#options;
     opening
-      ?.then((qkdKeyStreamId) =>
-        services.qkdSource.closeQkd(
-          { keyStreamId, epoch, qkdKeyStreamId },
-          { timeoutMs: services.qkd.timeout },
-        ),
-      )
-      .catch((cause: unknown) => services.log.debug('the QKD stream was not closed', { epoch }, cause));
+      ?.then((qkdKeyStreamId) => tools.qkd.close({ keyStreamId, epoch, qkdKeyStreamId }))
+      .catch((cause: unknown) => tools.log.debug('the QKD stream was not closed', { epoch }, cause));
   }
 
   #blocks(keys: number): bigint {
@@ -217,11 +249,11 @@ export class QkdStream {
     if (this.#ended) {
       return Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'this end has closed the stream'));
     }
-    const { services, keyStreamId, initiatorNode, responderNode, keyBytes } = this.#options;
+    const { tools, keyStreamId, initiatorNode, responderNode, keyBytes } = this.#options;
     const { signal } = this.#left;
     const epoch = this.#epoch;
-    const opening = services.qkdSource
-      .openQkd(
+    const opening = tools.qkd
+      .open(
         {
           keyStreamId,
           epoch,
@@ -230,15 +262,12 @@ export class QkdStream {
           keyBytes: keyBytes * this.#blockKeys,
           qkdKeyStreamId: join,
         },
-        { timeoutMs: services.qkd.timeout + 1_000, signal },
+        signal,
       )
-      .then(
-        (response) => response.qkdKeyStreamId,
-        (thrown: unknown) => {
-          if (!signal.aborted) throw thrown;
-          throw new KeyweaveError('QKD_OUT_OF_STEP', `QKD epoch ${epoch} has been left`);
-        },
-      );
+      .catch((thrown: unknown) => {
+        if (!signal.aborted) throw thrown;
+        throw new KeyweaveError('QKD_OUT_OF_STEP', `QKD epoch ${epoch} has been left`);
+      });
     this.#opening = opening;
     opening.then(
       (handle) => {
@@ -252,62 +281,40 @@ export class QkdStream {
   }
 }
 
-/** Keys that one stream needs of its QKD link. */
+/** Keys that one batch needs of its QKD stream. */
 export interface QkdNeed {
-  readonly link: QkdStream;
+  readonly from: QkdStream;
   readonly count: number;
 }
 
 /**
- * Reads the next keys of several streams in one call. For each either its
- * keys end to end (fewer than needed when the key manager ran dry; the caller
- * wipes them) or why there are none.
+ * Reads the next keys of several streams in one call. For each batch its keys
+ * end to end (fewer than needed when the key manager ran dry; none where it
+ * needs none), which the caller wipes, or why there are none. Never rejects.
  */
 export async function fetchTogether(
-  services: NodeServices,
-  needs: readonly QkdNeed[],
-): Promise<(Buffer | KeyweaveError)[]> {
-  if (needs.length === 0) return [];
-  const handles = await Promise.all(
-    needs.map(({ link }) => link.opened().catch((error: unknown) => KeyweaveError.from(error))),
+  qkd: QkdClient,
+  needs: readonly Outcome<QkdNeed | undefined>[],
+): Promise<Outcome<Buffer>[]> {
+  const opened = await Promise.all(
+    needs.map(async (need) => {
+      if (!isSound(need) || need === undefined) return need;
+      const handle = await settled(() => need.from.opened());
+      return isSound(handle) ? { ...need, handle } : handle;
+    }),
   );
-  const asked: QkdFetch[] = [];
-  needs.forEach(({ link, count }, i) => {
-    const handle = handles[i];
-    if (typeof handle === 'string') asked.push(link.fetchOf(handle, count));
-  });
-  let results: readonly (Buffer | KeyweaveError)[];
-  let blockBytes = 0;
-  try {
-    ({ results, blockBytes } = await fetchAll(services, asked));
-  } catch (thrown) {
-    results = asked.map(() => KeyweaveError.from(thrown));
-  }
+  const asked = opened.flatMap((need) => (isSound(need) && need ? [need] : []));
+  const fetched = await settled(() =>
+    qkd.fetch(asked.map(({ from, handle, count }) => from.fetchOf(handle, count))),
+  );
   let next = 0;
-  return needs.map(({ link }, i) => {
-    const handle = handles[i];
-    if (typeof handle !== 'string') return handle as KeyweaveError;
-    const result = results[next++] as Buffer | KeyweaveError;
-    link.noteBlockBytes(blockBytes);
-    if (Buffer.isBuffer(result)) link.advance(result);
+  return opened.map((need) => {
+    if (!isSound(need)) return need;
+    if (need === undefined) return Buffer.alloc(0);
+    if (!isSound(fetched)) return fetched;
+    const result = fetched.results[next++] as Outcome<Buffer>;
+    need.from.noteBlockBytes(fetched.blockBytes);
+    if (isSound(result)) need.from.advance(result);
     return result;
   });
-}
-
-async function fetchAll(
-  services: NodeServices,
-  fetches: readonly QkdFetch[],
-): Promise<{ results: (Buffer | KeyweaveError)[]; blockBytes: number }> {
-  if (fetches.length === 0) return { results: [], blockBytes: 0 };
-  const { results, blockBytes } = await services.qkdSource.fetchKeys(
-    { fetches: [...fetches] },
-    { timeoutMs: services.qkd.timeout + 1_000 },
-  );
-  if (results.length !== fetches.length) {
-    throw new KeyweaveError('INTERNAL', 'qkd-source answered for a wrong number of streams');
-  }
-  return {
-    results: results.map(({ keys, failure }) => (failure ? errorOf(failure) : asBuffer(keys))),
-    blockBytes,
-  };
 }

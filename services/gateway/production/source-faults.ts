@@ -1,13 +1,13 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import type { KeyStream } from '../streams/key-stream.ts';
+import type { StreamFacts, StreamListener } from '../streams/stream-events.ts';
 
 /**
  * Counts the batches that were dropped since a source gave what no sound
  * source gives, and logs each as what it is: whoever runs the node has to look
  * at that source.
  */
-export class SourceFaults {
+export class SourceFaults implements StreamListener {
   readonly #log: Log;
   #total = 0;
 
@@ -20,8 +20,7 @@ export class SourceFaults {
     return this.#total;
   }
 
-  /** Notes the failure of a batch that starts at `first`, if it is such a fault. */
-  note(stream: KeyStream, first: number, error: KeyweaveError): void {
+  dropped(stream: StreamFacts, first: number, _count: number, error: KeyweaveError): void {
     if (!isReason(error, 'SOURCE_FAULT')) return;
     this.#total += 1;
     this.#log.error('a source is at fault; its batch was dropped at both ends', {

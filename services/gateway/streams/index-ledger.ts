@@ -34,6 +34,13 @@ export class IndexLedger {
     return first;
   }
 
+  /** @throws KeyweaveError AGREEMENT_FAILED for an index that has been used before. */
+  assertUnused(index: number): void {
+    if (index < this.#next) {
+      throw new KeyweaveError('AGREEMENT_FAILED', `index ${index} has been used before`);
+    }
+  }
+
   /**
    * Responder: notes the indexes that the initiator has taken for a batch; what
    * lies between the last batch and this one is burned. `settle` follows.
@@ -41,9 +48,7 @@ export class IndexLedger {
    * @throws KeyweaveError AGREEMENT_FAILED where one of them has been used before.
    */
   claim(first: number, count: number): void {
-    if (first < this.#next) {
-      throw new KeyweaveError('AGREEMENT_FAILED', `index ${first} has been used before`);
-    }
+    this.assertUnused(first);
     this.#open.add(first);
     this.#next = first + count;
   }

@@ -52,7 +52,10 @@ export class StreamEvents implements Required<StreamListener> {
   readonly #onFault: (thrown: unknown) => void;
 
   /** @param onFault learns what a listener has thrown. */
-  constructor(listeners: readonly StreamListener[] = [], onFault: (thrown: unknown) => void = () => undefined) {
+  constructor(
+    listeners: readonly StreamListener[] = [],
+    onFault: (thrown: unknown) => void = () => undefined,
+  ) {
     this.#listeners = listeners;
     // The only one that every key pays for.
     this.#delivered = listeners.filter((listener) => listener.delivered !== undefined);

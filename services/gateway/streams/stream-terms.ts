@@ -95,19 +95,24 @@ export function termsInWords(method: string, sources: readonly string[]): string
   return `${method} of ${sources.join(', ') || 'no source'}`;
 }
 
-/** Slot of the stand-in, plus one; 0 = none. */
-export function standInSlot({ slots }: StreamTerms): number {
-  return slots.findIndex((slot) => slot.algorithm === STAND_IN) + 1;
+/** Slot of the stand-in that the terms name; undefined = none. */
+export function standInSlot({ slots }: StreamTerms): number | undefined {
+  return slotWhere(slots, (slot) => slot.algorithm === STAND_IN);
 }
 
 /**
  * The slot that a shared_seed may stand in for while its source is missing at
- * both ends, plus one; 0 = none. The seed's rule: the QKD slot of a list of QKD
+ * both ends; undefined = none. The seed's rule: the QKD slot of a list of QKD
  * and one KEM. It is both ends' to check.
  */
-export function replaceableSlot({ slots }: StreamTerms): number {
+export function replaceableSlot({ slots }: StreamTerms): number | undefined {
   const isBesideKem = slots.length === 2 && slots.some(isKem);
-  return isBesideKem ? slots.findIndex(isQkd) + 1 : 0;
+  return isBesideKem ? slotWhere(slots, isQkd) : undefined;
+}
+
+function slotWhere(slots: readonly SourceSlot[], is: (slot: SourceSlot) => boolean): number | undefined {
+  const at = slots.findIndex(is);
+  return at < 0 ? undefined : at;
 }
 
 /** The slot of one source name. */
@@ -146,9 +151,9 @@ export function standInFor({ sharedSecretBytes }: SourceSlot): SourceSlot {
   return { algorithm: STAND_IN, revision: '', publicKeyBytes: 0, ciphertextBytes: 0, sharedSecretBytes };
 }
 
-/** Slots that take QKD keys; where a shared_seed stands in for one (`degradedSlot`, plus one; 0 = none) it does not count. */
-export function countQkdSlots({ slots }: StreamTerms, degradedSlot: number): number {
-  return slots.filter((slot, i) => isQkd(slot) && i !== degradedSlot - 1).length;
+/** Slots that take QKD keys; where a shared_seed stands in for one (`standIn`) it does not count. */
+export function countQkdSlots({ slots }: StreamTerms, standIn: number | undefined): number {
+  return slots.filter((slot, i) => isQkd(slot) && i !== standIn).length;
 }
 
 function sourceNames(from: ApplicationUri, defaults: TermsDefaults): readonly string[] {

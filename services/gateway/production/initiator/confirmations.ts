@@ -2,8 +2,8 @@ import { asBuffer } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
 import type { BatchConfirmation, BatchDecision } from '#gen/keyweave/v1/key_agreement.ts';
-import { STEP_TIMEOUT_MS } from '../../clients/node-services.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 
 /** How long a confirmation for which nobody waits may wait for a Produce to ride on. */
@@ -32,9 +32,9 @@ export interface Asker {
   onLost(error: KeyweaveError): void;
 }
 
-interface Entry {
+interface Pending {
   readonly confirmation: BatchConfirmation;
-  readonly stream: Stream;
+  readonly stream: Outgoing;
   readonly asker: Asker;
   readonly sinceMs: number;
   readonly decided: PromiseWithResolvers<void>;
@@ -45,14 +45,14 @@ interface Entry {
 }
 
 /** A stream's entries go one after the other. */
-interface Stream {
+interface Outgoing {
   readonly key: string;
-  readonly waiting: Entry[];
+  readonly waiting: Pending[];
   travelling: boolean;
 }
 
-/** Confirmations on their way with a message; settled by what comes back. */
-export interface Ride {
+/** Confirmations that travel with one message; settled by what comes back. */
+export interface Riders {
   readonly confirmations: BatchConfirmation[];
   arrived(decisions: readonly BatchDecision[]): void;
   lost(error: unknown): void;
@@ -66,18 +66,18 @@ export interface Ride {
  * refuses to read is not repeated.
  */
 export class Confirmations {
-  readonly #peer: PeerLink;
-  readonly #now: () => number;
+  readonly #link: Pick<PeerLink, 'confirm'>;
+  readonly #clock: Clock;
   /** Streams with entries that wait or travel, the next to travel first. */
-  readonly #streams = new Map<string, Stream>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #streams = new Map<string, Outgoing>();
+  #timer: Timer | undefined;
   #failures = 0;
   /** Confirm calls under way. */
   #sending = 0;
 
-  constructor(peer: PeerLink, now: () => number) {
-    this.#peer = peer;
-    this.#now = now;
+  constructor(link: Pick<PeerLink, 'confirm'>, clock: Clock) {
+    this.#link = link;
+    this.#clock = clock;
   }
 
   /**
@@ -103,26 +103,26 @@ export class Confirmations {
   #add(confirmation: BatchConfirmation, asker: Asker, urgent: boolean): Promise<void> {
     const decided = Promise.withResolvers<void>();
     const stream = this.#streamOf(confirmation);
-    const sinceMs = this.#now();
+    const sinceMs = this.#clock.monotonicMs();
     stream.waiting.push({ confirmation, stream, asker, sinceMs, decided, mates: MAX_ENTRIES, walks: false });
     this.#schedule(urgent ? 0 : LINGER_MS, urgent);
     return decided.promise;
   }
 
   /** Forgets batches of a stream that wait to be dropped, all but the newest `keep`. */
-  #forgetDrops({ waiting }: Stream, keep: number): void {
+  #forgetDrops({ waiting }: Outgoing, keep: number): void {
     const drops = waiting.filter(isDrop);
     for (const old of drops.slice(0, Math.max(0, drops.length - keep)))
       waiting.splice(waiting.indexOf(old), 1);
   }
 
   /** Takes what may travel now with a Produce. */
-  ride(): Ride {
-    return this.#board(false);
+  board(): Riders {
+    return this.#take(false);
   }
 
-  #board(walking: boolean): Ride {
-    const entries: Entry[] = [];
+  #take(walking: boolean): Riders {
+    const entries: Pending[] = [];
     let most: number = MAX_ENTRIES;
     let bytes = 0;
     for (const stream of [...this.#streams.values()]) {
@@ -148,7 +148,7 @@ export class Confirmations {
   }
 
   /** The stream's next entry that may travel; those whose asker has gone are done. */
-  #firstOf(stream: Stream): Entry | undefined {
+  #firstOf(stream: Outgoing): Pending | undefined {
     if (stream.travelling) return undefined;
     for (let entry = stream.waiting[0]; entry; entry = stream.waiting[0]) {
       if (!entry.asker.stopped()) return entry;
@@ -159,7 +159,7 @@ export class Confirmations {
     return undefined;
   }
 
-  #streamOf({ keyStreamId, incarnation }: BatchConfirmation): Stream {
+  #streamOf({ keyStreamId, incarnation }: BatchConfirmation): Outgoing {
     const key = asBuffer(keyStreamId).toString('latin1') + asBuffer(incarnation).toString('latin1');
     let stream = this.#streams.get(key);
     if (!stream) {
@@ -171,31 +171,32 @@ export class Confirmations {
 
   #schedule(ms: number, sooner = false): void {
     if (this.#timer !== undefined && !sooner) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#timer?.cancel();
+    const send = () => {
       this.#timer = undefined;
       void this.#send();
-    }, ms);
+    };
+    this.#timer = ms === 0 ? this.#clock.soon(send) : this.#clock.after(ms, send);
   }
 
   async #send(): Promise<void> {
     // Whatever comes back lets the next ones go.
     if (this.#sending >= CALL_LIMITS.confirm.filled) return;
-    const ride = this.#board(true);
-    if (ride.confirmations.length === 0) return;
+    const riders = this.#take(true);
+    if (riders.confirmations.length === 0) return;
     this.#sending += 1;
     if (this.#anyWaits()) this.#schedule(0);
-    const { confirmations } = ride;
-    const answer = await this.#peer.confirm({ confirmations }, STEP_TIMEOUT_MS.confirm).then(
+    const { confirmations } = riders;
+    const answer = await this.#link.confirm({ confirmations }).then(
       ({ decisions }) => ({ decisions }),
       (error: unknown) => ({ error }),
     );
     this.#sending -= 1;
-    if ('error' in answer) ride.lost(answer.error);
-    else ride.arrived(answer.decisions);
+    if ('error' in answer) riders.lost(answer.error);
+    else riders.arrived(answer.decisions);
   }
 
-  #arrived(entries: readonly Entry[], decisions: readonly BatchDecision[], walked: boolean): void {
+  #arrived(entries: readonly Pending[], decisions: readonly BatchDecision[], walked: boolean): void {
     if (decisions.length !== entries.length) {
       const detail = `the other end decided on ${decisions.length} batches of ${entries.length}`;
       this.#lost(entries, new KeyweaveError('AGREEMENT_FAILED', detail), walked);
@@ -213,7 +214,7 @@ export class Confirmations {
   }
 
   /** Whoever could not be asked is asked again while the stream lives and the responder may still hold the batch. */
-  #lost(entries: readonly Entry[], thrown: unknown, walked: boolean): void {
+  #lost(entries: readonly Pending[], thrown: unknown, walked: boolean): void {
     if (entries.length === 0) return;
     const error = KeyweaveError.from(thrown);
     // An INTERNAL error of the other end may have come after it had decided.
@@ -240,12 +241,12 @@ export class Confirmations {
     }
   }
 
-  #mayRepeat({ asker, sinceMs }: Entry): boolean {
-    return !asker.stopped() && this.#now() - sinceMs <= LIMIT_MS;
+  #mayRepeat({ asker, sinceMs }: Pending): boolean {
+    return !asker.stopped() && this.#clock.monotonicMs() - sinceMs <= LIMIT_MS;
   }
 
   /** Its stream may send the next one. */
-  #leave({ stream }: Entry): void {
+  #leave({ stream }: Pending): void {
     stream.travelling = false;
     if (stream.waiting.length === 0) this.#streams.delete(stream.key);
   }
@@ -256,7 +257,7 @@ export class Confirmations {
   }
 }
 
-function isDrop({ confirmation }: Entry): boolean {
+function isDrop({ confirmation }: Pending): boolean {
   return confirmation.initiatorTags.length === 0;
 }
 

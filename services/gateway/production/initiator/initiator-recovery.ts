@@ -1,5 +1,6 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
+import type { Log } from '#common/log/log.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import { replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
 import { pauseForRoom } from '../no-room.ts';
@@ -11,6 +12,11 @@ const MAX_PAUSE_MS = 1_000;
 const ATTEMPTS = 2;
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
+export interface RecoveryTools {
+  readonly clock: Pick<Clock, 'monotonicMs' | 'after'>;
+  readonly log: Log;
+}
+
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';
 
@@ -20,11 +26,11 @@ export type Remedy = 'again' | 'later' | 'give up';
  * for a missing source.
  */
 export class InitiatorRecovery {
-  readonly #services: Pick<NodeServices, 'log' | 'now'>;
+  readonly #tools: RecoveryTools;
   readonly #stream: KeyStream;
-  /** Slot that the shared_seed stands in for in every batch, and in the next one, plus one; 0 = none. */
-  readonly #standInSlot: number;
-  #replacedSlot = 0;
+  /** Slot that the shared_seed stands in for in every batch, and in the next one. */
+  readonly #standInSlot: number | undefined;
+  #replacedSlot: number | undefined;
   /** No batch has succeeded yet, so that a key manager may never have been reached; or one has failed since. */
   #isDoubtful = true;
   /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
@@ -33,10 +39,10 @@ export class InitiatorRecovery {
   #roomless = 0;
   #failures = 0;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
-  #pause: NodeJS.Timeout | undefined;
+  #pause: Timer | undefined;
 
-  constructor(services: Pick<NodeServices, 'log' | 'now'>, stream: KeyStream) {
-    this.#services = services;
+  constructor(tools: RecoveryTools, stream: KeyStream) {
+    this.#tools = tools;
     this.#stream = stream;
     this.#standInSlot = standInSlot(stream.terms);
   }
@@ -47,12 +53,12 @@ export class InitiatorRecovery {
   }
 
   get isPaused(): boolean {
-    return this.#services.now() < this.#pausedUntilMs;
+    return this.#tools.clock.monotonicMs() < this.#pausedUntilMs;
   }
 
-  /** Slot that the shared_seed stands in for in the next batch, plus one; 0 = none. */
-  get degradedSlot(): number {
-    return this.#replacedSlot === 0 ? this.#standInSlot : this.#replacedSlot;
+  /** Slot that the shared_seed stands in for in the next batch; undefined = none. */
+  get standIn(): number | undefined {
+    return this.#replacedSlot ?? this.#standInSlot;
   }
 
   /** A batch has been released at both ends. */
@@ -60,21 +66,21 @@ export class InitiatorRecovery {
     this.#failures = 0;
     this.#isDoubtful = false;
     this.#roomless = 0;
-    this.#replacedSlot = 0;
+    this.#replacedSlot = undefined;
     if (usedQkd) this.#reopened = false;
   }
 
-  /** A batch with `degradedSlot` has failed, and not for reasons of an earlier one. */
-  failed(degradedSlot: number, error: KeyweaveError): Remedy {
-    if (degradedSlot === 0 && this.#isReplaceable(error)) {
+  /** A batch with that stand-in has failed, and not for reasons of an earlier one. */
+  failed(standIn: number | undefined, error: KeyweaveError): Remedy {
+    if (standIn === undefined && this.#isReplaceable(error)) {
       if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
       else {
-        this.#services.log.warning('a shared_seed stands in for a source', { ksid: this.#stream.id });
+        this.#tools.log.warning('a shared_seed stands in for a source', { ksid: this.#stream.id });
         this.#replacedSlot = replaceableSlot(this.#stream.terms);
       }
       return 'again';
     }
-    this.#replacedSlot = 0;
+    this.#replacedSlot = undefined;
     // What fails during a pause is the same trouble.
     if (!this.isPaused) this.#failures += 1;
     const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
@@ -94,14 +100,14 @@ export class InitiatorRecovery {
   }
 
   stop(): void {
-    clearTimeout(this.#pause);
+    this.#pause?.cancel();
   }
 
   #pauseFor(delayMs: number, then: () => void): void {
-    const nowMs = this.#services.now();
+    const nowMs = this.#tools.clock.monotonicMs();
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + delayMs);
-    clearTimeout(this.#pause);
-    this.#pause = setTimeout(then, this.#pausedUntilMs - nowMs + 1);
+    this.#pause?.cancel();
+    this.#pause = this.#tools.clock.after(this.#pausedUntilMs - nowMs + 1, then);
   }
 
   /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
@@ -109,7 +115,7 @@ export class InitiatorRecovery {
     const { terms, allowDegraded } = this.#stream;
     return (
       allowDegraded &&
-      replaceableSlot(terms) !== 0 &&
+      replaceableSlot(terms) !== undefined &&
       isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
     );
   }

@@ -1,4 +1,5 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Clock } from '#common/time/clock.ts';
 
 /** After a round that could not be sent the next one is tried; twice as long after each further one. */
 const PAUSE_MS = 50;
@@ -10,18 +11,18 @@ const MAX_PAUSE_MS = 500;
  * would keep both nodes busy with keys that come to nothing.
  */
 export class PeerReach {
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
   #failure: KeyweaveError | undefined;
   #failures = 0;
   #untilMs = Number.NEGATIVE_INFINITY;
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(clock: Pick<Clock, 'monotonicMs'>) {
+    this.#clock = clock;
   }
 
   /** Why no round is worth trying now. */
   get refusal(): KeyweaveError | undefined {
-    return this.#now() < this.#untilMs ? this.#failure : undefined;
+    return this.#clock.monotonicMs() < this.#untilMs ? this.#failure : undefined;
   }
 
   /** The last round did not get through, so the next one is small and alone. */
@@ -40,6 +41,7 @@ export class PeerReach {
     this.#failure = failure;
     // What was under way with it failed for the same reason.
     if (this.refusal) return;
-    this.#untilMs = this.#now() + Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, this.#failures++));
+    this.#untilMs =
+      this.#clock.monotonicMs() + Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, this.#failures++));
   }
 }

@@ -1,4 +1,3 @@
-import type { NodeConfig } from '#common/config/node-config.ts';
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { QkdStream } from '../../clients/qkd-stream.ts';
 
@@ -15,16 +14,17 @@ const MAX_DRY = 3;
  * block of which it needs little.
  */
 export class QkdBlocks {
-  readonly #settings: NodeConfig['qkd'];
-  readonly #link: QkdStream;
+  readonly #max: number;
+  readonly #stream: QkdStream;
   /** Most QKD keys in one block that the other end's key manager is known to give. */
   #atPeer = 0;
   #refused = false;
   #dry = 0;
 
-  constructor(settings: NodeConfig['qkd'], link: QkdStream) {
-    this.#settings = settings;
-    this.#link = link;
+  /** @param max QKD keys of one block (`qkd.block_keys`). */
+  constructor(max: number, stream: QkdStream) {
+    this.#max = max;
+    this.#stream = stream;
   }
 
   /** Notes what the other end's key manager is known to give, QKD keys in one block; 0 is no news. */
@@ -34,11 +34,11 @@ export class QkdBlocks {
 
   /** QKD keys to read as one at this depth of prefetch. */
   wanted(depth: number): number {
-    const current = this.#link.blockKeys;
+    const current = this.#stream.blockKeys;
     if (this.#refused) return current;
     if (depth < BLOCKS_UNTIL_DEPTH) return 1;
     if (depth < BLOCKS_FROM_DEPTH) return current;
-    return Math.max(1, Math.min(this.#settings.block_keys, this.#link.givenBlockKeys, this.#atPeer));
+    return Math.max(1, Math.min(this.#max, this.#stream.givenBlockKeys, this.#atPeer));
   }
 
   /** A key manager does not give the blocks that it was seen to give: single keys for good. */

@@ -1,10 +1,10 @@
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
+import type { Batch } from '../batch.ts';
 import { RoundBudget } from '../batch-limit.ts';
-import { Confirmations } from './confirmations.ts';
-import type { Batch, InitiatorProducer } from './initiator-producer.ts';
-import { InitiatorRound } from './initiator-round.ts';
+import type { InitiatorProducer } from './initiator-producer.ts';
+import type { InitiatorRound } from './initiator-round.ts';
 import { PeerReach } from './peer-reach.ts';
 
 /** Rounds of shared streams that may wait for the peer at a time: one is prepared while the other is answered. */
@@ -39,50 +39,51 @@ export type Round = Pick<InitiatorRound, 'offer' | 'finish'>;
  * it delays nobody else.
  */
 export class RoundScheduler {
-  readonly #startRound: (batches: readonly Batch[]) => Round;
+  readonly #startRound: (batches: readonly Batch<InitiatorProducer>[]) => Round;
   /** Streams that ask, in the order of their asking, with what each asked for. */
   readonly #queue = new Map<InitiatorProducer, number>();
   #queuedChunks = 0;
   #rounds = 0;
   readonly #alone = { light: new Alone(), slow: new Alone() };
   readonly #reach: PeerReach;
-  #timer: NodeJS.Timeout | undefined;
-  #immediate: NodeJS.Immediate | undefined;
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
+  #soon: Timer | undefined;
 
   /**
    * @param startRound makes the round of some batches.
-   * @param now milliseconds of a steady clock.
    */
-  constructor(startRound: (batches: readonly Batch[]) => Round, now: () => number) {
+  constructor(startRound: (batches: readonly Batch<InitiatorProducer>[]) => Round, clock: Clock) {
     this.#startRound = startRound;
-    this.#reach = new PeerReach(now);
+    this.#clock = clock;
+    this.#reach = new PeerReach(clock);
   }
 
-  /** Has `supply` take part in a round soon. */
-  enqueue(supply: InitiatorProducer): void {
+  /** Has `producer` take part in a round soon. */
+  enqueue(producer: InitiatorProducer): void {
     const { refusal } = this.#reach;
-    if (refusal) supply.refuse(refusal);
-    else if (supply.alone) {
-      const kind = supply.isLight ? 'light' : 'slow';
-      this.#alone[kind].add(supply);
+    if (refusal) producer.refuse(refusal);
+    else if (producer.alone) {
+      const kind = producer.isLight ? 'light' : 'slow';
+      this.#alone[kind].add(producer);
       this.#runAlone(kind);
     } else {
-      const { offerable } = supply;
-      this.#queuedChunks += offerable - (this.#queue.get(supply) ?? 0);
-      this.#queue.set(supply, offerable);
-      this.#schedule(supply.urgent);
+      const { offerable } = producer;
+      this.#queuedChunks += offerable - (this.#queue.get(producer) ?? 0);
+      this.#queue.set(producer, offerable);
+      this.#schedule(producer.urgent);
     }
   }
 
   #runAlone(kind: keyof typeof MAX_ALONE): void {
     const alone = this.#alone[kind];
     while (alone.rounds < (this.#reach.isDoubtful ? 1 : MAX_ALONE[kind])) {
-      const supply = alone.next();
-      if (!supply) return;
-      const count = supply.offerable;
+      const producer = alone.next();
+      if (!producer) return;
+      const count = producer.offerable;
       if (count === 0) continue;
       alone.rounds += 1;
-      const round = this.#startRound([supply.begin(count)]);
+      const round = this.#startRound([producer.begin(count)]);
       void round.offer().then((failure) => {
         alone.rounds -= 1;
         this.#offered(round, failure);
@@ -99,7 +100,7 @@ export class RoundScheduler {
       const waiting = [...this.#queue.keys(), ...this.#alone.light.all(), ...this.#alone.slow.all()];
       this.#queue.clear();
       this.#queuedChunks = 0;
-      for (const supply of waiting) supply.refuse(refusal);
+      for (const producer of waiting) producer.refuse(refusal);
       return;
     }
     this.#runAlone('light');
@@ -108,20 +109,20 @@ export class RoundScheduler {
   }
 
   #schedule(urgent: boolean): void {
-    if (this.#rounds >= (this.#reach.isDoubtful ? 1 : MAX_ROUNDS) || this.#immediate !== undefined) return;
+    if (this.#rounds >= (this.#reach.isDoubtful ? 1 : MAX_ROUNDS) || this.#soon !== undefined) return;
     if (urgent || this.#queuedChunks >= ENOUGH_CHUNKS) {
-      clearTimeout(this.#timer);
+      this.#timer?.cancel();
       this.#timer = undefined;
       // Whoever else asks in this turn of the event loop comes along.
-      this.#immediate = setImmediate(() => {
-        this.#immediate = undefined;
+      this.#soon = this.#clock.soon(() => {
+        this.#soon = undefined;
         this.#run();
       });
     } else if (this.#timer === undefined) {
-      this.#timer = setTimeout(() => {
+      this.#timer = this.#clock.after(LINGER_MS, () => {
         this.#timer = undefined;
         this.#run();
-      }, LINGER_MS);
+      });
     }
   }
 
@@ -141,43 +142,43 @@ export class RoundScheduler {
    * of the round; what is left goes to whoever asked first, as much as it
    * wants, since few large batches cost less than many small ones.
    */
-  #pick(): Batch[] {
-    const asking = [...this.#queue.keys()].filter((supply) => supply.offerable > 0);
+  #pick(): Batch<InitiatorProducer>[] {
+    const asking = [...this.#queue.keys()].filter((producer) => producer.offerable > 0);
     this.#queue.clear();
     this.#queuedChunks = 0;
-    const urgent = asking.filter((supply) => supply.urgent);
-    const weights = urgent.reduce((sum, supply) => sum + weightOf(supply), 0);
+    const urgent = asking.filter((producer) => producer.urgent);
+    const weights = urgent.reduce((sum, producer) => sum + weightOf(producer), 0);
     const budget = new RoundBudget({
       chunks: MAX_ROUND_CHUNKS,
       bytes: MESSAGE_LIMITS.bytes.filled,
       cost: MESSAGE_LIMITS.cost.filled,
     });
     const counts = new Map<InitiatorProducer, number>();
-    const give = (supply: InitiatorProducer, most: number) => {
-      const { stream, unit } = supply;
-      const has = counts.get(supply) ?? 0;
+    const give = (producer: InitiatorProducer, most: number) => {
+      const { stream, unit } = producer;
+      const has = counts.get(producer) ?? 0;
       const whole = (count: number) => Math.floor(count / unit) * unit;
       // A batch is at least of one unit, even where less is wanted; of a part of one nothing is offered.
-      const wanted = Math.max(unit, whole(has + Math.min(supply.offerable - has, most)));
+      const wanted = Math.max(unit, whole(has + Math.min(producer.offerable - has, most)));
       const more = whole(has + budget.affordable(stream, wanted - has)) - has;
       budget.spend(stream, more);
-      counts.set(supply, has + more);
+      counts.set(producer, has + more);
     };
-    for (const supply of urgent) {
-      give(supply, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(supply)) / weights)));
+    for (const producer of urgent) {
+      give(producer, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(producer)) / weights)));
     }
-    for (const supply of [...urgent, ...asking]) give(supply, supply.offerable);
-    const batches: Batch[] = [];
+    for (const producer of [...urgent, ...asking]) give(producer, producer.offerable);
+    const batches: Batch<InitiatorProducer>[] = [];
     const most = this.#reach.isDoubtful ? PROBE_BATCHES : MAX_ROUND_CHUNKS;
-    for (const [supply, count] of counts) {
-      if (count > 0 && batches.length < most) batches.push(supply.begin(count));
-      else this.enqueue(supply);
+    for (const [producer, count] of counts) {
+      if (count > 0 && batches.length < most) batches.push(producer.begin(count));
+      else this.enqueue(producer);
     }
     return batches;
   }
 
   #anyUrgent(): boolean {
-    for (const supply of this.#queue.keys()) if (supply.urgent) return true;
+    for (const producer of this.#queue.keys()) if (producer.urgent) return true;
     return false;
   }
 }
@@ -188,19 +189,19 @@ class Alone {
   readonly #urgent = new Set<InitiatorProducer>();
   readonly #others = new Set<InitiatorProducer>();
 
-  add(supply: InitiatorProducer): void {
-    if (supply.urgent) {
-      this.#others.delete(supply);
-      this.#urgent.add(supply);
-    } else if (!this.#urgent.has(supply)) this.#others.add(supply);
+  add(producer: InitiatorProducer): void {
+    if (producer.urgent) {
+      this.#others.delete(producer);
+      this.#urgent.add(producer);
+    } else if (!this.#urgent.has(producer)) this.#others.add(producer);
   }
 
   /** Whoever somebody waits for comes first, else whoever asked first. */
   next(): InitiatorProducer | undefined {
     for (const waiting of [this.#urgent, this.#others]) {
-      for (const supply of waiting) {
-        waiting.delete(supply);
-        return supply;
+      for (const producer of waiting) {
+        waiting.delete(producer);
+        return producer;
       }
     }
     return undefined;
@@ -215,31 +216,6 @@ class Alone {
   }
 }
 
-/** One scheduler for each peer node, made when it is first needed. */
-export class RoundSchedulers {
-  readonly #services: NodeServices;
-  readonly #byPeer = new Map<string, RoundScheduler>();
-
-  constructor(services: NodeServices) {
-    this.#services = services;
-  }
-
-  of(peerNode: string): RoundScheduler {
-    let scheduler = this.#byPeer.get(peerNode);
-    if (!scheduler) {
-      const services = this.#services;
-      const peer = services.peer(peerNode);
-      const outbox = new Confirmations(peer, services.now);
-      scheduler = new RoundScheduler(
-        (batches) => new InitiatorRound({ services, peer, outbox, batches }),
-        services.now,
-      );
-      this.#byPeer.set(peerNode, scheduler);
-    }
-    return scheduler;
-  }
-}
-
-function weightOf(supply: InitiatorProducer): number {
-  return Math.min(MAX_WEIGHT, 1 + supply.stream.qos.priority);
+function weightOf(producer: InitiatorProducer): number {
+  return Math.min(MAX_WEIGHT, 1 + producer.stream.qos.priority);
 }

@@ -1,8 +1,14 @@
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
-import type { KeyStream, Producer } from '../../streams/key-stream.ts';
-import type { HeldBatches } from './held-batches.ts';
+import type { Log } from '#common/log/log.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
+import type { BatchConfirmation, BatchDecision } from '#gen/keyweave/v1/key_agreement.ts';
+import type { PeerLink } from '../../clients/peer-link.ts';
+import { QkdStream, type QkdStreamTools } from '../../clients/qkd-stream.ts';
+import type { KeyStream } from '../../streams/key-stream.ts';
+import type { Producer } from '../../streams/producer.ts';
+import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { HeldBatches } from './held-batches.ts';
 
 /**
  * The initiator sees the same GET_KEYs and makes chunks by itself, so it is
@@ -22,79 +28,106 @@ const MAX_RETRY_DELAY_MS = 1_000;
 /** Questions to an initiator that cannot be reached, before those who wait are told. */
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
+export interface ResponderProducerOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** To the initiator. */
+  readonly link: Pick<PeerLink, 'demand'>;
+  readonly qkd: QkdStreamTools;
+}
+
 /**
- * The responder's supply: asks the initiator, one question at a time. What is
- * made comes by itself; while somebody waits and nothing comes the question is
- * repeated, ever less often, since its answer tells what has gone wrong.
+ * The responder's producer of one stream: holds the batches that it answers,
+ * and asks the initiator for more, one question at a time. What is made comes
+ * by itself; while somebody waits and nothing comes the question is repeated,
+ * ever less often, since its answer tells what has gone wrong.
  */
 export class ResponderProducer implements Producer {
-  readonly #services: NodeServices;
-  readonly #stream: KeyStream;
-  readonly #exchange: HeldBatches;
+  readonly role = 'responder';
+  readonly stream: KeyStream;
+  readonly qkd: QkdStream;
+  readonly batches: HeldBatches;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #link: Pick<PeerLink, 'demand'>;
   #wanted = 0;
-  #asking = false;
-  #stopped = false;
+  #phase: 'idle' | 'asking' | 'stopped' = 'idle';
   /** Questions since chunks last came, and how many of the last were lost. */
   #unanswered = 0;
   #lost = 0;
-  /** First index that was not used yet when the last question was asked. */
+  /** First index that was still to come when the last question was asked. */
   #askedAt = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  constructor(services: NodeServices, exchange: HeldBatches) {
-    this.#services = services;
-    this.#stream = exchange.stream;
-    this.#exchange = exchange;
+  constructor(stream: KeyStream, { clock, log, link, qkd }: ResponderProducerOptions) {
+    this.stream = stream;
+    this.#clock = clock;
+    this.#log = log;
+    this.#link = link;
+    this.batches = new HeldBatches(stream, clock);
+    this.qkd = new QkdStream({
+      tools: qkd,
+      keyStreamId: stream.idBytes,
+      initiatorNode: stream.terms.sourceNode,
+      responderNode: stream.terms.destinationNode,
+      keyBytes: QKD_SECRET_BYTES,
+    });
   }
 
   get coming(): number {
-    return this.#exchange.coming;
+    return this.batches.coming;
   }
 
   want(count: number): void {
     this.#wanted = count;
-    if (this.#stream.buffer.nextIndex !== this.#askedAt) {
+    if (this.stream.indexes.frontier !== this.#askedAt) {
       this.#unanswered = 0;
       this.#notBeforeMs = Number.NEGATIVE_INFINITY;
     }
     this.#schedule();
   }
 
+  /** Releases or drops a batch that is held back. */
+  confirm(confirmation: BatchConfirmation): BatchDecision {
+    return this.batches.confirm(confirmation);
+  }
+
   /** Nothing more comes: drops what is unconfirmed, and leaves the key manager. */
   stop(): void {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    this.#exchange.stop();
+    this.#phase = 'stopped';
+    this.#timer?.cancel();
+    this.batches.stop();
+    this.qkd.end();
   }
 
   #schedule(): void {
-    if (this.#wanted === 0 || this.#asking || this.#stopped) return;
-    const now = this.#services.now();
-    const moment = this.#stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS;
+    if (this.#wanted === 0 || this.#phase !== 'idle') return;
+    const now = this.#clock.monotonicMs();
+    const moment = this.stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS;
     const due = Math.max(this.#notBeforeMs, now + moment);
     if (due >= this.#dueMs) return;
     this.#dueMs = due;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#due(), due - now);
+    this.#timer?.cancel();
+    this.#timer = this.#clock.after(due - now, () => this.#due());
   }
 
   #due(): void {
     this.#dueMs = Number.POSITIVE_INFINITY;
     // What is coming brings another look at what is lacking.
-    if (this.#wanted > 0 && this.coming === 0 && !this.#asking && !this.#stopped) void this.#ask();
+    if (this.#wanted > 0 && this.coming === 0 && this.#phase === 'idle') void this.#ask();
   }
 
   async #ask(): Promise<void> {
-    const { buffer, idBytes, incarnation, peerNode } = this.#stream;
+    const { buffer, idBytes, incarnation, indexes } = this.stream;
     const count = this.#wanted;
-    this.#asking = true;
+    this.#phase = 'asking';
     this.#wanted = 0;
-    this.#askedAt = buffer.nextIndex;
+    this.#askedAt = indexes.frontier;
     try {
       const demand = { keyStreamId: idBytes, incarnation, count, waitedFor: buffer.waiting > 0 };
-      const { failure } = await this.#services.peer(peerNode).demand(demand);
+      const { failure } = await this.#link.demand(demand);
       this.#lost = 0;
       this.#pause(PAUSE_MS, this.#unanswered++, MAX_PAUSE_MS);
       if (failure) this.#refused(errorOf(failure));
@@ -103,11 +136,11 @@ export class ResponderProducer implements Producer {
       const error = KeyweaveError.from(thrown);
       this.#pause(RETRY_DELAY_MS, this.#lost++, MAX_RETRY_DELAY_MS);
       if (error.retryable && this.#lost < ATTEMPTS_WHILE_UNREACHABLE) {
-        this.#stream.lastFailure = error;
+        this.stream.noteFailure(error);
         this.#wanted = Math.max(1, buffer.waiting);
       } else this.#failed(error);
     }
-    this.#asking = false;
+    if (this.#phase === 'asking') this.#phase = 'idle';
     this.#schedule();
   }
 
@@ -117,22 +150,22 @@ export class ResponderProducer implements Producer {
       this.#failed(error);
       return;
     }
-    const { id, buffer } = this.#stream;
-    this.#services.log.debug('the other end has no room', { ksid: id, detail: error.detail });
-    this.#stream.lastFailure = error;
+    const { id, buffer } = this.stream;
+    this.#log.debug('the other end has no room', { ksid: id, detail: error.detail });
+    this.stream.noteFailure(error);
     this.#wanted = buffer.waiting;
   }
 
   /** What the initiator says about its own attempts is final for those who wait now. */
   #failed(error: KeyweaveError): void {
-    if (this.#stopped) return;
+    if (this.#phase === 'stopped') return;
     this.#wanted = 0;
     if (isReason(error, 'UNKNOWN_STREAM')) {
-      this.#stream.peerClosed('the other node no longer knows this stream; open a new one');
-    } else this.#stream.failWaiters(error);
+      this.stream.peerClosed('the other node no longer knows this stream; open a new one');
+    } else this.stream.failWaiters(error);
   }
 
   #pause(firstMs: number, times: number, mostMs: number): void {
-    this.#notBeforeMs = this.#services.now() + Math.min(mostMs, firstMs * 2 ** Math.min(10, times));
+    this.#notBeforeMs = this.#clock.monotonicMs() + Math.min(mostMs, firstMs * 2 ** Math.min(10, times));
   }
 }

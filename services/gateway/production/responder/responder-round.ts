@@ -1,36 +1,50 @@
 import { wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isSound, mapSound, mapTogether, type Outcome, outcomeOf, settled } from '#common/errors/outcome.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { failpoint } from '#common/service/failpoint.ts';
 import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
-import type { EncapsulateResponse } from '#gen/keyweave/v1/pqc_source.ts';
-import { type NodeServices, STEP_TIMEOUT_MS } from '../../clients/node-services.ts';
+import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
+import type { Encapsulated } from '../../clients/kem-client.ts';
 import { fetchTogether, type QkdNeed } from '../../clients/qkd-stream.ts';
-import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { type Batch, type SlotShares, shareKems, standInOf } from '../batch.ts';
 import { batchLimit, RoundBudget } from '../batch-limit.ts';
-import { type BatchInputs, deriveTogether, type SlotContribution, standInSecrets } from '../derivation.ts';
+import { deriveTogether } from '../derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.ts';
-import type { HeldBatches } from './held-batches.ts';
+import type { RoundTools } from '../round-tools.ts';
+import { type BatchInputs, slotInputs } from '../slot-inputs.ts';
+import type { ResponderProducer } from './responder-producer.ts';
 
-/** An offer and the exchange of its stream, or why there is none. */
+/** An offer and the producer of its stream, or why there is none. */
 export interface ReceivedOffer {
   readonly offer: BatchOffer;
-  readonly exchange: HeldBatches | KeyweaveError;
+  readonly producer: Outcome<ResponderProducer>;
 }
 
-interface Entry {
+export interface ResponderRoundOptions {
+  readonly tools: RoundTools;
+  /** Chunks of one batch at most (`limits.max_batch_chunks`). */
+  readonly maxBatchChunks: number;
+  readonly offers: readonly ReceivedOffer[];
+}
+
+/** A batch that is to be made: `batch.count` chunks, for which there is room. */
+interface Admitted {
   readonly offer: BatchOffer;
-  readonly exchange: HeldBatches;
-  /** Chunks that there is room for, and that this end makes of one batch at most. */
-  readonly count: number;
+  readonly batch: Batch<ResponderProducer>;
+  /** Chunks that this end makes of one batch at most. */
   readonly most: number;
-  readonly shares: readonly (KemShare | undefined)[];
+  readonly shares: SlotShares;
 }
 
-type Derived = Awaited<ReturnType<typeof deriveTogether>>[number];
+/** One whose slots are put together; where QKD keys ran low there are fewer chunks. */
+interface Prepared extends Admitted {
+  readonly inputs: BatchInputs;
+}
 
-type Encapsulated = ReadonlyMap<KemGroup, EncapsulateResponse | KeyweaveError>;
+type MadeByGroup = ReadonlyMap<KemGroup, Outcome<Encapsulated>>;
 
 /**
  * The responder's half of a round: each step is one call for all batches. The
@@ -38,45 +52,40 @@ type Encapsulated = ReadonlyMap<KemGroup, EncapsulateResponse | KeyweaveError>;
  * that fails leaves the others alone. However much is offered, this end makes
  * no more of a batch, and of all of them together, than its own limits say.
  */
-export async function answerRound(
-  services: NodeServices,
-  offers: readonly ReceivedOffer[],
-): Promise<BatchAnswer[]> {
-  const groups = new KemGroups();
-  const { chunks, bytes, cost } = MESSAGE_LIMITS;
-  const budget = new RoundBudget({ chunks: chunks.taken, bytes: bytes.taken, cost: cost.taken });
-  const admitted = offers.map((received) => admit(services, received, budget, groups));
-  const entries = admitted.filter((entry): entry is Entry => !(entry instanceof KeyweaveError));
-  let answers: (BatchAnswer | KeyweaveError)[];
-  try {
-    await failpoint('responder.admitted');
-    answers = await produce(services, entries, groups.groups);
-  } catch (thrown) {
-    answers = entries.map(() => KeyweaveError.from(thrown));
-  }
-  entries.forEach(({ exchange, offer }, i) => {
-    const answer = answers[i];
-    if (!(answer instanceof KeyweaveError)) return;
-    services.sourceFaults.note(exchange.stream, offer.firstIndex, answer);
-    exchange.fail();
-  });
-  let next = 0;
-  return admitted.map((entry) => {
-    const answer = entry instanceof KeyweaveError ? entry : (answers[next++] as BatchAnswer | KeyweaveError);
-    return answer instanceof KeyweaveError ? failedAnswer(answer) : answer;
-  });
-}
+export class ResponderRound {
+  readonly #tools: RoundTools;
+  readonly #maxBatchChunks: number;
+  readonly #offers: readonly ReceivedOffer[];
+  readonly #groups = new KemGroups();
 
-function admit(
-  services: NodeServices,
-  { offer, exchange }: ReceivedOffer,
-  budget: RoundBudget,
-  groups: KemGroups,
-): Entry | KeyweaveError {
-  if (exchange instanceof KeyweaveError) return exchange;
-  try {
-    const { stream } = exchange;
-    const most = batchLimit(stream, services.limits.max_batch_chunks);
+  constructor({ tools, maxBatchChunks, offers }: ResponderRoundOptions) {
+    this.#tools = tools;
+    this.#maxBatchChunks = maxBatchChunks;
+    this.#offers = offers;
+  }
+
+  /** An answer for each offer; never rejects. */
+  async answer(): Promise<BatchAnswer[]> {
+    const { chunks, bytes, cost } = MESSAGE_LIMITS;
+    const budget = new RoundBudget({ chunks: chunks.taken, bytes: bytes.taken, cost: cost.taken });
+    const admitted = this.#offers.map((offer) => outcomeOf(() => this.#admit(offer, budget)));
+    const answers = await mapTogether(admitted, async (sound) => {
+      await failpoint('responder.admitted');
+      return this.#produce(sound);
+    });
+    return answers.map((answer, i) => {
+      if (isSound(answer)) return answer;
+      const entry = admitted[i] as Outcome<Admitted>;
+      if (isSound(entry)) entry.batch.producer.batches.fail(answer);
+      return failedAnswer(answer);
+    });
+  }
+
+  /** @throws KeyweaveError why nothing is made of the offer. */
+  #admit({ offer, producer }: ReceivedOffer, budget: RoundBudget): Admitted {
+    if (!isSound(producer)) throw producer;
+    const { stream, batches } = producer;
+    const most = batchLimit(stream, this.#maxBatchChunks);
     const affordable = budget.affordable(stream, most);
     if (affordable === 0) {
       throw new KeyweaveError(
@@ -84,185 +93,130 @@ function admit(
         'the offers of this message ask for more than one message may',
       );
     }
-    const count = exchange.admit(offer, affordable);
+    const count = batches.admit(offer, affordable);
     budget.spend(stream, count);
-    const shares = exchange.stream.terms.slots.map((slot, i) =>
-      isQkd(slot) || i === offer.degradedSlot - 1 ? undefined : groups.add(slot, count),
-    );
-    return { offer, exchange, count, most, shares };
-  } catch (thrown) {
-    return KeyweaveError.from(thrown);
+    const standIn = standInOf(offer.degradedSlot);
+    const batch = { producer, stream, first: offer.firstIndex, count, qkd: offer.qkd, standIn };
+    return { offer, batch, most, shares: shareKems(this.#groups, batch, count) };
   }
-}
 
-async function produce(
-  services: NodeServices,
-  entries: readonly Entry[],
-  groups: readonly KemGroup[],
-): Promise<(BatchAnswer | KeyweaveError)[]> {
-  const made = await encapsulate(services, entries, groups);
-  try {
-    await failpoint('responder.fetch');
-    const needs = await Promise.all(entries.map((entry) => qkdNeed(entry, made)));
-    const fetched = await fetchTogether(
-      services,
-      needs.flatMap((need) => (need && !(need instanceof KeyweaveError) ? [need] : [])),
+  async #produce(admitted: readonly Admitted[]): Promise<Outcome<BatchAnswer>[]> {
+    const made = await this.#encapsulate(admitted);
+    try {
+      await failpoint('responder.fetch');
+      const needs = await Promise.all(admitted.map((entry) => settled(() => qkdNeed(entry, made))));
+      const fetched = await fetchTogether(this.#tools.qkd, needs);
+      const prepared = mapSound(fetched, (qkdKeys, i): Prepared => {
+        const entry = admitted[i] as Admitted;
+        return { ...entry, inputs: this.#inputs(entry, made, qkdKeys) };
+      });
+      const inputs = mapSound(prepared, (entry) => entry.inputs);
+      const derived = await deriveTogether(this.#tools.hybridizer, inputs);
+      await failpoint('responder.derived');
+      return mapSound(derived, (keys, i) => hold(prepared[i] as Prepared, keys));
+    } finally {
+      for (const outcome of made.values()) if (isSound(outcome)) wipe(outcome.sharedSecrets);
+    }
+  }
+
+  async #encapsulate(admitted: readonly Admitted[]): Promise<MadeByGroup> {
+    // All batches of a round are one peer's.
+    const peerNode = admitted[0]?.batch.stream.route.farNode ?? '';
+    const made = await Promise.all(
+      this.#groups.groups.map(async (group) => {
+        const publicKeys = publicKeysOf(group, admitted);
+        return [
+          group,
+          await settled(() => this.#tools.kem.encapsulate(group.slot, publicKeys, peerNode)),
+        ] as const;
+      }),
     );
-    let next = 0;
-    const inputs = entries.map((entry, i) => {
-      const need = needs[i];
-      const keys = need && !(need instanceof KeyweaveError) ? fetched[next++] : need;
-      try {
-        return inputsOf(services, entry, made, keys);
-      } catch (thrown) {
-        if (Buffer.isBuffer(keys)) wipe(keys);
-        return KeyweaveError.from(thrown);
-      }
+    return new Map(made);
+  }
+
+  /**
+   * Everything that goes into the batch; where its only QKD slot runs low, it gets shorter rather than failing.
+   *
+   * @param qkdKeys taken over.
+   */
+  #inputs({ offer, batch, shares }: Admitted, made: MadeByGroup, qkdKeys: Buffer): BatchInputs {
+    const count = possibleCount(batch, qkdKeys);
+    if (count === 0) {
+      wipe(qkdKeys);
+      throw new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of the other node has run dry');
+    }
+    return slotInputs(this.#tools.seeds, {
+      batch: { ...batch, count },
+      kem: (slot) => {
+        const share = { ...(shares[slot] as KemShare), count };
+        const { publicKeyBytes, ciphertextBytes, sharedSecretBytes } = share.group.slot;
+        const { ciphertexts, sharedSecrets } = made.get(share.group) as Encapsulated;
+        const offered = offer.publicKeys.find((entry) => entry.slot === slot)?.publicKeys as Uint8Array;
+        return {
+          secrets: shareOf(sharedSecrets, share, sharedSecretBytes),
+          publicKeys: offered.subarray(0, count * publicKeyBytes),
+          ciphertexts: shareOf(ciphertexts, share, ciphertextBytes),
+        };
+      },
+      qkdKeys,
     });
-    const derived = await deriveTogether(services, inputs);
-    await failpoint('responder.derived');
-    return entries.map((entry, i) => hold(entry, inputs[i] as BatchInputs, derived[i] as Derived));
-  } finally {
-    for (const result of made.values()) if (!(result instanceof KeyweaveError)) wipe(result.sharedSecrets);
   }
 }
 
-async function encapsulate(
-  services: NodeServices,
-  entries: readonly Entry[],
-  groups: readonly KemGroup[],
-): Promise<Encapsulated> {
-  const results = await Promise.all(
-    groups.map(async (group): Promise<EncapsulateResponse | KeyweaveError> => {
-      const { slot, count } = group;
-      try {
-        const made = await services.pqcSource.encapsulate(
-          { algorithm: slot.algorithm, publicKeys: publicKeysOf(group, entries), peerNode: peerOf(entries) },
-          { timeoutMs: STEP_TIMEOUT_MS.encapsulate },
-        );
-        if (
-          made.ciphertexts.length === count * slot.ciphertextBytes &&
-          made.sharedSecrets.length === count * slot.sharedSecretBytes
-        ) {
-          return made;
-        }
-        wipe(made.sharedSecrets);
-        return new KeyweaveError('INTERNAL', 'pqc-source answered with a wrong size');
-      } catch (thrown) {
-        return KeyweaveError.from(thrown);
-      }
-    }),
-  );
-  return new Map(groups.map((group, i) => [group, results[i] as EncapsulateResponse | KeyweaveError]));
-}
-
-/** All batches of a round are one peer's. */
-function peerOf([first]: readonly Entry[]): string {
-  return first?.exchange.stream.peerNode ?? '';
-}
-
-function publicKeysOf(group: KemGroup, entries: readonly Entry[]): Buffer {
-  const parts = entries.flatMap(({ offer, shares, count }) =>
+function publicKeysOf(group: KemGroup, admitted: readonly Admitted[]): Uint8Array {
+  const parts = admitted.flatMap(({ offer, shares, batch }) =>
     offer.publicKeys
       .filter(({ slot }) => shares[slot]?.group === group)
-      .map(({ publicKeys }) => publicKeys.subarray(0, count * group.slot.publicKeyBytes)),
+      .map(({ publicKeys }) => publicKeys.subarray(0, batch.count * group.slot.publicKeyBytes)),
   );
-  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+  return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
 }
 
-/** What the batch needs of its QKD link, which moves to the initiator's epoch; undefined for none. */
-async function qkdNeed(
-  { offer, exchange, count, shares }: Entry,
-  made: Encapsulated,
-): Promise<QkdNeed | KeyweaveError | undefined> {
+/** What the batch needs of its QKD stream, which moves to the initiator's epoch; undefined for nothing. */
+async function qkdNeed({ batch, shares }: Admitted, made: MadeByGroup): Promise<QkdNeed | undefined> {
   for (const share of shares) {
     const result = share && made.get(share.group);
-    if (result instanceof KeyweaveError) return result;
+    if (result instanceof KeyweaveError) throw result;
   }
-  if (!offer.qkd) return undefined;
-  try {
-    await exchange.qkd.follow(offer.qkd);
-  } catch (thrown) {
-    return KeyweaveError.from(thrown);
-  }
-  return { link: exchange.qkd, count: count * countQkdSlots(exchange.stream.terms, offer.degradedSlot) };
+  const { producer, stream, count, qkd, standIn } = batch;
+  if (!qkd) return undefined;
+  await producer.qkd.follow(qkd);
+  return { from: producer.qkd, count: count * countQkdSlots(stream.terms, standIn) };
 }
 
-/** Everything that goes into the batch; where its only QKD slot runs low, it gets shorter rather than failing. */
-function inputsOf(
-  services: NodeServices,
-  { offer, exchange, count, shares }: Entry,
-  made: Encapsulated,
-  qkdKeys: Buffer | KeyweaveError | undefined,
-): BatchInputs | KeyweaveError {
-  if (qkdKeys instanceof KeyweaveError) return qkdKeys;
-  const { stream } = exchange;
-  const qkdSlots = countQkdSlots(stream.terms, offer.degradedSlot);
-  const got = Math.floor((qkdKeys?.length ?? 0) / QKD_SECRET_BYTES);
-  const possible = qkdSlots === 1 ? Math.min(count, got) : got >= count * qkdSlots ? count : 0;
-  if (possible === 0) {
-    wipe(qkdKeys);
-    return new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of the other node has run dry');
-  }
-  qkdKeys?.fill(0, possible * qkdSlots * QKD_SECRET_BYTES);
-  let nextQkd = 0;
-  const slots = stream.terms.slots.map((slot, i): SlotContribution => {
-    const share = shares[i];
-    if (share) {
-      const part = { ...share, count: possible };
-      const { ciphertexts, sharedSecrets } = made.get(share.group) as EncapsulateResponse;
-      const offered = offer.publicKeys.find((entry) => entry.slot === i)?.publicKeys as Uint8Array;
-      return {
-        secrets: shareOf(sharedSecrets, part, slot.sharedSecretBytes),
-        publicKeys: offered.subarray(0, possible * slot.publicKeyBytes),
-        ciphertexts: shareOf(ciphertexts, part, slot.ciphertextBytes),
-      };
-    }
-    if (i === offer.degradedSlot - 1) {
-      return { secrets: standInSecrets(services, stream, i, offer.firstIndex, possible) };
-    }
-    const start = nextQkd++ * possible * QKD_SECRET_BYTES;
-    return { secrets: (qkdKeys as Buffer).subarray(start, start + possible * QKD_SECRET_BYTES) };
-  });
-  const { firstIndex: first, qkd, degradedSlot } = offer;
-  return { stream, first, count: possible, slots, qkd, degradedSlot };
+/** Chunks for which there are QKD keys. */
+function possibleCount({ stream, count, standIn }: Batch, qkdKeys: Buffer): number {
+  const qkdSlots = countQkdSlots(stream.terms, standIn);
+  const got = Math.floor(qkdKeys.length / QKD_SECRET_BYTES);
+  if (qkdSlots === 1) return Math.min(count, got);
+  return got >= count * qkdSlots ? count : 0;
 }
 
-function hold(
-  { offer, exchange, most }: Entry,
-  inputs: BatchInputs | KeyweaveError,
-  derived: Derived,
-): BatchAnswer | KeyweaveError {
-  if (inputs instanceof KeyweaveError) return inputs;
-  if (derived instanceof KeyweaveError) return derived;
+/** @throws KeyweaveError where the stream has ended meanwhile. */
+function hold({ offer, batch, most, inputs }: Prepared, derived: DerivedKeys): BatchAnswer {
   const { keys, initiatorTags, responderTags } = derived;
-  try {
-    exchange.hold(offer, { count: inputs.count, keys, initiatorTags });
-  } catch (thrown) {
-    return KeyweaveError.from(thrown);
-  }
+  const { producer, stream } = batch;
+  producer.batches.hold(offer, { count: inputs.count, keys, initiatorTags });
   return {
     count: inputs.count,
     ciphertexts: inputs.slots.flatMap(({ ciphertexts }, slot) =>
       ciphertexts ? [{ slot, ciphertexts }] : [],
     ),
     responderTags,
-    buffered: exchange.stream.buffer.size,
+    buffered: stream.buffer.size,
     failure: undefined,
-    qkdBlockKeys: exchange.qkd.givenBlockKeys,
+    qkdBlockKeys: producer.qkd.givenBlockKeys,
     most,
   };
 }
 
 function failedAnswer(error: KeyweaveError): BatchAnswer {
-  const nothing = Buffer.alloc(0);
-  const failure = failureOf(error);
   return {
     count: 0,
     ciphertexts: [],
-    responderTags: nothing,
+    responderTags: Buffer.alloc(0),
     buffered: 0,
-    failure,
+    failure: failureOf(error),
     qkdBlockKeys: 0,
     most: 0,
   };

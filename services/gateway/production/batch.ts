@@ -1,0 +1,36 @@
+import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
+import type { KeyStream } from '../streams/key-stream.ts';
+import type { Producer } from '../streams/producer.ts';
+import { isQkd } from '../streams/stream-terms.ts';
+import type { KemGroups, KemShare } from './kem-groups.ts';
+
+/** Chunks [first, first + count) of one stream, on their way through a round at one of its ends. */
+export interface Batch<P extends Producer = Producer> {
+  readonly producer: P;
+  readonly stream: KeyStream;
+  readonly first: number;
+  readonly count: number;
+  /** Undefined where no slot takes QKD keys. */
+  readonly qkd: QkdReference | undefined;
+  /** Slot that a shared_seed stands in for; undefined = none. */
+  readonly standIn: number | undefined;
+}
+
+/** `degraded_slot` of the messages: the slot plus one, 0 = none. */
+export function standInOf(degradedSlot: number): number | undefined {
+  return degradedSlot === 0 ? undefined : degradedSlot - 1;
+}
+
+export function degradedSlotOf(standIn: number | undefined): number {
+  return standIn === undefined ? 0 : standIn + 1;
+}
+
+/** Where the items of each slot lie among those of its KEM; undefined for QKD and for what something stands in for. */
+export type SlotShares = readonly (KemShare | undefined)[];
+
+/** Puts a batch's KEM slots together with those of the others of its round. */
+export function shareKems(groups: KemGroups, { stream, standIn }: Batch, count: number): SlotShares {
+  return stream.terms.slots.map((slot, i) =>
+    isQkd(slot) || i === standIn ? undefined : groups.add(slot, count),
+  );
+}
