@@ -1,5 +1,9 @@
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Producer, StreamRole } from '../../services/gateway/streams/producer.ts';
+import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
+import { FakeClock } from './fake-clock.ts';
+import { directRoute } from '../../services/gateway/streams/route.ts';
 import { KeyStream, type KeyStreamOptions } from '../../services/gateway/streams/key-stream.ts';
 import { parseStreamTerms, type StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 
@@ -20,25 +24,53 @@ export function termsOf(method: string, keySources: readonly string[], nodes = [
   return parseStreamTerms(`hybrid://app@${nodes[0]}`, `hybrid://app@${nodes[1]}`, { method, keySources });
 }
 
-/** One end of a stream between Alice, the initiator, and Bob; its clock stands still. */
-export function keyStream(
-  change: Partial<Omit<KeyStreamOptions, 'qos'>> & { qos?: Partial<Qos> } = {},
-): KeyStream {
-  const { qos, role = 'initiator', ...others } = change;
-  return new KeyStream({
+/** A producer that makes nothing and says what it was asked for. */
+export class IdleProducer implements Producer {
+  readonly role: StreamRole;
+  coming = 0;
+  wanted: number[] = [];
+  stopped = 0;
+
+  constructor(role: StreamRole = 'initiator') {
+    this.role = role;
+  }
+
+  want(count: number): void {
+    this.wanted.push(count);
+  }
+
+  stop(): void {
+    this.stopped += 1;
+  }
+}
+
+export type StreamChange<P extends Producer = Producer> = Partial<Omit<KeyStreamOptions<P>, 'qos'>> & {
+  qos?: Partial<Qos>;
+  /** Where the other application stands from the beginning. */
+  peer?: 'joined';
+};
+
+/** One end of a stream between Alice, the initiator, and Bob; where nothing else is said its clock stands still and nothing makes its chunks. */
+export function keyStream<P extends Producer = Producer>(change: StreamChange<P> = {}): KeyStream<P> {
+  const { qos, role = 'initiator', peer, ...others } = change;
+  const stream = new KeyStream<P>({
     id: '11111111-1111-4111-8111-111111111111',
     incarnation: Buffer.alloc(8, 1),
     terms: termsOf('hkdf-sha384', ['ML-KEM-768', 'QKD']),
     role,
-    peerNode: role === 'initiator' ? BOB : ALICE,
+    route: directRoute(role === 'initiator' ? BOB : ALICE),
     predefined: false,
     allowDegraded: false,
     maxPrefetchChunks: 16,
     maxBufferedChunks: 16,
-    now: () => 0,
+    clock: new FakeClock(),
+    events: new StreamEvents(),
+    producer: () => new IdleProducer(role) as Producer as P,
     ...others,
     qos: { ...QOS, ...qos },
   });
+  if (peer) stream.peerJoined();
+  return stream;
 }
 
 /** A responder's answer to an offer, of `count` chunks, that says nothing of itself. */

@@ -52,7 +52,7 @@ export interface AgreementServiceOptions {
   readonly responder: Pick<ResponderOpening, 'offered'>;
   readonly ends: Pick<StreamEnds, 'closedByPeer'>;
   /** Answers the offers of one message together. */
-  readonly rounds: { answer(offers: ReceivedOffer[]): Promise<BatchAnswer[]> };
+  readonly rounds: { answer(offers: readonly ReceivedOffer[]): Promise<BatchAnswer[]> };
   readonly clock: Pick<Clock, 'after'>;
 }
 
