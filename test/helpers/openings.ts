@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { type CallContext, Metadata } from 'nice-grpc';
 import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
 import type { Random } from '#common/crypto/random.ts';
@@ -76,6 +77,12 @@ export class IdleResponder extends IdleProducer implements ResponderSide {
     this.confirmations.push(confirmation);
     return { released: true, buffered: confirmation.count, failure: undefined };
   }
+}
+
+/** What makes nothing for a stream that this node leads. */
+export function idleInitiator({ producer }: KeyStream): IdleInitiator {
+  assert.ok(producer instanceof IdleInitiator);
+  return producer;
 }
 
 export type TestStream = KeyStream<IdleInitiator | IdleResponder>;
