@@ -1,4 +1,5 @@
 import { warnOfWeakSeeds } from '#common/config/weak-seeds.ts';
+import { systemRandom } from '#common/crypto/random.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
@@ -8,83 +9,83 @@ import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { KemClient } from './clients/kem-client.ts';
-import type { NodeServices } from './clients/node-services.ts';
-import { PeerLinks } from './clients/peer-link.ts';
-import { KeyDelivery } from './delivery/gateway-delivery.ts';
-import { startEtsi004JsonTcp } from './frontends/etsi004-json/frontend.ts';
+import { createHybridizerClient } from './clients/hybridizer-client.ts';
+import { PqcSourceClient } from './clients/kem-client.ts';
+import { BrokerLinks } from './clients/peer-link.ts';
+import { createQkdClient } from './clients/qkd-client.ts';
+import type { SharedSeeds } from './clients/shared-seeds.ts';
+import { GatewayDelivery } from './delivery/gateway-delivery.ts';
+import type { TrustedNodes } from './delivery/trusted-nodes.ts';
+import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
 import { createAgreementService } from './frontends/peer/agreement-service.ts';
-import { Rendezvous } from './opening/rendezvous.ts';
+import { InitiatorOpening } from './opening/initiator-opening.ts';
+import { ResponderOpening } from './opening/responder-opening.ts';
+import { StreamEnds } from './opening/stream-ends.ts';
+import { StreamFactory } from './opening/stream-factory.ts';
 import { usableAlgorithms } from './opening/usable-algorithms.ts';
-import { SourceFaults } from './production/source-faults.ts';
+import type { EndStream } from './production/end-producer.ts';
+import { Producers } from './production/producers.ts';
 import { MemoryStreamStore } from './store/memory-stream-store.ts';
 import { peerQuotas } from './store/peer-quotas.ts';
+import { StreamEvents } from './streams/stream-events.ts';
 
-/** Starts the gateway: the node's ETSI front end, and the owner of its key streams. */
+/** Starts the gateway: the node's ETSI front end, and the owner of its key streams. What a start that fails has started, it stops. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
   const { config, peers, log } = context;
+  const { uuid: nodeUuid, limits, policy } = config;
+  const [clock, random] = [systemClock, systemRandom];
+  await using started = new AsyncDisposableStack();
   warnOfWeakSeeds(context);
-  const pqcSource = connectOwn(context, 'pqc-source');
-  const qkdSource = connectOwn(context, 'qkd-source');
-  const hybridizer = connectOwn(context, 'hybridizer');
-  const agreements = new PeerLinks(() => connectOwn(context, 'peer-broker', OWN_SESSION));
 
-  const pqcClient = pqcSource.client(PqcSourceDefinition);
-  const keyPairs = new KemClient(pqcClient, systemClock.monotonicMs);
-  const services: NodeServices = {
-    nodeUuid: config.uuid,
-    keyPairs,
-    pqcSource: pqcClient,
-    qkdSource: qkdSource.client(QkdSourceDefinition),
-    hybridizer: hybridizer.client(HybridizerDefinition),
-    limits: config.limits,
-    qkd: config.qkd,
-    log,
-    sourceFaults: new SourceFaults(log),
-    now: systemClock.monotonicMs,
-    sharedSeed: (peerNode) => peers[peerNode]?.shared_seed,
-    peer: (nodeUuid) => agreements.of(nodeUuid),
-  };
+  const connect = (service: 'pqc-source' | 'qkd-source' | 'hybridizer') =>
+    started.adopt(connectOwn(context, service), (connection) => connection.close());
+  const qkd = createQkdClient(connect('qkd-source').client(QkdSourceDefinition), config.qkd.timeout);
+  const hybridizer = createHybridizerClient(connect('hybridizer').client(HybridizerDefinition));
+  const pqcSource = connect('pqc-source').client(PqcSourceDefinition);
+  const links = new BrokerLinks(() => connectOwn(context, 'peer-broker', OWN_SESSION), clock);
+  started.defer(() => links.close());
+  const kem = new PqcSourceClient(pqcSource, clock);
+  started.defer(() => kem.close());
 
-  const registry = new MemoryStreamStore({
-    maxStreams: config.limits.max_streams,
-    quotas: peerQuotas(config.limits, Object.keys(peers).filter((uuid) => uuid !== config.uuid).length),
-    now: services.now,
-    onExpiry: (stream) => void delivery.closeStream(stream, 'its TTL has run out'),
+  const seeds: SharedSeeds = { of: (node) => peers[node]?.shared_seed };
+  const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
+  const others = Object.keys(peers).filter((node) => node !== nodeUuid);
+  const events = new StreamEvents([], (thrown) => log.error('a listener to streams failed', {}, thrown));
+  const store = new MemoryStreamStore<EndStream>({
+    ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
   });
-  const assertUsable = usableAlgorithms(pqcClient, systemClock.monotonicMs);
-  const rendezvous = new Rendezvous({ config, services, registry });
-  const delivery = new KeyDelivery({ config, peers, services, registry, rendezvous, assertUsable });
+  const producers = new Producers({
+    ...{ clock, log, kem, qkd, hybridizer, links, seeds, limits, qkdSettings: config.qkd },
+  });
+  const factory = new StreamFactory({ limits, policy, seeds, store, producers, events, clock });
+  const ends = new StreamEnds({ store, links, events, log });
+  const assertUsable = usableAlgorithms(kem, clock);
+  const initiator = new InitiatorOpening({ store, factory, ends, links, random, clock, log });
+  const responder = new ResponderOpening({
+    ...{ nodeUuid, limits: config, store, factory, ends, links, assertUsable, clock, log },
+  });
+  const delivery = new GatewayDelivery({
+    ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
+    ...{ assertUsable, events },
+  });
 
   const grpc = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [
       {
         definition: KeyAgreementDefinition,
-        implementation: createAgreementService({
-          nodeUuid: config.uuid,
-          services,
-          registry,
-          rendezvous,
-          assertUsable,
-        }),
+        implementation: createAgreementService({ store, initiator, responder, ends, rounds: producers, clock }),
         callers: ownCallers(config, 'gateway'),
       },
     ],
   });
-  const json = await startEtsi004JsonTcp({ context, delivery, address: config.hybridization_server_address });
+  started.defer(() => grpc.stop());
+  started.defer(() => delivery.closeAll('the gateway is stopping'));
+  started.defer(() => responder.stop());
+  const json = await startEtsi004Json(context, delivery);
+  started.defer(() => json.stop());
 
-  return {
-    listening: { grpc: grpc.address, json: json.address },
-    stop: async () => {
-      await json.stop();
-      rendezvous.stop();
-      const open = [...registry.all()];
-      await Promise.all(open.map((stream) => delivery.closeStream(stream, 'the gateway is stopping')));
-      await grpc.stop();
-      keyPairs.close();
-      agreements.close();
-      for (const connection of [pqcSource, qkdSource, hybridizer]) connection.close();
-    },
-  };
+  // In the opposite order: applications first, then the streams, then the peers.
+  const running = started.move();
+  return { listening: { grpc: grpc.address, ...json.listening }, stop: () => running.disposeAsync() };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
@@ -7,34 +7,28 @@ import {
   ALICE,
   BOB,
   from,
+  idleInitiator,
   ksidOf,
   type Openings,
   opened,
   openingsOf,
-  pass,
   QOS,
   settle,
   wishOf,
 } from '#test/helpers/openings.ts';
-import type { InitiatorProducer } from '../production/initiator/initiator-producer.ts';
+import type { StreamWish } from './stream-wish.ts';
 
 let alice: Openings;
 let answer: (request: OpenRequest) => Promise<OpenResponse>;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   alice = openingsOf(ALICE);
   answer = async () => opened();
   alice.peerOf(BOB).script.open = (request) => answer(request);
 });
-afterEach(() => mock.timers.reset());
 
-const open = (change: object = {}) =>
-  alice.rendezvous.openAsInitiator({
-    ...wishOf('app', ALICE, BOB),
-    ...{ ksid: ksidOf(1).text, predefined: true },
-    ...change,
-  });
+const open = (change: Partial<StreamWish> = {}) =>
+  alice.initiator.open(wishOf('app', ALICE, BOB, { ksid: ksidOf(1).text, ...change }));
 const offers = () =>
   alice
     .peerOf(BOB)
@@ -45,17 +39,15 @@ describe('the initiator', () => {
   it('draws an incarnation for each stream, also of the same KSID, and repeats the same offer', async () => {
     answer = async () => opened({ joined: offers().length > 2 });
     const first = open();
-    await pass(alice, 3_000);
+    await alice.clock.advance(3_000);
     const stream = await first;
     assert.equal(offers().length, 3);
     for (const offer of offers()) assert.deepEqual(offer, offers()[0]);
-    alice.registry.remove(stream);
+    await alice.ends.close(stream, 'as the test says');
     const second = await open();
     assert.equal(stream.incarnation.length, 8);
     assert.notDeepEqual(second.incarnation, stream.incarnation);
     assert.deepEqual(offers().at(-1)?.incarnation, second.incarnation);
-    const epochs = [stream, second].map(({ supply }) => (supply as InitiatorProducer).qkd.epoch);
-    assert.notEqual(epochs[0], epochs[1], 'both meet the same stream at the key managers');
   });
 
   it('takes from an answer only what is less than it asked', async () => {
@@ -92,7 +84,7 @@ describe('the initiator', () => {
         assert.match(error.message, new RegExp(`key_chunk_size of ${keyChunkSize}, where 32`));
         return true;
       });
-      assert.equal(alice.registry.size, 0);
+      assert.equal(alice.store.size, 0);
       assert.equal(alice.peerOf(BOB).count('close'), 1);
     });
   }
@@ -102,7 +94,7 @@ describe('the initiator', () => {
     const stream = await open({ presence: 'node' });
     answer = async () =>
       opened({ joined: false, allowDegraded: true, qos: { ...QOS, keyChunkSize: 16, timeoutMs: 1 } });
-    await pass(alice, 6_000);
+    await alice.clock.advance(6_000);
     assert.ok(offers().length > 1);
     assert.deepEqual(stream.qos, QOS);
     stream.release(0, Buffer.alloc(64), false);
@@ -114,38 +106,30 @@ describe('the initiator', () => {
     answer = () => pending.promise;
     const opening = open();
     await settle();
-    const stream = alice.registry.get(ksidOf(1).text);
-    assert.ok(stream?.supply);
-    let wanted = 0;
-    Object.assign(stream.supply, {
-      want: () => {
-        wanted += 1;
-      },
-      demand: () => {
-        wanted += 1;
-      },
-    });
+    const stream = alice.store.get(ksidOf(1).text);
+    assert.ok(stream);
+    const { wanted, demanded } = idleInitiator(stream);
     const name = { keyStreamId: stream.idBytes, incarnation: stream.incarnation };
     assert.deepEqual(await alice.agreement.join(name, from(BOB)), { accepted: true });
     const demand = alice.agreement.demand({ demands: [{ ...name, count: 1, waitedFor: true }] }, from(BOB));
     await settle();
-    assert.deepEqual([wanted, stream.local], [0, 'waiting']);
+    assert.deepEqual([wanted, demanded, stream.local], [[], [], 'waiting']);
     pending.resolve(opened({ qos: { ...QOS, keyChunkSize: 16 } }));
     await opening;
     await demand;
     assert.equal(stream.qos.keyChunkSize, 16);
-    assert.equal(wanted, 1);
+    assert.deepEqual([wanted, demanded], [[], [[1, true]]]);
   });
 
   it('offers again where the other end has joined and its answer was lost', async () => {
     answer = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'cut off'));
     const opening = open();
     await settle();
-    const stream = alice.registry.get(ksidOf(1).text);
+    const stream = alice.store.get(ksidOf(1).text);
     assert.ok(stream);
     await alice.agreement.join({ keyStreamId: stream.idBytes, incarnation: stream.incarnation }, from(BOB));
     answer = async () => opened({ qos: { ...QOS, keyChunkSize: 16 } });
-    await pass(alice, 500);
+    await alice.clock.advance(500);
     assert.equal((await opening).qos.keyChunkSize, 16);
   });
 
@@ -155,14 +139,14 @@ describe('the initiator', () => {
     answer = () => pending.promise;
     const opening = open({ signal: gone.signal });
     await settle();
-    const stream = alice.registry.get(ksidOf(1).text);
+    const stream = alice.store.get(ksidOf(1).text);
     assert.ok(stream);
     gone.abort();
     const name = { keyStreamId: stream.idBytes, incarnation: stream.incarnation };
     assert.deepEqual(await alice.agreement.join(name, from(BOB)), { accepted: false });
     pending.resolve(opened());
     await assert.rejects(opening, /the application has gone away/);
-    assert.equal(alice.registry.size, 0);
+    assert.equal(alice.store.size, 0);
     assert.equal(alice.peerOf(BOB).count('close'), 1);
   });
 

@@ -1,19 +1,20 @@
-import { randomBytes } from 'node:crypto';
+import type { Random } from '#common/crypto/random.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
+import type { Log } from '#common/log/log.ts';
 import { PROTOCOL_VERSION, VERSION } from '#common/service/version.ts';
+import type { Clock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
-import type { OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
-import { type NodeServices, STEP_TIMEOUT_MS } from '../clients/node-services.ts';
-import { InitiatorProducer } from '../production/initiator/initiator-producer.ts';
-import { RoundSchedulers } from '../production/initiator/round-scheduler.ts';
-import type { MemoryStreamStore } from '../store/memory-stream-store.ts';
+import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
+import type { PeerLinks } from '../clients/peer-link.ts';
+import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
-import { standInSlot } from '../streams/stream-terms.ts';
+import { STAND_IN, type StreamTerms } from '../streams/stream-terms.ts';
 import { OFFER_LIMIT_MS } from './open-offers.ts';
 import { agreedQos } from './qos.ts';
+import type { StreamEnds } from './stream-ends.ts';
 import type { StreamFactory } from './stream-factory.ts';
-import type { InitiatorWish } from './stream-wish.ts';
+import type { StreamWish } from './stream-wish.ts';
 
 /** How often a waiting initiator repeats its offer, so that a restarted peer learns of it. */
 const OFFER_REFRESH_MS = 1_000;
@@ -22,9 +23,19 @@ const RETRY_DELAY_MS = 100;
 
 const INCARNATION_BYTES = 8;
 
+export interface InitiatorOpeningOptions {
+  readonly store: Pick<StreamStore, 'get' | 'add'>;
+  readonly factory: Pick<StreamFactory, 'create' | 'mayDegrade'>;
+  readonly ends: Pick<StreamEnds, 'withdraw'>;
+  readonly links: PeerLinks;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
 /** An OPEN_CONNECT that waits for the other end. */
 interface Opening {
-  readonly wish: InitiatorWish;
+  readonly wish: StreamWish;
   readonly over: PromiseWithResolvers<void>;
   /** The other end's application has come. */
   joined: () => void;
@@ -32,40 +43,45 @@ interface Opening {
 
 /** The initiator's half of opening: offers a stream to the peer until its application comes. */
 export class InitiatorOpening {
-  readonly #services: NodeServices;
-  readonly #registry: MemoryStreamStore;
-  readonly #factory: StreamFactory;
-  readonly #schedulers: RoundSchedulers;
+  readonly #o: InitiatorOpeningOptions;
   readonly #openings = new Map<KeyStream, Opening>();
 
-  constructor(services: NodeServices, registry: MemoryStreamStore, factory: StreamFactory) {
-    this.#services = services;
-    this.#registry = registry;
-    this.#factory = factory;
-    this.#schedulers = new RoundSchedulers(services);
+  constructor(options: InitiatorOpeningOptions) {
+    this.#o = options;
   }
 
-  /** Offers the stream to the peer and waits for its application. */
-  async open(wish: InitiatorWish): Promise<KeyStream> {
-    const { ksid, terms, qos, predefined } = wish;
-    if (this.#registry.get(ksid)) {
+  /**
+   * Offers the stream to the peer and waits for its application, or where the
+   * wish says so for its node. Without a KSID it draws one.
+   *
+   * @throws KeyweaveError KSID_IN_USE, LIMIT_EXCEEDED, TIMEOUT, PEER_UNREACHABLE,
+   *   or what the other end refuses it for.
+   */
+  async open(wish: StreamWish): Promise<KeyStream> {
+    const { store, factory, ends, random } = this.#o;
+    const ksid = wish.ksid ?? random.uuid();
+    if (store.get(ksid)) {
       throw new KeyweaveError(
         'KSID_IN_USE',
         `key_stream_id ${shortKsid(ksid)}… is in use at this end; close it first`,
       );
     }
-    const incarnation = randomBytes(INCARNATION_BYTES);
-    const stream = this.#factory.create({ ksid, incarnation, terms, role: 'initiator', qos, predefined });
-    stream.local = 'waiting';
-    stream.supply = new InitiatorProducer(this.#services, stream, this.#schedulers.of(stream.peerNode));
-    this.#registry.add(stream);
+    const stream = factory.create({
+      ...{ ksid, role: 'initiator', terms: wish.terms, qos: wish.qos },
+      incarnation: random.bytes(INCARNATION_BYTES),
+      predefined: wish.ksid !== undefined,
+      // Until the other end has agreed.
+      allowDegraded: false,
+    });
+    stream.awaitPeer();
+    store.add(stream);
     const opening: Opening = { wish, over: Promise.withResolvers(), joined: () => undefined };
     this.#openings.set(stream, opening);
     try {
-      await this.#offerUntilJoined(stream, opening);
+      await this.#offerUntilOpen(stream, opening);
       return stream;
     } catch (error) {
-      this.#withdraw(stream);
+      ends.withdraw(stream);
       throw error;
     } finally {
       this.#openings.delete(stream);
@@ -73,12 +89,12 @@ export class InitiatorOpening {
     }
   }
 
-  /** KeyAgreement.Join: whether the application still waits. */
+  /** The other end's application has come (KeyAgreement.Join): whether this one's still waits. */
   joinedByPeer(stream: KeyStream): boolean {
     if (stream.role !== 'initiator' || stream.ended || stream.local === 'absent') return false;
     const opening = this.#openings.get(stream);
     if (opening?.wish.signal.aborted) return false;
-    stream.peer = 'joined';
+    stream.peerJoined();
     opening?.joined();
     // Nothing is made before both ends have agreed on the size of the chunks.
     if (stream.local === 'joined') stream.refill();
@@ -90,25 +106,41 @@ export class InitiatorOpening {
     return this.#openings.get(stream)?.over.promise;
   }
 
-  async #offerUntilJoined(stream: KeyStream, opening: Opening): Promise<void> {
+  /**
+   * Offers what this end does not open, so that the other end refuses it, too,
+   * and the application there learns why and does not wait in vain; never rejects.
+   */
+  async offerRefused(terms: StreamTerms, ksid: string | undefined): Promise<void> {
+    const { links, random, log } = this.#o;
+    const offer = offerOf(terms, {
+      keyStreamId: Buffer.from((ksid ?? random.uuid()).replaceAll('-', ''), 'hex'),
+      incarnation: random.bytes(INCARNATION_BYTES),
+      predefined: ksid !== undefined,
+      ...{ qos: undefined, allowDegraded: false },
+    });
+    await links
+      .to(terms.destinationNode)
+      .open(offer)
+      .catch((cause: unknown) => log.debug('the other end has refused, too', {}, cause));
+  }
+
+  async #offerUntilOpen(stream: KeyStream, opening: Opening): Promise<void> {
     const { wish } = opening;
-    const { now } = this.#services;
-    const deadline = now() + wish.timeoutMs;
+    const { clock } = this.#o;
+    const deadline = clock.monotonicMs() + wish.timeoutMs;
     let agreed = false;
     const isOpen = () => agreed && (wish.presence === 'node' || stream.peer === 'joined');
     let lastFailure: KeyweaveError | undefined;
     for (;;) {
-      const left = deadline - now();
+      const left = deadline - clock.monotonicMs();
       if (left <= 0) throw neverJoined(lastFailure);
       const joined = new Promise<void>((resolve) => {
         opening.joined = resolve;
       });
       let pause = OFFER_REFRESH_MS;
       try {
-        const response = await this.#offer(stream, wish, Math.min(left, STEP_TIMEOUT_MS.rendezvous));
-        if (standInSlot(stream.terms) !== 0) assertStandInAllowed(stream, response);
-        stream.qos = agreedQos(wish.qos, response.qos);
-        stream.allowDegraded = this.#factory.mayDegrade(stream.peerNode) && response.allowDegraded;
+        const response = await this.#offer(stream, wish, left);
+        this.#agree(stream, wish, response);
         agreed = true;
         lastFailure = undefined;
         if (response.joined) this.joinedByPeer(stream);
@@ -118,65 +150,70 @@ export class InitiatorOpening {
           throw lastFailure;
         pause = RETRY_DELAY_MS;
       }
-      if (!isOpen()) await waitFor(joined, Math.min(pause, Math.max(1, deadline - now())), wish.signal);
+      if (!isOpen()) {
+        const ms = Math.min(pause, Math.max(1, deadline - clock.monotonicMs()));
+        await waitFor(joined, ms, wish.signal, clock);
+      }
       if (stream.ended)
         throw new KeyweaveError('UNKNOWN_STREAM', 'the stream was closed while it was being opened');
       if (wish.signal.aborted) throw new KeyweaveError('TIMEOUT', 'the application has gone away');
       // Closing the stream or losing the application cannot be undone by the peer, so only its absence is waited for.
       if (isOpen()) {
-        stream.local = 'joined';
+        stream.join(wish.owner);
         if (stream.peer !== 'joined') this.#keepOffering(stream, wish);
         return;
       }
     }
   }
 
+  #agree(stream: KeyStream, wish: StreamWish, { qos, allowDegraded }: OpenResponse): void {
+    const { farNode } = stream.route;
+    // The stand-in is a source of the stream: without the other end's consent there is no stream.
+    if (!allowDegraded && stream.terms.slots.some(({ algorithm }) => algorithm === STAND_IN)) {
+      throw new KeyweaveError('UNSUPPORTED', `node ${farNode} lets no shared_seed stand in for a source`);
+    }
+    stream.agree(agreedQos(wish.qos, qos), allowDegraded && this.#o.factory.mayDegrade(farNode));
+  }
+
   /** The same words each time: the other end refuses a repeated offer that differs. */
-  #offer(stream: KeyStream, wish: InitiatorWish, timeoutMs: number): Promise<OpenResponse> {
-    return this.#services.peer(stream.peerNode).open(
-      {
-        protocolVersion: PROTOCOL_VERSION,
-        keyStreamId: stream.idBytes,
-        incarnation: stream.incarnation,
-        source: stream.terms.source,
-        destination: stream.terms.destination,
-        method: stream.terms.method.name,
-        slots: [...stream.terms.slots],
-        qos: wish.qos,
-        predefined: wish.predefined,
-        allowDegraded: this.#factory.mayDegrade(stream.peerNode),
-        softwareVersion: VERSION,
-      },
+  #offer(stream: KeyStream, wish: StreamWish, timeoutMs?: number): Promise<OpenResponse> {
+    const { links, factory } = this.#o;
+    const { idBytes, incarnation, predefined, route, terms } = stream;
+    return links.to(route.farNode).open(
+      offerOf(terms, {
+        ...{ keyStreamId: idBytes, incarnation, predefined, qos: wish.qos },
+        allowDegraded: factory.mayDegrade(route.farNode),
+      }),
       timeoutMs,
     );
   }
 
   /** A stream that needs no peer application is offered on until that application comes; what was agreed stays. */
-  #keepOffering(stream: KeyStream, wish: InitiatorWish): void {
-    const timer = setInterval(() => {
-      if (stream.ended || stream.peer !== 'absent') {
-        clearInterval(timer);
-        return;
-      }
-      this.#offer(stream, wish, STEP_TIMEOUT_MS.rendezvous).then(
+  #keepOffering(stream: KeyStream, wish: StreamWish): void {
+    const offerAgain = () => {
+      if (stream.ended || stream.peer !== 'absent') return;
+      this.#offer(stream, wish).then(
         (response) => response.joined && this.joinedByPeer(stream),
-        (cause: unknown) => this.#services.log.debug('an offer was not repeated', { ksid: stream.id }, cause),
+        (cause: unknown) => this.#o.log.debug('an offer was not repeated', { ksid: stream.id }, cause),
       );
-    }, OFFER_LIMIT_MS / 3);
-    timer.unref();
+      this.#keepOffering(stream, wish);
+    };
+    this.#o.clock.after(OFFER_LIMIT_MS / 3, offerAgain, true);
   }
+}
 
-  #withdraw(stream: KeyStream): void {
-    this.#registry.remove(stream);
-    stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the stream was never opened'));
-    this.#services
-      .peer(stream.peerNode)
-      .close(
-        { keyStreamId: stream.idBytes, incarnation: stream.incarnation, reason: 'withdrawn' },
-        STEP_TIMEOUT_MS.close,
-      )
-      .catch(() => undefined);
-  }
+/** What of an offer the terms do not say. */
+type OfferedBeside = Pick<
+  OpenRequest,
+  'keyStreamId' | 'incarnation' | 'predefined' | 'qos' | 'allowDegraded'
+>;
+
+function offerOf({ source, destination, method, slots }: StreamTerms, others: OfferedBeside): OpenRequest {
+  return {
+    ...{ protocolVersion: PROTOCOL_VERSION, softwareVersion: VERSION },
+    ...{ source, destination, method: method.name, slots: [...slots] },
+    ...others,
+  };
 }
 
 function neverJoined(lastFailure: KeyweaveError | undefined): KeyweaveError {
@@ -190,10 +227,4 @@ function neverJoined(lastFailure: KeyweaveError | undefined): KeyweaveError {
     'TIMEOUT',
     'The read operation timed out: the peer application did not open the stream',
   );
-}
-
-/** The stand-in is a source of the stream: without the other end's consent there is no stream. */
-function assertStandInAllowed(stream: KeyStream, { allowDegraded }: OpenResponse): void {
-  if (allowDegraded) return;
-  throw new KeyweaveError('UNSUPPORTED', `node ${stream.peerNode} lets no shared_seed stand in for a source`);
 }

@@ -1,24 +1,25 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { Secret } from '#common/crypto/secret.ts';
+import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
+  APPLICATION,
   BOB,
   from,
+  idleInitiator,
   ksidOf,
   type Openings,
   offerOf,
   opened,
   openingsOf,
-  pass,
   settle,
   wishOf,
 } from '#test/helpers/openings.ts';
 import { LIVING } from '#test/helpers/streams.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { standInFor } from '../streams/stream-terms.ts';
+import type { StreamWish } from './stream-wish.ts';
 
 const KSID = ksidOf(1).text;
 
@@ -26,19 +27,13 @@ let alice: Openings;
 let answer: () => Promise<OpenResponse>;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   alice = openingsOf(ALICE);
   answer = async () => opened({ joined: false });
   alice.peerOf(BOB).script.open = () => answer();
 });
-afterEach(() => mock.timers.reset());
 
-const wish = (change: object = {}) => ({
-  ...wishOf('app', ALICE, BOB),
-  ...{ ksid: KSID, predefined: true },
-  ...change,
-});
-const open = (change: object = {}) => alice.rendezvous.openAsInitiator(wish(change));
+const open = (change: Partial<StreamWish> = {}) =>
+  alice.initiator.open(wishOf('app', ALICE, BOB, { ksid: KSID, ...change }));
 const offers = () => alice.peerOf(BOB).calls.filter(({ call }) => call === 'open');
 const fails = (reason: Parameters<typeof isReason>[1]) => async () =>
   Promise.reject(new KeyweaveError(reason, 'as the test says'));
@@ -46,28 +41,22 @@ const join = async ({ idBytes, incarnation }: KeyStream) =>
   (await alice.agreement.join({ keyStreamId: idBytes, incarnation }, from(BOB))).accepted;
 
 /** An OPEN_CONNECT under way: what became of it, and the stream. */
-function opening(change: object = {}) {
+function opening(change: Partial<StreamWish> = {}) {
   const seen: { stream: KeyStream; opened?: KeyStream; error?: unknown; atMs?: number } = {
     stream: undefined as never,
   };
   open(change).then(
-    (stream) => Object.assign(seen, { opened: stream, atMs: alice.time.ms }),
-    (error: unknown) => Object.assign(seen, { error, atMs: alice.time.ms }),
+    (stream) => Object.assign(seen, { opened: stream, atMs: alice.clock.monotonicMs() }),
+    (error: unknown) => Object.assign(seen, { error, atMs: alice.clock.monotonicMs() }),
   );
-  seen.stream = alice.registry.get(KSID) as KeyStream;
+  seen.stream = alice.store.get(KSID) as KeyStream;
   return seen;
-}
-
-/** Lets this node's policy allow a shared_seed, and gives it one for every peer. */
-function allowStandIns(): void {
-  alice.config.policy.missing_source = 'shared_seed';
-  Object.assign(alice.services, { sharedSeed: () => new Secret(Buffer.alloc(32, 1)) });
 }
 
 describe('an initiator that waits', () => {
   it('offers once a second until the other application joins, and is open then', async () => {
     const seen = opening();
-    await pass(alice, 3_000);
+    await alice.clock.advance(3_000);
     assert.ok(offers().length >= 3 && offers().length <= 4, `${offers().length} offers`);
     assert.equal(seen.atMs, undefined);
     assert.equal(await join(seen.stream), true);
@@ -75,18 +64,18 @@ describe('an initiator that waits', () => {
     assert.equal(seen.opened, seen.stream);
     assert.deepEqual([seen.stream.local, seen.stream.peer], ['joined', 'joined']);
     const before = offers().length;
-    await pass(alice, 20_000);
+    await alice.clock.advance(20_000);
     assert.equal(offers().length, before, 'it goes on offering what is open');
   });
 
   it('gives up when its time is over, and withdraws the offer', async () => {
     const seen = opening();
-    await pass(alice, 9_750);
+    await alice.clock.advance(9_750);
     assert.equal(seen.atMs, undefined);
-    await pass(alice, 500);
+    await alice.clock.advance(500);
     assert.ok(isReason(seen.error, 'TIMEOUT'), `${seen.error}`);
     assert.match(String(seen.error), /the peer application did not open the stream/);
-    assert.equal(alice.registry.size, 0);
+    assert.equal(alice.store.size, 0);
     assert.throws(
       () => seen.stream.take(undefined, 1_000, () => undefined, LIVING),
       (error) => isReason(error, 'UNKNOWN_STREAM'),
@@ -105,19 +94,12 @@ describe('an initiator that waits', () => {
     await settle();
   });
 
-  it('waits for no answer longer than its time, nor than one step may take', async () => {
+  it('waits for no answer longer than its time', async () => {
     opening({ timeoutMs: 1_500 });
-    await pass(alice, 1_250);
+    await alice.clock.advance(1_250);
     assert.deepEqual(
       offers().map(({ timeoutMs }) => timeoutMs),
-      [1_500, 250],
-    );
-    alice.peerOf(BOB).calls.length = 0;
-    open({ timeoutMs: 600_000, ksid: ksidOf(2).text }).catch(() => undefined);
-    await settle();
-    assert.deepEqual(
-      offers().map(({ timeoutMs }) => timeoutMs),
-      [3_000],
+      [1_500, 499],
     );
   });
 
@@ -125,11 +107,11 @@ describe('an initiator that waits', () => {
     it(`tries again soon where the peer node is not there (${reason}), and opens when it is back`, async () => {
       answer = fails(reason);
       const seen = opening();
-      await pass(alice, 1_000);
+      await alice.clock.advance(1_000);
       assert.ok(offers().length >= 4, `${offers().length} offers in a second`);
       assert.equal(seen.atMs, undefined);
       answer = async () => opened();
-      await pass(alice, 250);
+      await alice.clock.advance(250);
       assert.equal(seen.opened, seen.stream);
     });
   }
@@ -137,7 +119,7 @@ describe('an initiator that waits', () => {
   it('says that the peer node did not answer, and why, where it was the last to fail', async () => {
     answer = fails('SERVICE_UNAVAILABLE');
     const seen = opening({ timeoutMs: 1_000 });
-    await pass(alice, 1_500);
+    await alice.clock.advance(1_500);
     assert.ok(isReason(seen.error, 'PEER_UNREACHABLE'), `${seen.error}`);
     assert.match(String(seen.error), /as the test says/);
   });
@@ -145,9 +127,9 @@ describe('an initiator that waits', () => {
   it('says that the application did not come where the peer node has answered since', async () => {
     answer = fails('SERVICE_UNAVAILABLE');
     const seen = opening({ timeoutMs: 2_000 });
-    await pass(alice, 500);
+    await alice.clock.advance(500);
     answer = async () => opened({ joined: false });
-    await pass(alice, 2_000);
+    await alice.clock.advance(2_000);
     assert.ok(isReason(seen.error, 'TIMEOUT'), `${seen.error}`);
   });
 
@@ -155,9 +137,9 @@ describe('an initiator that waits', () => {
     const seen = opening({ timeoutMs: 3_000 });
     await settle();
     answer = fails('PEER_UNREACHABLE');
-    await pass(alice, 2_000);
+    await alice.clock.advance(2_000);
     assert.equal(seen.atMs, undefined);
-    await pass(alice, 1_250);
+    await alice.clock.advance(1_250);
     assert.ok(isReason(seen.error, 'PEER_UNREACHABLE'), `${seen.error}`);
   });
 
@@ -180,7 +162,7 @@ describe('an initiator that waits', () => {
     const other = opening();
     await settle();
     other.stream.end(new KeyweaveError('UNKNOWN_STREAM', 'closed'));
-    await pass(alice, 1_250);
+    await alice.clock.advance(1_250);
     assert.match(String(other.error), /UNKNOWN_STREAM: .*closed while it was being opened/);
   });
 
@@ -190,7 +172,7 @@ describe('an initiator that waits', () => {
       answer = () => pending.promise;
       const { stream } = opening();
       let over = 0;
-      alice.rendezvous.openingOver(stream)?.then(() => {
+      alice.initiator.over(stream)?.then(() => {
         over += 1;
       });
       await settle();
@@ -198,44 +180,43 @@ describe('an initiator that waits', () => {
       last().then(pending.resolve, pending.reject);
       await settle();
       assert.equal(over, 1);
-      assert.equal(alice.rendezvous.openingOver(stream), undefined);
-      alice.registry.remove(stream);
+      assert.equal(alice.initiator.over(stream), undefined);
+      alice.ends.withdraw(stream);
     }
   });
 });
 
 describe('an initiator whose node is enough', () => {
-  const node = { presence: 'node' };
+  const node = { presence: 'node' } as const;
 
   it('is open once the node has answered, and goes on offering until the application comes', async () => {
     const seen = opening(node);
     await settle();
     assert.equal(seen.opened, seen.stream);
     assert.deepEqual([seen.stream.local, seen.stream.peer], ['joined', 'absent']);
-    // Nothing is made here.
-    seen.stream.supply = undefined;
-    await pass(alice, 10_000);
+    await alice.clock.advance(10_000);
     assert.equal(offers().length, 3, 'every 5 s');
     assert.deepEqual(
       offers().map(({ timeoutMs }) => timeoutMs),
-      [3_000, 3_000, 3_000],
+      [10_000, undefined, undefined],
+      'the application no longer waits'
     );
     answer = fails('PEER_UNREACHABLE');
-    await pass(alice, 5_000);
+    await alice.clock.advance(5_000);
     answer = async () => opened();
-    await pass(alice, 5_000);
+    await alice.clock.advance(5_000);
     assert.equal(seen.stream.peer, 'joined');
-    await pass(alice, 20_000);
+    await alice.clock.advance(20_000);
     assert.equal(offers().length, 5, 'it goes on offering what is joined');
   });
 
   it('is not open while the node does not answer', async () => {
     answer = fails('PEER_UNREACHABLE');
     const seen = opening(node);
-    await pass(alice, 500);
+    await alice.clock.advance(500);
     assert.equal(seen.atMs, undefined);
     answer = async () => opened({ joined: false });
-    await pass(alice, 250);
+    await alice.clock.advance(250);
     assert.equal(seen.opened, seen.stream);
   });
 
@@ -243,21 +224,17 @@ describe('an initiator whose node is enough', () => {
     const seen = opening(node);
     await settle();
     seen.stream.end(new KeyweaveError('UNKNOWN_STREAM', 'closed'));
-    await pass(alice, 20_000);
+    await alice.clock.advance(20_000);
     assert.equal(offers().length, 1);
   });
 
   it('makes what is lacking when the application joins', async () => {
     const { stream } = opening(node);
     await settle();
-    let wanted = 0;
-    Object.assign(stream.supply as object, {
-      want: () => {
-        wanted += 1;
-      },
-    });
+    const { wanted } = idleInitiator(stream);
+    assert.deepEqual(wanted, []);
     assert.equal(await join(stream), true);
-    assert.deepEqual([stream.peer, wanted], ['joined', 1]);
+    assert.deepEqual([stream.peer, wanted], ['joined', [1]]);
   });
 });
 
@@ -265,15 +242,15 @@ describe('Join', () => {
   it('is not accepted for a stream that has ended, has no application here, or is led by the other end', async () => {
     const { stream } = opening({ presence: 'node' });
     await settle();
-    stream.local = 'absent';
+    stream.leave();
     assert.equal(await join(stream), false);
-    stream.local = 'joined';
+    stream.join(APPLICATION);
     stream.end(new KeyweaveError('UNKNOWN_STREAM', 'closed'));
     assert.equal(await join(stream), false);
     const offer = offerOf('app', BOB, ALICE, 3);
     await alice.agreement.open(offer, from(BOB));
-    const led = alice.registry.get(ksidOf(3).text) as KeyStream;
-    led.local = 'waiting';
+    const led = alice.store.get(ksidOf(3).text) as KeyStream;
+    led.awaitPeer();
     assert.equal(await join(led), false);
     assert.equal(led.peer, 'absent');
   });
@@ -283,7 +260,7 @@ describe('a stand-in', () => {
   it('is allowed for a stream only where both ends allow it', async () => {
     answer = async () => opened({ allowDegraded: true });
     assert.equal((await open()).allowDegraded, false);
-    allowStandIns();
+    alice.allowStandIn(BOB);
     assert.equal((await open({ ksid: ksidOf(2).text })).allowDegraded, true);
     answer = async () => opened({ allowDegraded: false });
     assert.equal((await open({ ksid: ksidOf(3).text })).allowDegraded, false);
@@ -294,7 +271,7 @@ describe('a stand-in', () => {
   });
 
   it('that is a source of the stream needs the other end’s consent', async () => {
-    allowStandIns();
+    alice.allowStandIn(BOB);
     const { terms } = wishOf('app', ALICE, BOB);
     const [only] = terms.slots;
     assert.ok(only);

@@ -13,19 +13,24 @@ import {
   withEnoughSecrets,
 } from '../streams/stream-terms.ts';
 
+/** What the reader of an offer says of itself. */
+export interface OwnNode {
+  readonly nodeUuid: string;
+  /** Whether its policy lets a shared_seed stand in for a source of a stream with `farNode`. */
+  mayDegrade(farNode: string): boolean;
+}
+
 /**
  * Reads an offer and checks that both nodes, and the application's URI, mean
  * the same by it. Nothing that the peer says is believed: what the URI names
  * counts, and the offer only for what it leaves out.
  *
- * @param own this node, and whether its policy lets a shared_seed stand in
- *   towards the peer.
  * @throws KeyweaveError REVISION_MISMATCH, UNSUPPORTED, NO_ROUTE.
  */
 export function offerTerms(
   request: OpenRequest,
   peer: string,
-  own: { nodeUuid: string; mayStandIn: () => boolean },
+  own: OwnNode,
 ): StreamTerms {
   const { nodeUuid } = own;
   if (request.protocolVersion !== PROTOCOL_VERSION) {
@@ -59,11 +64,11 @@ export function offerTerms(
 function standInPolicy(
   { allowDegraded }: OpenRequest,
   peer: string,
-  { nodeUuid, mayStandIn }: { nodeUuid: string; mayStandIn: () => boolean },
+  own: OwnNode,
   offersStandIn: boolean,
 ): { mayStandIn: boolean; barredBy?: string } {
   if (!offersStandIn || !allowDegraded) return { mayStandIn: false, barredBy: peer };
-  return mayStandIn() ? { mayStandIn: true } : { mayStandIn: false, barredBy: nodeUuid };
+  return own.mayDegrade(peer) ? { mayStandIn: true } : { mayStandIn: false, barredBy: own.nodeUuid };
 }
 
 /** The application at this end has named method and sources, too: it must not get others than those. */

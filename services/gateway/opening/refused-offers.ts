@@ -1,7 +1,5 @@
-import { randomBytes, randomUUID } from 'node:crypto';
-import { PROTOCOL_VERSION, VERSION } from '#common/service/version.ts';
-import { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { type NodeServices, STEP_TIMEOUT_MS } from '../clients/node-services.ts';
+import type { Clock } from '#common/time/clock.ts';
+import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 
 /** The application that an offer is for may come a little later than the offer. */
@@ -34,10 +32,10 @@ interface Refusal {
 export class RefusedOffers {
   /** Each peer's, oldest first. */
   readonly #byPeer = new Map<string, Refusal[]>();
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(clock: Pick<Clock, 'monotonicMs'>) {
+    this.#clock = clock;
   }
 
   /** Remembers a refusal in place of an older one of the same pair; the oldest of a peer gives way. */
@@ -45,7 +43,7 @@ export class RefusedOffers {
     this.forget(offer, peerNode);
     const { source, destination, predefined } = offer;
     const refusals = this.#fresh(peerNode);
-    const untilMs = this.#now() + LIMIT_MS;
+    const untilMs = this.#clock.monotonicMs() + LIMIT_MS;
     refusals.push({ source, destination, predefined, ksid, error, untilMs });
     this.#byPeer.set(peerNode, refusals.slice(-MAX_PER_PEER));
   }
@@ -72,7 +70,7 @@ export class RefusedOffers {
   }
 
   #fresh(peerNode: string): Refusal[] {
-    const now = this.#now();
+    const now = this.#clock.monotonicMs();
     return (this.#byPeer.get(peerNode) ?? []).filter(({ untilMs }) => untilMs > now);
   }
 }
@@ -88,30 +86,4 @@ export function isAwaited(
     terms.destination === offer.destination &&
     (named === undefined ? !offer.predefined : named === ksid)
   );
-}
-
-/**
- * Offers what this end does not open, so that the other end refuses it, too,
- * and the application there learns why and does not wait in vain; never rejects.
- */
-export async function offerRefused(
-  services: NodeServices,
-  terms: StreamTerms,
-  ksid: string | undefined,
-): Promise<void> {
-  const offer = OpenRequest.fromPartial({
-    protocolVersion: PROTOCOL_VERSION,
-    incarnation: randomBytes(8),
-    keyStreamId: Buffer.from((ksid ?? randomUUID()).replaceAll('-', ''), 'hex'),
-    source: terms.source,
-    destination: terms.destination,
-    method: terms.method.name,
-    slots: [...terms.slots],
-    predefined: ksid !== undefined,
-    softwareVersion: VERSION,
-  });
-  await services
-    .peer(terms.destinationNode)
-    .open(offer, STEP_TIMEOUT_MS.rendezvous)
-    .catch((cause: unknown) => services.log.debug('the other end has refused, too', {}, cause));
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
+  APPLICATION,
   BOB,
   CAROL,
   from,
@@ -12,25 +13,23 @@ import {
   type Openings,
   offerOf,
   openingsOf,
-  pass,
   QOS,
   settle,
   wishOf,
 } from '#test/helpers/openings.ts';
 import { LIVING } from '#test/helpers/streams.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import type { StreamWish } from './stream-wish.ts';
 
 let bob: Openings;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   bob = openingsOf(BOB, { max_streams: 100 });
 });
-afterEach(() => mock.timers.reset());
 
 const open = (request: OpenRequest, peer = ALICE): Promise<OpenResponse> =>
   Promise.resolve(bob.agreement.open(request, from(peer))) as Promise<OpenResponse>;
-const join = (change: object = {}) => bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB, change));
+const join = (change: Partial<StreamWish> = {}) => bob.responder.open(wishOf('app', ALICE, BOB, change));
 const nextKey = (stream: KeyStream) =>
   Promise.resolve()
     .then(() => stream.take(undefined, 10_000, () => undefined, LIVING))
@@ -44,8 +43,8 @@ const reason =
 function watched<T>(promise: Promise<T>): { value?: T; error?: unknown; atMs?: number } {
   const seen: { value?: T; error?: unknown; atMs?: number } = {};
   promise.then(
-    (value) => Object.assign(seen, { value, atMs: bob.time.ms }),
-    (error: unknown) => Object.assign(seen, { error, atMs: bob.time.ms }),
+    (value) => Object.assign(seen, { value, atMs: bob.clock.monotonicMs() }),
+    (error: unknown) => Object.assign(seen, { error, atMs: bob.clock.monotonicMs() }),
   );
   return seen;
 }
@@ -67,13 +66,13 @@ describe('an offer of a KSID that is open here', () => {
     assert.ok(!(key instanceof Error) && old.ended);
     assert.equal(answer.joined, false, 'the new stream met the old application');
     assert.match(
-      String(bob.registry.ended.whyOf(ksid)),
+      String(bob.store.ended.whyOf(ksid, (owner) => owner === APPLICATION)),
       /UNKNOWN_STREAM: .*opened this KSID anew; open it again/,
     );
 
     const stream = await join({ ksid });
     assert.notEqual(stream, old);
-    assert.deepEqual([stream.local, stream.buffer.nextIndex], ['joined', 0]);
+    assert.deepEqual([stream.local, stream.indexes.next], ['joined', 0]);
     assert.deepEqual(stream.incarnation, incarnation(2));
   });
 
@@ -100,7 +99,7 @@ describe('an offer of a KSID that is open here', () => {
     const stream = await join({ ksid });
     await assert.rejects(open(offer(1)), reason('UNKNOWN_STREAM'));
     assert.equal(stream.ended, false);
-    assert.equal(bob.registry.get(ksid), stream);
+    assert.equal(bob.store.get(ksid), stream);
   });
 
   it('of another peer, or between other URIs, is refused and ends nothing', async () => {
@@ -120,7 +119,7 @@ describe('an offer of a KSID that is open here', () => {
   it('must carry an incarnation of 8 bytes', async () => {
     for (const bytes of [0, 7, 9])
       await assert.rejects(open(offer(1, { incarnation: Buffer.alloc(bytes) })), reason('BAD_REQUEST'));
-    assert.equal(bob.registry.size, 0);
+    assert.equal(bob.store.size, 0);
   });
 
   it('is not made again of one that its initiator has closed', async () => {
@@ -130,7 +129,7 @@ describe('an offer of a KSID that is open here', () => {
       from(ALICE),
     );
     await assert.rejects(open(offer(1)), reason('UNKNOWN_STREAM'));
-    assert.equal(bob.registry.size, 0);
+    assert.equal(bob.store.size, 0);
     await open(offer(2));
   });
 });
@@ -167,24 +166,25 @@ describe('open offers', () => {
   it('that nobody repeats go by themselves, also from a full registry', async () => {
     bob = openingsOf(BOB, { max_streams: 10, max_open_offers_per_peer: 5 });
     for (let n = 0; n < 5; n++) await open(offerOf(`app-${n}`, ALICE, BOB, n));
-    await pass(bob, 14_000);
-    assert.equal(bob.registry.size, 5);
+    await bob.clock.advance(14_000);
+    assert.equal(bob.store.size, 5);
     await open(offerOf('app-4', ALICE, BOB, 4));
-    await pass(bob, 4_000);
+    await bob.clock.advance(4_000);
     assert.deepEqual(
-      [...bob.registry.all()].map(({ id }) => id),
+      [...bob.store.all()].map(({ id }) => id),
       [ksidOf(4).text],
     );
-    await pass(bob, 15_000);
-    assert.equal(bob.registry.size, 0);
+    await bob.clock.advance(15_000);
+    assert.equal(bob.store.size, 0);
   });
 
-  it('that are stale make room for a new one at once, though the timer is late', async () => {
+  it('that are stale make room for a new one at once, though nobody has looked after them', async () => {
     bob = openingsOf(BOB, { max_streams: 10, max_open_offers_per_peer: 5 });
     for (let n = 0; n < 5; n++) await open(offerOf(`app-${n}`, ALICE, BOB, n));
-    bob.time.ms += 15_001;
+    bob.responder.stop();
+    await bob.clock.advance(15_001);
     await open(offerOf('app', ALICE, BOB, 5));
-    assert.equal(bob.registry.size, 1);
+    assert.equal(bob.store.size, 1);
   });
 
   it('of one peer have a limit, named, that leaves room for other peers and for own applications', async () => {
@@ -192,7 +192,7 @@ describe('open offers', () => {
     const flood = [];
     for (let n = 0; n < 30; n++)
       flood.push(await open(offerOf(`app-${n}`, ALICE, BOB, n)).catch((e: Error) => e));
-    assert.equal(bob.registry.size, 5, 'half of the peer’s even part of 20');
+    assert.equal(bob.store.size, 5, 'half of the peer’s even part of 20');
     assert.match(
       String(flood[5]),
       /LIMIT_EXCEEDED: .* limit of 5 open offers of node aaaaaaaa.*max_open_offers_per_peer/,
@@ -201,10 +201,7 @@ describe('open offers', () => {
     await join({ terms: wishOf('app-0', ALICE, BOB).terms });
     await open(offerOf('app-6', ALICE, BOB, 6));
     for (let n = 0; n < 4; n++) {
-      await bob.rendezvous.openAsInitiator({
-        ...wishOf(`out-${n}`, BOB, ALICE),
-        ...{ ksid: ksidOf(200 + n).text, predefined: false },
-      });
+      await bob.initiator.open(wishOf(`out-${n}`, BOB, ALICE));
     }
   });
 
@@ -231,9 +228,9 @@ describe('open offers', () => {
 });
 
 describe('joining an offer', () => {
-  const silent = (_request: unknown, timeoutMs: number) =>
+  const silent = (_request: unknown, timeoutMs = 0) =>
     new Promise<never>((_resolve, reject) =>
-      setTimeout(() => reject(new KeyweaveError('PEER_UNREACHABLE', 'silent')), timeoutMs),
+      bob.clock.after(timeoutMs, () => reject(new KeyweaveError('PEER_UNREACHABLE', 'silent'))),
     );
 
   it('of an initiator that is silent ends with the caller’s time, whatever the number of offers', async () => {
@@ -241,14 +238,14 @@ describe('joining an offer', () => {
     const alice = bob.peerOf(ALICE);
     alice.script.join = silent;
     const seen = watched(join({ timeoutMs: 1_000 }));
-    await pass(bob, 5_000);
+    await bob.clock.advance(5_000);
     assert.ok(isReason(seen.error, 'TIMEOUT'), String(seen.error));
     assert.equal(seen.atMs, 1_000);
     assert.deepEqual(
       alice.calls.filter(({ call }) => call === 'join').map(({ timeoutMs }) => timeoutMs),
       [1_000],
     );
-    assert.equal(bob.registry.size, 5, 'an offer is gone with its caller');
+    assert.equal(bob.store.size, 5, 'an offer is gone with its caller');
   });
 
   it('of an initiator that cannot be reached is tried once a second for all callers together', async () => {
@@ -256,9 +253,9 @@ describe('joining an offer', () => {
     const alice = bob.peerOf(ALICE);
     alice.script.join = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no route'));
     const callers = Array.from({ length: 20 }, () => watched(join({ timeoutMs: 5_000 })));
-    await pass(bob, 4_000);
+    await bob.clock.advance(4_000);
     assert.ok(alice.count('join') <= 5 + 4 * 5, `${alice.count('join')} attempts`);
-    await pass(bob, 2_000);
+    await bob.clock.advance(2_000);
     for (const { error, atMs = 0 } of callers) {
       assert.ok(isReason(error, 'TIMEOUT'));
       // Time goes on here by 250 ms at a time, and a wait never ends too early.
@@ -283,7 +280,7 @@ describe('joining an offer', () => {
     const alice = bob.peerOf(ALICE);
     alice.script.join = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no route'));
     const first = watched(join({ timeoutMs: 250 }));
-    await pass(bob, 500);
+    await bob.clock.advance(500);
     assert.ok(isReason(first.error, 'TIMEOUT'));
     alice.script.join = async () => ({ accepted: true });
     await open(offerOf('app', ALICE, BOB, 1));
@@ -294,7 +291,7 @@ describe('joining an offer', () => {
 
   it('that was given up late leaves the offer as if it had just been repeated', async () => {
     await open(offerOf('app', ALICE, BOB, 1));
-    await pass(bob, 13_000);
+    await bob.clock.advance(13_000);
     const gone = new AbortController();
     const answer = Promise.withResolvers<{ accepted: boolean }>();
     bob.peerOf(ALICE).script.join = () => answer.promise;
@@ -302,7 +299,7 @@ describe('joining an offer', () => {
     await settle();
     gone.abort();
     answer.resolve({ accepted: true });
-    await pass(bob, 10_000);
+    await bob.clock.advance(10_000);
     bob.peerOf(ALICE).script.join = async () => ({ accepted: true });
     const next = watched(join());
     await settle();
@@ -318,7 +315,7 @@ describe('joining an offer', () => {
       return { accepted: true };
     };
     const seen = watched(join());
-    await pass(bob, 1_500);
+    await bob.clock.advance(1_500);
     assert.equal(seen.value?.id, ksidOf(1).text);
   });
 
@@ -332,7 +329,7 @@ describe('joining an offer', () => {
       return { accepted: true };
     };
     assert.equal((await join()).id, ksidOf(2).text);
-    assert.equal(bob.registry.size, 1, 'what its initiator does not know stays');
+    assert.equal(bob.store.size, 1, 'what its initiator does not know stays');
   });
 
   for (const when of ['accepts', 'is silent'] as const) {
@@ -351,7 +348,7 @@ describe('joining an offer', () => {
       alice.script.join = async () => ({ accepted: true });
       if (when === 'accepts') answer.resolve({ accepted: true });
       else answer.reject(new KeyweaveError('TIMEOUT', 'silent'));
-      await pass(bob, 1_500);
+      await bob.clock.advance(1_500);
       assert.equal(second.value?.id, ksidOf(1).text, 'the offer went with the application that has gone');
       assert.equal(second.value?.local, 'joined');
     });
@@ -367,8 +364,8 @@ describe('joining an offer', () => {
     await settle();
     gone.abort();
     answer.resolve({ accepted: true });
-    await pass(bob, 20_000);
-    assert.equal(bob.registry.size, 0);
+    await bob.clock.advance(20_000);
+    assert.equal(bob.store.size, 0);
     const closed = alice.calls.filter(({ call }) => call === 'close').map(({ request }) => request);
     assert.deepEqual(closed, [
       { keyStreamId: ksidOf(1).bytes, incarnation: incarnation(1), reason: 'nobody has joined' },

@@ -1,56 +1,70 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
+import type { Clock } from '#common/time/clock.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
-import type { NodeServices } from '../clients/node-services.ts';
-import type { MemoryStreamStore } from '../store/memory-stream-store.ts';
-import { KeyStream, type StreamRole } from '../streams/key-stream.ts';
+import type { SharedSeeds } from '../clients/shared-seeds.ts';
+import type { StreamStore } from '../store/stream-store.ts';
+import { KeyStream } from '../streams/key-stream.ts';
+import type { Producer, StreamRole } from '../streams/producer.ts';
+import { directRoute } from '../streams/route.ts';
+import type { StreamEvents } from '../streams/stream-events.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 
 export interface NewStream {
   readonly ksid: string;
-  readonly incarnation: Buffer;
+  /** 8 bytes; copied. */
+  readonly incarnation: Uint8Array;
   readonly terms: StreamTerms;
   readonly role: StreamRole;
   readonly qos: Qos;
   readonly predefined: boolean;
+  /** Whether both nodes let a shared_seed stand in for a source, as far as is known by now. */
+  readonly allowDegraded: boolean;
+}
+
+/** Makes what makes the chunks of one end. */
+export interface ProducerMaker<P extends Producer> {
+  initiator(stream: KeyStream<P>): P;
+  responder(stream: KeyStream<P>): P;
+}
+
+export interface StreamFactoryOptions<P extends Producer> {
+  readonly limits: Pick<
+    NodeConfig['limits'],
+    'max_prefetch_chunks' | 'max_buffered_chunks' | 'max_buffered_bytes'
+  >;
+  readonly policy: NodeConfig['policy'];
+  readonly seeds: SharedSeeds;
+  readonly store: Pick<StreamStore, 'heldFor'>;
+  readonly producers: ProducerMaker<P>;
+  readonly events: StreamEvents;
+  readonly clock: Clock;
 }
 
 /** Makes this end of a stream, within this node's limits. */
-export class StreamFactory {
-  readonly #config: NodeConfig;
-  readonly #services: NodeServices;
-  readonly #registry: MemoryStreamStore;
+export class StreamFactory<P extends Producer = Producer> {
+  readonly #o: StreamFactoryOptions<P>;
 
-  constructor(config: NodeConfig, services: NodeServices, registry: MemoryStreamStore) {
-    this.#config = config;
-    this.#services = services;
-    this.#registry = registry;
+  constructor(options: StreamFactoryOptions<P>) {
+    this.#o = options;
   }
 
-  create({ ksid, incarnation, terms, role, qos, predefined }: NewStream): KeyStream {
-    const { limits } = this.#config;
-    const peerNode = role === 'initiator' ? terms.destinationNode : terms.sourceNode;
-    return new KeyStream({
-      id: ksid,
-      incarnation,
-      terms,
-      role,
-      peerNode,
-      qos,
-      predefined,
-      allowDegraded: false,
+  create({ ksid, role, terms, ...others }: NewStream): KeyStream<P> {
+    const { limits, store, producers, events, clock } = this.#o;
+    const route = directRoute(role === 'initiator' ? terms.destinationNode : terms.sourceNode);
+    return new KeyStream<P>({
+      ...others,
+      ...{ id: ksid, role, terms, route, clock, events },
       maxPrefetchChunks: limits.max_prefetch_chunks,
       maxBufferedChunks: limits.max_buffered_chunks,
       maxBufferedBytes: limits.max_buffered_bytes,
-      held: this.#registry.heldFor(peerNode),
-      now: this.#services.now,
+      held: store.heldFor(route.nextHop),
+      producer: (stream) => (role === 'initiator' ? producers.initiator(stream) : producers.responder(stream)),
     });
   }
 
-  /** Whether this node's policy lets a shared_seed stand in for a source of a stream with `peerNode`. */
-  mayDegrade(peerNode: string): boolean {
-    return (
-      this.#config.policy.missing_source === 'shared_seed' &&
-      this.#services.sharedSeed(peerNode) !== undefined
-    );
+  /** Whether this node's policy lets a shared_seed stand in for a source of a stream with `farNode`. */
+  mayDegrade(farNode: string): boolean {
+    const { policy, seeds } = this.#o;
+    return policy.missing_source === 'shared_seed' && seeds.of(farNode) !== undefined;
   }
 }

@@ -1,17 +1,18 @@
 import type { Qos } from '#gen/keyweave/v1/common.ts';
+import type { Owner } from '../streams/owner.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 
 /** What an application wants of a stream. */
 export interface StreamWish {
   readonly terms: StreamTerms;
   readonly qos: Qos;
+  /** The KSID that it names, if it names one. */
   readonly ksid: string | undefined;
+  /** app: wait for the peer's application; node: the peer's node is enough. */
   readonly presence: 'app' | 'node';
   readonly timeoutMs: number;
+  /** Who will have the stream. */
+  readonly owner: Owner;
+  /** Fires when the application has gone away. */
   readonly signal: AbortSignal;
-}
-
-export interface InitiatorWish extends StreamWish {
-  readonly ksid: string;
-  readonly predefined: boolean;
 }

@@ -1,33 +1,33 @@
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { ServiceClient } from '#common/grpc/client.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
+import type { Clock } from '#common/time/clock.ts';
+import type { KemClient } from '../clients/kem-client.ts';
 import { chunkBytesOf } from '../production/batch-limit.ts';
 import { isKem, type StreamTerms } from '../streams/stream-terms.ts';
 
 /** How long what pqc-source said is believed; a restarted one may have other engines. */
 const MAX_AGE_MS = 60_000;
 
+/** Refuses, in words, slots that no engine of this node can do. @throws KeyweaveError UNSUPPORTED */
+export type AssertUsable = (terms: StreamTerms) => Promise<void>;
+
 /**
  * Refuses algorithms that no engine of this node can do, in the engine's own
  * words. While pqc-source cannot be asked nothing is refused: the stream then
  * fails, and recovers, as any other stream does.
- *
- * @param now milliseconds of a monotonic clock.
  */
-export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now: () => number) {
-  let unavailable: Promise<Map<string, string>> | undefined;
+export function usableAlgorithms(
+  kem: Pick<KemClient, 'unavailable'>,
+  clock: Pick<Clock, 'monotonicMs'>,
+): AssertUsable {
+  let unavailable: Promise<ReadonlyMap<string, string>> | undefined;
   let fetchedMs = Number.NEGATIVE_INFINITY;
 
-  async function fetchList(): Promise<Map<string, string>> {
-    const { algorithms } = await client.listAlgorithms({}, { timeoutMs: 3_000 });
-    return new Map(algorithms.map((row) => [row.slot?.algorithm ?? '', row.unavailable] as const));
-  }
-
-  function list(): Promise<Map<string, string>> {
-    if (unavailable && now() - fetchedMs < MAX_AGE_MS) return unavailable;
-    fetchedMs = now();
-    const fetching = fetchList();
+  function list(): Promise<ReadonlyMap<string, string>> {
+    const now = clock.monotonicMs();
+    if (unavailable && now - fetchedMs < MAX_AGE_MS) return unavailable;
+    fetchedMs = now;
+    const fetching = kem.unavailable();
     unavailable = fetching;
     fetching.catch(() => {
       if (unavailable === fetching) unavailable = undefined;
@@ -35,11 +35,11 @@ export function usableAlgorithms(client: ServiceClient<PqcSourceDefinition>, now
     return fetching;
   }
 
-  return async (terms: StreamTerms): Promise<void> => {
+  return async (terms) => {
     assertFitsMessage(terms);
     const names = new Set(terms.slots.filter(isKem).map((slot) => slot.algorithm));
     if (names.size === 0) return;
-    let reasons: Map<string, string>;
+    let reasons: ReadonlyMap<string, string>;
     try {
       reasons = await list();
     } catch (error) {

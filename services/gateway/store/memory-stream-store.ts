@@ -1,107 +1,101 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
-import { systemClock } from '#common/time/clock.ts';
-import { afterMs, type LongTimer } from '#common/time/long-timer.ts';
-import type { HeldBatches } from '../production/responder/held-batches.ts';
+import type { Clock, Timer } from '#common/time/clock.ts';
 import { HeldBytes } from '../streams/held-bytes.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { EndedStreams } from './ended-streams.ts';
 import type { PeerQuotas } from './peer-quotas.ts';
+import type { StreamStore } from './stream-store.ts';
 
 /** A day: what a QoS ttl of 0 means, so that a forgotten stream does not live for ever. */
 const DEFAULT_TTL_S = 86_400;
 
-/** What a single peer may take where nothing else is said: everything. */
-const WHOLE: PeerQuotas = {
-  streams: Number.POSITIVE_INFINITY,
-  offers: Number.POSITIVE_INFINITY,
-  heldBytes: Number.POSITIVE_INFINITY,
-};
-
 export interface MemoryStreamStoreOptions {
-  maxStreams: number;
-  /** Absent where there is a single peer, which may take everything. */
-  quotas?: PeerQuotas;
-  onExpiry: (stream: KeyStream) => void;
-  /** A monotonic clock, milliseconds. */
-  now?: () => number;
-}
-
-/** Every stream of this gateway, by KSID. Streams leave it by CLOSE or when their TTL runs out. */
-export class MemoryStreamStore {
   readonly maxStreams: number;
   readonly quotas: PeerQuotas;
-  /** Those that have left it a while ago. */
-  readonly ended: EndedStreams;
-  readonly #streams = new Map<string, { stream: KeyStream; ttl: LongTimer }>();
-  readonly #exchanges = new WeakMap<KeyStream, HeldBatches>();
-  readonly #countByPeer = new Map<string, number>();
-  readonly #heldByPeer = new Map<string, HeldBytes>();
-  readonly #onExpiry: (stream: KeyStream) => void;
+  readonly clock: Pick<Clock, 'monotonicMs' | 'after'>;
+}
 
-  constructor(options: MemoryStreamStoreOptions) {
-    this.maxStreams = options.maxStreams;
-    this.quotas = options.quotas ?? WHOLE;
-    this.ended = new EndedStreams(options.now ?? systemClock.monotonicMs);
-    this.#onExpiry = options.onExpiry;
+interface Held<S> {
+  readonly stream: S;
+  readonly ttl: Timer;
+}
+
+/** The streams of the one gateway of a node, in its memory: with the process they are gone. */
+export class MemoryStreamStore<S extends KeyStream = KeyStream> implements StreamStore<S> {
+  readonly maxStreams: number;
+  readonly quotas: PeerQuotas;
+  readonly ended: EndedStreams;
+  readonly #clock: Pick<Clock, 'after'>;
+  readonly #held = new Map<string, Held<S>>();
+  /** Streams with each next node. */
+  readonly #counts = new Map<string, number>();
+  readonly #bytes = new Map<string, HeldBytes>();
+  #expired: (stream: S) => void = (stream) => this.remove(stream);
+
+  constructor({ maxStreams, quotas, clock }: MemoryStreamStoreOptions) {
+    this.maxStreams = maxStreams;
+    this.quotas = quotas;
+    this.ended = new EndedStreams(clock);
+    this.#clock = clock;
   }
 
   get size(): number {
-    return this.#streams.size;
+    return this.#held.size;
   }
 
-  get(ksid: string): KeyStream | undefined {
-    return this.#streams.get(ksid)?.stream;
+  get(ksid: string): S | undefined {
+    return this.#held.get(ksid)?.stream;
   }
 
-  /** @throws KeyweaveError LIMIT_EXCEEDED, KSID_IN_USE */
-  add(stream: KeyStream, exchange?: HeldBatches): void {
-    const { peerNode } = stream;
-    if (this.#streams.has(stream.id)) {
-      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${shortKsid(stream.id)}… is in use`);
+  add(stream: S): void {
+    const { nextHop } = stream.route;
+    const count = this.#counts.get(nextHop) ?? 0;
+    this.#assertRoom(stream.id, nextHop, count);
+    const seconds = stream.qos.ttlS === 0 ? DEFAULT_TTL_S : stream.qos.ttlS;
+    const ttl = this.#clock.after(seconds * 1000, () => this.#expired(stream), true);
+    this.#held.set(stream.id, { stream, ttl });
+    this.#counts.set(nextHop, count + 1);
+  }
+
+  remove(stream: S): void {
+    const held = this.#held.get(stream.id);
+    if (held?.stream !== stream) return;
+    held.ttl.cancel();
+    this.#held.delete(stream.id);
+    const { nextHop } = stream.route;
+    this.#counts.set(nextHop, (this.#counts.get(nextHop) ?? 1) - 1);
+  }
+
+  *all(): Generator<S> {
+    for (const { stream } of this.#held.values()) yield stream;
+  }
+
+  heldFor(nextHop: string): HeldBytes {
+    const known = this.#bytes.get(nextHop) ?? new HeldBytes(this.quotas.heldBytes);
+    this.#bytes.set(nextHop, known);
+    return known;
+  }
+
+  whenExpired(act: (stream: S) => void): void {
+    this.#expired = act;
+  }
+
+  #assertRoom(ksid: string, nextHop: string, withPeer: number): void {
+    if (this.#held.has(ksid)) {
+      throw new KeyweaveError('KSID_IN_USE', `key_stream_id ${shortKsid(ksid)}… is in use`);
     }
-    if (this.#streams.size >= this.maxStreams) {
+    if (this.#held.size >= this.maxStreams) {
       throw new KeyweaveError(
         'LIMIT_EXCEEDED',
         `this node holds its limit of ${this.maxStreams} open streams (limits.max_streams)`,
       );
     }
-    const withPeer = this.#countByPeer.get(peerNode) ?? 0;
     if (withPeer >= this.quotas.streams) {
       throw new KeyweaveError(
         'LIMIT_EXCEEDED',
-        `this node holds its limit of ${this.quotas.streams} open streams with node ${peerNode} (limits.max_streams_per_peer)`,
+        `this node holds its limit of ${this.quotas.streams} open streams with node ${nextHop} (limits.max_streams_per_peer)`,
       );
     }
-    const seconds = stream.qos.ttlS === 0 ? DEFAULT_TTL_S : stream.qos.ttlS;
-    const ttl = afterMs(seconds * 1000, () => this.#onExpiry(stream));
-    this.#streams.set(stream.id, { stream, ttl });
-    this.#countByPeer.set(peerNode, withPeer + 1);
-    if (exchange) this.#exchanges.set(stream, exchange);
-  }
-
-  /** The responder's half of a stream's production. */
-  exchangeOf(stream: KeyStream): HeldBatches | undefined {
-    return this.#exchanges.get(stream);
-  }
-
-  /** The bytes of key that are held for a peer. */
-  heldFor(peerNode: string): HeldBytes {
-    const known = this.#heldByPeer.get(peerNode) ?? new HeldBytes(this.quotas.heldBytes);
-    this.#heldByPeer.set(peerNode, known);
-    return known;
-  }
-
-  remove(stream: KeyStream): void {
-    const entry = this.#streams.get(stream.id);
-    if (entry?.stream !== stream) return;
-    entry.ttl.cancel();
-    this.#streams.delete(stream.id);
-    this.#countByPeer.set(stream.peerNode, (this.#countByPeer.get(stream.peerNode) ?? 1) - 1);
-    this.#exchanges.get(stream)?.stop();
-  }
-
-  *all(): Generator<KeyStream> {
-    for (const { stream } of this.#streams.values()) yield stream;
   }
 }

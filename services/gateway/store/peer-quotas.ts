@@ -1,6 +1,6 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 
-/** What the streams with one peer may take of this node at most. */
+/** What the streams with one peer, as the next node on their way, may take of this node at most. */
 export interface PeerQuotas {
   readonly streams: number;
   /** Streams that the peer has placed here and that no application has joined yet. */

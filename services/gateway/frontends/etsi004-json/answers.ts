@@ -1,9 +1,7 @@
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS, STATUS_TABLE } from '#common/errors/status-table.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
-import type { Opened } from '../../delivery/gateway-delivery.ts';
-import type { Chunk } from '../../streams/chunk-buffer.ts';
-import type { KeyStream } from '../../streams/key-stream.ts';
+import type { Delivered, Opened } from '../../delivery/key-delivery.ts';
 
 const ZERO = 0x30;
 const COMMA = 0x2c;
@@ -15,7 +13,7 @@ export function openAnswer(opened: Opened): Buffer {
   return Buffer.from(
     JSON.stringify({
       status: adjusted ? ETSI004_STATUS.QOS_NOT_MET : ETSI004_STATUS.SUCCESS,
-      key_stream_id: opened.keyStreamId,
+      key_stream_id: opened.ksid,
       qos: jsonQos(opened.qos),
       ...(adjusted ? { message: opened.adjusted } : {}),
     }),
@@ -26,13 +24,13 @@ export function openAnswer(opened: Opened): Buffer {
  * Answer to GET_KEY. Written as bytes, so that the key never becomes a string;
  * whoever sends it wipes it.
  */
-export function keyAnswer(chunk: Chunk, metadata: string | undefined): Buffer {
+export function keyAnswer({ index, key: secret, metadata }: Delivered): Buffer {
   const meta =
-    metadata === undefined
+    metadata === ''
       ? ''
       : `,"metadata":{"size":${metadata.length},"buffer":${JSON.stringify(metadata)}}`;
-  const tail = `],"index":${chunk.index}${meta}}`;
-  const key = chunk.key.expose();
+  const tail = `],"index":${index}${meta}}`;
+  const key = secret.expose();
   const answer = Buffer.allocUnsafe(KEY_PREFIX.length + key.length * 4 + tail.length);
   answer.set(KEY_PREFIX);
   // The comma behind the last number gives way to the bracket.
@@ -51,33 +49,6 @@ function writeDecimals(into: Buffer, start: number, bytes: Buffer): number {
     into[at++] = COMMA;
   }
   return at;
-}
-
-/** What the metadata of every chunk of a stream has in common. */
-const STREAM_METADATA = new WeakMap<KeyStream, string>();
-
-/**
- * The metadata that fits into `room` bytes: ETSI GS QKD 004 V2.1.1 Table 3
- * (age, hops) and ours, or the standard's alone, or none. Status 8 is not for
- * this dialect: its clients name a room that they do not look at, and would
- * never get a key.
- */
-export function chunkMetadata(chunk: Chunk, stream: KeyStream, room: number): string | undefined {
-  const standard = `{"age":${stream.ageMs(chunk)},"hops":0`;
-  if (standard.length + 1 > room) return undefined;
-  const all = `${standard}${streamMetadata(stream)},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
-  return all.length <= room ? all : `${standard}}`;
-}
-
-function streamMetadata(stream: KeyStream): string {
-  let common = STREAM_METADATA.get(stream);
-  if (common === undefined) {
-    const { slots, method } = stream.terms;
-    const sources = JSON.stringify(slots.map((slot) => slot.algorithm));
-    common = `,"sources":${sources},"method":"${method.name}"`;
-    STREAM_METADATA.set(stream, common);
-  }
-  return common;
 }
 
 export function closeAnswer(): Buffer {

@@ -1,36 +1,26 @@
-import type { Socket } from 'node:net';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { decodeJson, type JsonFrame } from '#common/etsi/json-framer.ts';
+import type { JsonFrame } from '#common/etsi/json-framer.ts';
 import type { Log } from '#common/log/log.ts';
-import { systemClock } from '#common/time/clock.ts';
-import type { KeyDelivery } from '../../delivery/gateway-delivery.ts';
-import { abandonedError, type Chunk } from '../../streams/chunk-buffer.ts';
-import type { KeyStream } from '../../streams/key-stream.ts';
+import type { KeyDelivery } from '../../delivery/key-delivery.ts';
 import type { FairTurns } from '../fair-turns.ts';
-import { chunkMetadata, closeAnswer, errorAnswer, type Fault, keyAnswer, openAnswer } from './answers.ts';
+import { goneSignal } from '../gone-signal.ts';
+import type { Accepted, Connection } from '../listener.ts';
+import { errorAnswer, type Fault } from './answers.ts';
+import { JsonCalls, type JsonCallsOptions } from './calls.ts';
 import { HalfClosedClient } from './half-closed-client.ts';
 import { RequestInbox } from './request-inbox.ts';
-import { type JsonRequest, parseJsonRequest } from './requests.ts';
 
-export interface JsonConnectionOptions {
-  /** Makes the connection's socket, which hands what it reads to `receive`. */
-  socket: (receive: (data: Buffer) => void) => Socket;
-  delivery: Pick<KeyDelivery, 'open' | 'getKey' | 'close'>;
-  limits: Pick<
+export interface JsonClientOptions {
+  readonly accepted: Accepted;
+  readonly delivery: KeyDelivery;
+  readonly settings: JsonCallsOptions['settings'];
+  readonly limits: Pick<
     NodeConfig['limits'],
     'max_request_bytes' | 'idle_timeout' | 'request_timeout' | 'write_timeout'
   >;
-  presence: 'app' | 'node';
   /** Shared by all connections, so that none has more of the event loop than the others. */
-  turns: Pick<FairTurns, 'add' | 'remove'>;
-  log: Log;
-}
-
-export interface JsonConnection {
-  readonly socket: Socket;
-  /** Answers what has come and closes. */
-  finish(): void;
+  readonly turns: Pick<FairTurns, 'add' | 'remove'>;
+  readonly log: Log;
 }
 
 /** Requests of one connection that are served before others have their turn. */
@@ -42,19 +32,15 @@ const MAX_BEHIND_BYTES = 4_096;
 /** What is read and thrown away of a connection that this end has closed, so that its last answer is not lost. */
 const MAX_IGNORED_BYTES = 32 * 1024 * 1024;
 
-type GetKeyRequest = Extract<JsonRequest, { command: 'GET_KEY' }>;
-
 /**
  * Serves one connection: requests are answered in order, one at a time; what
  * cannot be read gets a status and a message. A client that is idle, slow,
  * silent or does not read holds nothing but its own connection, and of that no
  * more than an unfinished request, a read and the socket's buffer of answers.
  */
-export function serveJsonConnection(options: JsonConnectionOptions): JsonConnection {
-  const { delivery, limits, turns, log } = options;
+export function serveJsonClient(options: JsonClientOptions): Connection {
+  const { accepted, limits, turns, log } = options;
   const inbox = new RequestInbox(limits.max_request_bytes);
-  /** Fires when the connection has gone. */
-  const gone = new AbortController();
   /** Fires when the client may have gone: it has closed its sending side at least. */
   const silent = new AbortController();
   /** A request has been taken and its answer is not there yet. */
@@ -68,8 +54,16 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
   let ignoredBytes = 0;
   let requestTimer: NodeJS.Timeout | undefined;
   let closeTimer: NodeJS.Timeout | undefined;
-  const socket = options.socket(receive);
+  const socket = accepted.open(receive);
+  const gone = goneSignal(socket);
   const client = new HalfClosedClient(socket);
+  const calls = new JsonCalls({
+    ...options,
+    client: {
+      ...{ owner: accepted.owner, gone, silent: silent.signal },
+      stillReads: () => client.stillReads(),
+    },
+  });
 
   socket.setTimeout(limits.idle_timeout);
   socket.on('timeout', () => {
@@ -87,10 +81,11 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
     silent.abort();
     go();
   });
-  socket.once('close', () => {
+  gone.addEventListener('abort', () => {
     over = true;
     silent.abort();
-    gone.abort();
+  });
+  socket.once('close', () => {
     client.unwatch();
     clearTimeout(requestTimer);
     clearTimeout(closeTimer);
@@ -163,8 +158,7 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
       refuse(frameFault(frame.error, limits.max_request_bytes));
       return;
     }
-    const answer = answerTo(frame);
-    // Awaited only where it has to be: most answers are ready, and every key would pay for the turn.
+    const answer = calls.answerTo(frame);
     if (Buffer.isBuffer(answer)) send(answer);
     else void sendLate(answer);
   }
@@ -201,78 +195,6 @@ export function serveJsonConnection(options: JsonConnectionOptions): JsonConnect
     inbox.stop();
     socket.end();
     closeTimer = setTimeout(() => socket.destroy(), limits.write_timeout).unref();
-  }
-
-  function answerTo(text: Buffer): Buffer | Promise<Buffer> {
-    try {
-      const answer = execute(parseJsonRequest(decodeJson(text)));
-      return Buffer.isBuffer(answer) ? answer : answer.catch(refusal);
-    } catch (thrown) {
-      return refusal(thrown);
-    }
-  }
-
-  function refusal(thrown: unknown): Buffer {
-    const error = KeyweaveError.from(thrown);
-    if (error.reason === 'INTERNAL') log.error('a request failed unexpectedly', {}, thrown);
-    else log.info('a request was refused', { reason: error.reason, detail: error.detail });
-    return errorAnswer(error);
-  }
-
-  function execute(request: JsonRequest): Buffer | Promise<Buffer> {
-    switch (request.command) {
-      case 'OPEN_CONNECT': {
-        const { source, destination, qos, keyStreamId } = request;
-        const { presence } = options;
-        return delivery
-          .open({ source, destination, qos, keyStreamId, presence, signal: gone.signal })
-          .then(openAnswer);
-      }
-      case 'GET_KEY':
-        return getKey(request);
-      case 'CLOSE':
-        delivery.close(request.keyStreamId);
-        return closeAnswer();
-    }
-  }
-
-  function getKey(request: GetKeyRequest): Buffer | Promise<Buffer> {
-    if (silent.signal.aborted) return getKeyUnheard(request, 0);
-    const answer = askForKey(request, silent.signal, 0);
-    if (Buffer.isBuffer(answer)) return answer;
-    const began = systemClock.monotonicMs();
-    return answer.catch((thrown) => {
-      if (!silent.signal.aborted || over) throw thrown;
-      return getKeyUnheard(request, systemClock.monotonicMs() - began);
-    });
-  }
-
-  /** For a client that has closed its sending side: a key is taken only for one that is sure to read. */
-  async function getKeyUnheard(request: GetKeyRequest, waitedMs: number): Promise<Buffer> {
-    const began = systemClock.monotonicMs();
-    if (!(await client.stillReads())) throw abandonedError();
-    return askForKey(request, gone.signal, waitedMs + systemClock.monotonicMs() - began);
-  }
-
-  function askForKey(
-    { keyStreamId, index, metadataRoom = Number.POSITIVE_INFINITY }: GetKeyRequest,
-    signal: AbortSignal,
-    waitedMs: number,
-  ): Buffer | Promise<Buffer> {
-    let metadata: string | undefined;
-    const fits = (candidate: Chunk, stream: KeyStream) => {
-      // A key that was waited for stays where it is once there is nobody to send it to.
-      if (socket.destroyed) throw abandonedError();
-      if (stream.qos.metadataMimetype === '') return;
-      metadata = chunkMetadata(candidate, stream, metadataRoom);
-    };
-    const encoded = (chunk: Chunk) => {
-      const answer = keyAnswer(chunk, metadata);
-      chunk.key.wipe();
-      return answer;
-    };
-    const chunk = delivery.getKey({ keyStreamId, index, signal, waitedMs }, fits);
-    return chunk instanceof Promise ? chunk.then(encoded) : encoded(chunk);
   }
 
   return {

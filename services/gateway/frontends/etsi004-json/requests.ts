@@ -29,10 +29,10 @@ export type JsonRequest =
       source: string;
       destination: string;
       qos: Qos;
-      keyStreamId: string | undefined;
+      ksid: string | undefined;
     }
-  | { command: 'GET_KEY'; keyStreamId: string; index: number | undefined; metadataRoom: number | undefined }
-  | { command: 'CLOSE'; keyStreamId: string };
+  | { command: 'GET_KEY'; ksid: string; index: number | undefined; metadataRoom: number | undefined }
+  | { command: 'CLOSE'; ksid: string };
 
 type Json = Record<string, unknown>;
 
@@ -57,7 +57,7 @@ export function parseJsonRequest(json: unknown): JsonRequest {
     case 'GET_KEY':
       return parseGetKey(data);
     case 'CLOSE':
-      return { command, keyStreamId: stringMember(command, data, 'key_stream_id') };
+      return { command, ksid: stringMember(command, data, 'key_stream_id') };
   }
 }
 
@@ -72,7 +72,7 @@ function parseOpen(data: Json): JsonRequest {
     command: 'OPEN_CONNECT',
     source,
     destination,
-    keyStreamId: key_stream_id ?? undefined,
+    ksid: key_stream_id ?? undefined,
     qos: {
       keyChunkSize: qos.key_chunk_size,
       maxBps: qos.max_bps,
@@ -88,7 +88,7 @@ function parseOpen(data: Json): JsonRequest {
 
 /** By hand rather than by schema: this is the way of every key. */
 function parseGetKey(data: Json): JsonRequest {
-  const keyStreamId = stringMember('GET_KEY', data, 'key_stream_id');
+  const ksid = stringMember('GET_KEY', data, 'key_stream_id');
   const { index, metadata } = data;
   if (index !== undefined && index !== null && !isU32(index)) {
     throw fault('GET_KEY', 'data.index must be a whole number from 0 to 4294967295');
@@ -101,7 +101,7 @@ function parseGetKey(data: Json): JsonRequest {
     metadataRoom = metadata.size;
   }
   // 0 means "the next one" in this dialect, as absent does.
-  return { command: 'GET_KEY', keyStreamId, index: index ? (index as number) : undefined, metadataRoom };
+  return { command: 'GET_KEY', ksid, index: index ? (index as number) : undefined, metadataRoom };
 }
 
 function stringMember(command: string, data: Json, name: string): string {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import {
@@ -19,20 +19,18 @@ import {
 let bob: Openings;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   bob = openingsOf(BOB);
 });
-afterEach(() => mock.timers.reset());
 
 /** A stream of this incarnation whose initiator is Alice, joined at both ends. */
 async function joined(n: number) {
   await bob.agreement.open(offerOf('app', ALICE, BOB, 1, { incarnation: incarnation(n) }), from(ALICE));
-  return bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB));
+  return bob.responder.open(wishOf('app', ALICE, BOB));
 }
 
 /** A stream whose initiator is this node, and the name that the other end knows it by. */
 async function opened() {
-  const stream = await bob.rendezvous.openAsInitiator({
+  const stream = await bob.initiator.open({
     ...wishOf('app', BOB, ALICE),
     ...{ ksid: ksidOf(1).text, predefined: true },
   });
@@ -58,7 +56,7 @@ describe('a message that names another incarnation than the one held, or comes f
       assert.equal(produced.decisions?.[0]?.failure?.reason, 'UNKNOWN_STREAM');
       assert.deepEqual(await bob.agreement.close({ ...name, reason: 'late' }, from(peer)), {});
       assert.deepEqual([stream.ended, stream.peer], [false, 'joined']);
-      assert.equal(bob.registry.get(stream.id), stream);
+      assert.equal(bob.store.get(stream.id), stream);
     });
   }
 
@@ -95,7 +93,7 @@ describe('what a peer says', () => {
         async () => bob.agreement.open({ ...offer, ...change }, from(ALICE)),
         (error: Error) => isReason(error, 'BAD_REQUEST') && error.message.includes(what),
       );
-      assert.equal(bob.registry.size, 0);
+      assert.equal(bob.store.size, 0);
     });
   }
 
@@ -106,7 +104,7 @@ describe('what a peer says', () => {
       async () => bob.agreement.close({ ...name, reason: long(257) }, from(ALICE)),
       /BAD_REQUEST: reason /,
     );
-    const exchange = bob.registry.exchangeOf(stream);
+    const exchange = bob.store.exchangeOf(stream);
     await assert.rejects(
       async () => exchange?.qkd.follow({ epoch: 0, qkdKeyStreamId: long(257), position: 0n, blockKeys: 1 }),
       /BAD_REQUEST: qkd_key_stream_id must not exceed 256 characters/,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { type CallContext, Metadata } from 'nice-grpc';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -14,7 +14,6 @@ import {
   offerOf,
   opened,
   openingsOf,
-  pass,
   settle,
   wishOf,
 } from '#test/helpers/openings.ts';
@@ -24,10 +23,8 @@ import type { KeyStream } from '../../streams/key-stream.ts';
 let bob: Openings;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   bob = openingsOf(BOB);
 });
-afterEach(() => mock.timers.reset());
 
 const nameOf = ({ idBytes, incarnation }: KeyStream) => ({ keyStreamId: idBytes, incarnation });
 const open = async (change: Partial<OpenRequest> = {}, n = 1) =>
@@ -38,12 +35,12 @@ const close = async (stream: KeyStream) =>
 /** A stream that Alice's node offers, which an application here has joined. */
 async function led(): Promise<KeyStream> {
   await open();
-  return bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB));
+  return bob.responder.open(wishOf('app', ALICE, BOB));
 }
 
 /** A stream that this node leads, and what its supply was asked for. */
 async function leading() {
-  const stream = await bob.rendezvous.openAsInitiator({
+  const stream = await bob.initiator.open({
     ...wishOf('app', BOB, ALICE),
     ...{ ksid: ksidOf(2).text, predefined: true },
   });
@@ -91,7 +88,7 @@ describe('Open', () => {
     const refusal = new KeyweaveError('UNSUPPORTED', 'no engine');
     bob = openingsOf(BOB, {}, 1, async () => Promise.reject(refusal));
     assert.equal(await tellsWhy('UNSUPPORTED', {}), refusal);
-    assert.equal(bob.registry.size, 0);
+    assert.equal(bob.store.size, 0);
   });
 });
 
@@ -186,7 +183,7 @@ describe('Close', () => {
   it('of a joined stream leaves what is confirmed to its application, and drops what is not', async () => {
     const stream = await led();
     let abandoned = 0;
-    Object.assign(bob.registry.exchangeOf(stream) as object, {
+    Object.assign(bob.store.exchangeOf(stream) as object, {
       abandon: () => {
         abandoned += 1;
       },
@@ -194,20 +191,20 @@ describe('Close', () => {
     stream.release(0, Buffer.alloc(32), false);
     assert.deepEqual(await close(stream), {});
     assert.deepEqual([stream.peer, stream.ended, stream.buffer.size, abandoned], ['closed', false, 1, 1]);
-    assert.equal(bob.registry.get(stream.id), stream);
+    assert.equal(bob.store.get(stream.id), stream);
   });
 
   it('of an offer that nobody has joined ends it, and an application that comes waits for another', async () => {
     await open();
-    const offer = bob.registry.get(ksidOf(1).text) as KeyStream;
+    const offer = bob.store.get(ksidOf(1).text) as KeyStream;
     await close(offer);
     assert.throws(
       () => offer.take(undefined, 1_000, () => undefined, LIVING),
       (error) => isReason(error, 'UNKNOWN_STREAM'),
     );
-    assert.deepEqual([offer.ended, bob.registry.size], [true, 0]);
-    assert.ok(bob.registry.ended.has(ALICE, offer.id, incarnation(1)));
-    const waiting = bob.rendezvous.openAsResponder(wishOf('app', ALICE, BOB));
+    assert.deepEqual([offer.ended, bob.store.size], [true, 0]);
+    assert.ok(bob.store.ended.has(ALICE, offer.id, incarnation(1)));
+    const waiting = bob.responder.open(wishOf('app', ALICE, BOB));
     await settle();
     await open({}, 3);
     assert.equal((await waiting).id, ksidOf(3).text);
@@ -229,9 +226,9 @@ describe('Close', () => {
       over = true;
     });
     await settle();
-    await pass(bob, 2_250);
+    await bob.clock.advance(2_250);
     assert.deepEqual([limit, over, stream.peer], [10_000, false, 'joined']);
-    await pass(bob, 500);
+    await bob.clock.advance(500);
     assert.deepEqual([over, stream.peer], [true, 'joined']);
     settled.resolve();
     await closing;
@@ -241,16 +238,16 @@ describe('Close', () => {
 
   it('of a stream whose opening is under way ends the opening', async () => {
     bob.peerOf(ALICE).script.open = async () => opened({ joined: false });
-    const opening = bob.rendezvous.openAsInitiator({
+    const opening = bob.initiator.open({
       ...wishOf('app', BOB, ALICE),
       ...{ ksid: ksidOf(2).text, predefined: true },
     });
     const refused = assert.rejects(opening, /UNKNOWN_STREAM: .*closed while it was being opened/);
     await settle();
-    const stream = bob.registry.get(ksidOf(2).text) as KeyStream;
+    const stream = bob.store.get(ksidOf(2).text) as KeyStream;
     await close(stream);
-    assert.deepEqual([stream.ended, bob.registry.size], [true, 0]);
-    await pass(bob, 1_250);
+    assert.deepEqual([stream.ended, bob.store.size], [true, 0]);
+    await bob.clock.advance(1_250);
     await refused;
   });
 });
@@ -270,6 +267,6 @@ describe('a call', () => {
         async () => call(),
         (error) => isReason(error, 'NOT_ALLOWED'),
       );
-    assert.equal(bob.registry.size, 0);
+    assert.equal(bob.store.size, 0);
   });
 });

@@ -87,7 +87,7 @@ beforeEach(() => {
   });
 });
 afterEach(() => {
-  for (const one of [...registry.all()]) registry.remove(one);
+  for (const one of [...store.all()]) registry.remove(one);
   stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
 });
 

@@ -1,30 +1,60 @@
-import type { CallContext } from 'nice-grpc';
 import { failureOf } from '#common/errors/failure.ts';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { PEER_METADATA } from '#common/grpc/callers.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { type Outcome, outcomeOf } from '#common/errors/outcome.ts';
 import { uuidText } from '#common/ids/uuid.ts';
-import { CallsUnderWay } from '#common/limits/calls-under-way.ts';
-import { type AgreementMethod, type Limit, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { type Limit, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { failpoint } from '#common/service/failpoint.ts';
+import type { Clock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type {
+  BatchAnswer,
   BatchConfirmation,
   BatchDecision,
+  BatchOffer,
   DemandAnswer,
   KeyAgreementServiceImplementation,
   OpenRequest,
   StreamDemand,
 } from '#gen/keyweave/v1/key_agreement.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
-import { offerTerms } from '../../opening/offer-terms.ts';
-import type { Rendezvous } from '../../opening/rendezvous.ts';
-import { InitiatorProducer } from '../../production/initiator/initiator-producer.ts';
+import type { InitiatorOpening } from '../../opening/initiator-opening.ts';
+import type { ResponderOpening } from '../../opening/responder-opening.ts';
+import type { StreamEnds } from '../../opening/stream-ends.ts';
 import { noRoom } from '../../production/no-room.ts';
-import { answerRound, type ReceivedOffer } from '../../production/responder/responder-round.ts';
-import type { MemoryStreamStore } from '../../store/memory-stream-store.ts';
+import type { StreamStore } from '../../store/stream-store.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
-import type { StreamTerms } from '../../streams/stream-terms.ts';
+import type { Producer } from '../../streams/producer.ts';
+import { boundedByPeer, peerOf } from './peer-calls.ts';
 import { assertCloseText, assertOfferText } from './peer-text.ts';
+
+/** What of the initiator's production the other end reaches. */
+export interface InitiatorSide extends Producer {
+  readonly role: 'initiator';
+  /** @throws KeyweaveError */
+  demand(count: number, waitedFor: boolean): void;
+  settled(limitMs: number): Promise<void>;
+}
+
+/** What of the responder's production the other end reaches. */
+export interface ResponderSide extends Producer {
+  readonly role: 'responder';
+  confirm(confirmation: BatchConfirmation): BatchDecision;
+}
+
+/** An offer, and what makes the chunks of its stream, or why there is none. */
+export interface ReceivedOffer {
+  readonly offer: BatchOffer;
+  readonly producer: Outcome<ResponderSide>;
+}
+
+export interface AgreementServiceOptions {
+  readonly store: Pick<StreamStore<KeyStream<InitiatorSide | ResponderSide>>, 'get'>;
+  readonly initiator: Pick<InitiatorOpening, 'joinedByPeer' | 'over'>;
+  readonly responder: Pick<ResponderOpening, 'offered'>;
+  readonly ends: Pick<StreamEnds, 'closedByPeer'>;
+  /** Answers the offers of one message together. */
+  readonly rounds: { answer(offers: readonly ReceivedOffer[]): Promise<BatchAnswer[]> };
+  readonly clock: Pick<Clock, 'after'>;
+}
 
 /** What every message names its stream by. */
 type StreamName = Pick<OpenRequest, 'keyStreamId' | 'incarnation'>;
@@ -33,50 +63,39 @@ type StreamName = Pick<OpenRequest, 'keyStreamId' | 'incarnation'>;
 const SETTLE_LIMIT_MS = 10_000;
 const ANSWER_CLOSE_MS = 2_500;
 
-export interface AgreementServiceOptions {
-  nodeUuid: string;
-  services: NodeServices;
-  registry: MemoryStreamStore;
-  rendezvous: Rendezvous;
-  assertUsable(terms: StreamTerms): Promise<void>;
-}
-
 /**
  * The gateway's side of KeyAgreement: what the other node's gateway asks of
  * this one. The own peer-broker, the only caller, has tied the peer's
  * certificate to the node UUID that comes as metadata.
  */
 export function createAgreementService(options: AgreementServiceOptions): KeyAgreementServiceImplementation {
-  const { registry, rendezvous } = options;
+  const { store, initiator, responder, ends, rounds, clock } = options;
 
   /** The stream, provided that it is this peer's and of this incarnation; to anybody else it does not exist. */
-  function heldStream(named: StreamName, context: CallContext): KeyStream | undefined {
-    const stream = registry.get(uuidText('key_stream_id', named.keyStreamId));
-    const isTheirs = stream?.peerNode === peerOf(context) && stream.incarnation.equals(named.incarnation);
+  function heldStream(named: StreamName, peer: string) {
+    const stream = store.get(uuidText('key_stream_id', named.keyStreamId));
+    const isTheirs = stream?.route.farNode === peer && stream.incarnation.equals(named.incarnation);
     return isTheirs ? stream : undefined;
   }
 
-  function streamOf(named: StreamName, context: CallContext): KeyStream {
-    const stream = heldStream(named, context);
+  function streamOf(named: StreamName, peer: string) {
+    const stream = heldStream(named, peer);
     if (!stream) throw new KeyweaveError('UNKNOWN_STREAM', 'this node knows no such stream');
     return stream;
   }
 
-  function exchangeOf(named: StreamName, context: CallContext) {
-    const exchange = registry.exchangeOf(streamOf(named, context));
-    if (!exchange) throw new KeyweaveError('BAD_REQUEST', 'this node is the initiator of the stream');
-    return exchange;
+  function responderOf(named: StreamName, peer: string): ResponderSide {
+    const { producer } = streamOf(named, peer);
+    if (producer.role === 'responder') return producer;
+    throw new KeyweaveError('BAD_REQUEST', 'this node is the initiator of the stream');
   }
 
-  async function decide(
-    confirmations: readonly BatchConfirmation[],
-    context: CallContext,
-  ): Promise<BatchDecision[]> {
+  async function decide(confirmations: readonly BatchConfirmation[], peer: string): Promise<BatchDecision[]> {
     assertFew(confirmations, 'confirmations', MESSAGE_LIMITS.confirmations);
     await failpoint('responder.confirm');
     const decisions = confirmations.map((confirmation): BatchDecision => {
       try {
-        return exchangeOf(confirmation, context).confirm(confirmation);
+        return responderOf(confirmation, peer).confirm(confirmation);
       } catch (thrown) {
         return { released: false, buffered: 0, failure: failureOf(thrown) };
       }
@@ -86,20 +105,20 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
   }
 
   /** Notes what the other end wants, or says why that cannot be had; what is made goes there by itself. */
-  function noteDemand(demand: StreamDemand, context: CallContext): DemandAnswer {
+  function noteDemand(demand: StreamDemand, peer: string): DemandAnswer {
     try {
-      const stream = streamOf(demand, context);
-      const { supply } = stream;
-      if (!(supply instanceof InitiatorProducer)) {
+      const stream = streamOf(demand, peer);
+      const { producer } = stream;
+      if (producer.role !== 'initiator') {
         throw new KeyweaveError('BAD_REQUEST', 'this node is the responder of the stream');
       }
       stream.assertPeerRoom();
       const room = stream.maxBufferedChunks - stream.buffer.size;
       if (room < 1) throw noRoom(stream);
       const count = Math.min(Math.max(1, demand.count), room, stream.peerRoom);
-      const note = () => supply.demand(count, demand.waitedFor);
+      const note = () => producer.demand(count, demand.waitedFor);
       // Nothing is made before both ends have agreed on the size of the chunks.
-      const opening = rendezvous.openingOver(stream);
+      const opening = initiator.over(stream);
       if (opening) void opening.then(note).catch(() => undefined);
       else note();
       return { buffered: stream.buffer.size, failure: undefined };
@@ -110,89 +129,39 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
 
   return boundedByPeer({
     open: async (request, context) => {
-      const peer = peerOf(context);
       assertOfferText(request);
-      try {
-        const terms = offerTerms(request, peer, {
-          nodeUuid: options.nodeUuid,
-          mayStandIn: () => rendezvous.mayDegrade(peer),
-        });
-        await options.assertUsable(terms);
-        return rendezvous.offered(request, terms, peer);
-      } catch (thrown) {
-        // The application at this end shall learn why, too, and at once.
-        if (isReason(thrown, 'REVISION_MISMATCH', 'UNSUPPORTED'))
-          rendezvous.refuseWaiting(request, peer, thrown);
-        throw thrown;
-      }
+      return responder.offered(request, peerOf(context));
     },
     join: async (request, context) => {
-      const stream = streamOf(request, context);
-      return { accepted: rendezvous.joinedByPeer(stream) };
+      return { accepted: initiator.joinedByPeer(streamOf(request, peerOf(context))) };
     },
     produce: async ({ offers, confirmations }, context) => {
+      const peer = peerOf(context);
       assertFew(offers, 'offers', MESSAGE_LIMITS.offers);
-      const decisions = await decide(confirmations, context);
-      const received = offers.map((offer): ReceivedOffer => {
-        try {
-          return { offer, exchange: exchangeOf(offer, context) };
-        } catch (thrown) {
-          return { offer, exchange: KeyweaveError.from(thrown) };
-        }
-      });
-      return { answers: await answerRound(options.services, received), decisions };
+      const decisions = await decide(confirmations, peer);
+      const received = offers.map((offer) => ({ offer, producer: outcomeOf(() => responderOf(offer, peer)) }));
+      return { answers: await rounds.answer(received), decisions };
     },
-    confirm: async ({ confirmations }, context) => ({ decisions: await decide(confirmations, context) }),
+    confirm: async ({ confirmations }, context) => ({
+      decisions: await decide(confirmations, peerOf(context)),
+    }),
     demand: async ({ demands }, context) => {
+      const peer = peerOf(context);
       assertFew(demands, 'demands', MESSAGE_LIMITS.demands);
-      return { answers: demands.map((demand) => noteDemand(demand, context)) };
+      return { answers: demands.map((demand) => noteDemand(demand, peer)) };
     },
     close: async (request, context) => {
       assertCloseText(request.reason);
-      const stream = heldStream(request, context);
+      const stream = heldStream(request, peerOf(context));
       if (!stream) return {};
+      const { producer } = stream;
       // What the other end has released and read may be released here only when its answer arrives.
-      const settled =
-        stream.supply instanceof InitiatorProducer
-          ? stream.supply.settled(SETTLE_LIMIT_MS)
-          : Promise.resolve();
-      await waitFor(
-        settled.then(() => endedByPeer(stream)),
-        ANSWER_CLOSE_MS,
-      );
+      const settled = producer.role === 'initiator' ? producer.settled(SETTLE_LIMIT_MS) : Promise.resolve();
+      const ended = settled.then(() => ends.closedByPeer(stream));
+      await waitFor(ended, ANSWER_CLOSE_MS, undefined, clock);
       return {};
     },
   });
-
-  function endedByPeer(stream: KeyStream): void {
-    stream.peerClosed('the other end has closed this stream');
-    if (stream.local === 'joined') return;
-    registry.remove(stream);
-    registry.ended.note(stream);
-    stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'));
-  }
-}
-
-/**
- * Limits the calls of each peer that are being worked on. The broker limits
- * those under way, but what a peer cancels goes on here until it is done.
- */
-function boundedByPeer(service: KeyAgreementServiceImplementation): KeyAgreementServiceImplementation {
-  const calls = new CallsUnderWay();
-  function bounded<Q, R>(
-    method: AgreementMethod,
-    handler: (request: Q, context: CallContext) => Promise<R>,
-  ): (request: Q, context: CallContext) => Promise<R> {
-    return async (request, context) => calls.run(peerOf(context), method, () => handler(request, context));
-  }
-  return {
-    open: bounded('open', service.open),
-    join: bounded('join', service.join),
-    produce: bounded('produce', service.produce),
-    confirm: bounded('confirm', service.confirm),
-    demand: bounded('demand', service.demand),
-    close: bounded('close', service.close),
-  };
 }
 
 function assertFew(list: readonly unknown[], what: string, { taken }: Limit): void {
@@ -202,10 +171,4 @@ function assertFew(list: readonly unknown[], what: string, { taken }: Limit): vo
       `one message carries at most ${taken} ${what}, not ${list.length}`,
     );
   }
-}
-
-function peerOf(context: CallContext): string {
-  const peer = context.metadata.get(PEER_METADATA);
-  if (peer === undefined) throw new KeyweaveError('NOT_ALLOWED', 'the call names no peer node');
-  return peer;
 }

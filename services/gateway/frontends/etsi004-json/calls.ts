@@ -1,0 +1,131 @@
+import type { NodeConfig } from '#common/config/node-config.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { decodeJson } from '#common/etsi/json-framer.ts';
+import type { Log } from '#common/log/log.ts';
+import { systemClock } from '#common/time/clock.ts';
+import type { Delivered, KeyDelivery, MetadataRoom } from '../../delivery/key-delivery.ts';
+import type { Owner } from '../../streams/owner.ts';
+import { closeAnswer, errorAnswer, keyAnswer, openAnswer } from './answers.ts';
+import { type JsonRequest, parseJsonRequest } from './requests.ts';
+
+/** The client whose requests these are. */
+export interface JsonClient {
+  readonly owner: Owner;
+  /** Fires when its connection has gone, in that very turn. */
+  readonly gone: AbortSignal;
+  /** Fires when it may have gone: it has closed its sending side at least. */
+  readonly silent: AbortSignal;
+  /** Whether one that has closed its sending side is there; never rejects. */
+  stillReads(): Promise<boolean>;
+}
+
+export interface JsonCallsOptions {
+  readonly client: JsonClient;
+  readonly delivery: KeyDelivery;
+  readonly settings: Pick<
+    NodeConfig['listeners']['json'],
+    'peer_presence' | 'default_method' | 'default_key_sources'
+  >;
+  readonly log: Log;
+}
+
+type OpenRequest = Extract<JsonRequest, { command: 'OPEN_CONNECT' }>;
+type GetKeyRequest = Extract<JsonRequest, { command: 'GET_KEY' }>;
+
+/** From the text of a request of one client to the text of its answer. */
+export class JsonCalls {
+  readonly #o: JsonCallsOptions;
+
+  constructor(options: JsonCallsOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * The answer to any text: at once where it can be, since most can and every
+   * key would pay for the turn. Never throws nor rejects. Whoever sends it
+   * wipes it.
+   */
+  answerTo(text: Buffer): Buffer | Promise<Buffer> {
+    try {
+      const answer = this.#execute(parseJsonRequest(decodeJson(text)));
+      return Buffer.isBuffer(answer) ? answer : answer.catch((thrown: unknown) => this.#refusal(thrown));
+    } catch (thrown) {
+      return this.#refusal(thrown);
+    }
+  }
+
+  #execute(request: JsonRequest): Buffer | Promise<Buffer> {
+    switch (request.command) {
+      case 'OPEN_CONNECT':
+        return this.#open(request);
+      case 'GET_KEY':
+        return this.#getKey(request);
+      case 'CLOSE':
+        this.#o.delivery.close({ ksid: request.ksid, owner: this.#o.client.owner });
+        return closeAnswer();
+    }
+  }
+
+  async #open({ source, destination, qos, ksid }: OpenRequest): Promise<Buffer> {
+    const { delivery, settings, client } = this.#o;
+    const { owner, gone: signal } = client;
+    const opened = await delivery.open({
+      ...{ source, destination, qos, ksid, owner, signal, presence: settings.peer_presence },
+      defaults: { method: settings.default_method, keySources: settings.default_key_sources },
+    });
+    return openAnswer(opened);
+  }
+
+  #getKey(request: GetKeyRequest): Buffer | Promise<Buffer> {
+    const { silent, gone } = this.#o.client;
+    if (silent.aborted) return this.#getKeyUnheard(request, 0);
+    const answer = this.#askForKey(request, silent, 0);
+    if (Buffer.isBuffer(answer)) return answer;
+    const began = systemClock.monotonicMs();
+    return answer.catch((thrown) => {
+      if (!silent.aborted || gone.aborted) throw thrown;
+      return this.#getKeyUnheard(request, systemClock.monotonicMs() - began);
+    });
+  }
+
+  /** For a client that has closed its sending side: a key is taken only for one that is sure to read. */
+  async #getKeyUnheard(request: GetKeyRequest, waitedMs: number): Promise<Buffer> {
+    const { client } = this.#o;
+    const began = systemClock.monotonicMs();
+    if (!(await client.stillReads())) throw new KeyweaveError('TIMEOUT', 'the application has gone away');
+    return this.#askForKey(request, client.gone, waitedMs + systemClock.monotonicMs() - began);
+  }
+
+  #askForKey(
+    { ksid, index, metadataRoom }: GetKeyRequest,
+    signal: AbortSignal,
+    waitedMs: number,
+  ): Buffer | Promise<Buffer> {
+    const { delivery, client } = this.#o;
+    const metadata = metadataRoom === undefined ? undefined : shortenedTo(metadataRoom);
+    const delivered = delivery.getKey({ ksid, index, metadata, owner: client.owner, signal, waitedMs });
+    return delivered instanceof Promise ? delivered.then(encoded) : encoded(delivered);
+  }
+
+  #refusal(thrown: unknown): Buffer {
+    const { log } = this.#o;
+    const error = KeyweaveError.from(thrown);
+    if (error.reason === 'INTERNAL') log.error('a request failed unexpectedly', {}, thrown);
+    else log.info('a request was refused', { reason: error.reason, detail: error.detail });
+    return errorAnswer(error);
+  }
+}
+
+/**
+ * Status 8 is not for this dialect: its clients name a room that they do not
+ * look at, and would never get a key.
+ */
+function shortenedTo(room: number): MetadataRoom {
+  return { room, whenTooSmall: 'shorten' };
+}
+
+function encoded(delivered: Delivered): Buffer {
+  const answer = keyAnswer(delivered);
+  delivered.key.wipe();
+  return answer;
+}

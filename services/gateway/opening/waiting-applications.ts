@@ -1,0 +1,91 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { shortKsid } from '#common/ids/short-ksid.ts';
+import type { Clock } from '#common/time/clock.ts';
+import { waitFor } from '#common/time/wait-for.ts';
+import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
+import type { KeyStream } from '../streams/key-stream.ts';
+import { fits } from './open-offers.ts';
+import { isAwaited } from './refused-offers.ts';
+import type { StreamWish } from './stream-wish.ts';
+
+interface WaitingApplication {
+  readonly wish: StreamWish;
+  readonly called: PromiseWithResolvers<KeyStream | undefined>;
+}
+
+/** This node's applications that wait for an offer of a peer, first come first served. */
+export class WaitingApplications {
+  readonly #clock: Pick<Clock, 'after'>;
+  readonly #waiting = new Set<WaitingApplication>();
+
+  constructor(clock: Pick<Clock, 'after'>) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Waits for an offer, which is the application's from then on; undefined when
+   * the time is over, the application has gone, or there are offers to look at.
+   *
+   * @throws whatever the offer was refused for.
+   */
+  async wait(wish: StreamWish, ms: number): Promise<KeyStream | undefined> {
+    const waiting: WaitingApplication = { wish, called: Promise.withResolvers() };
+    this.#waiting.add(waiting);
+    try {
+      return await waitFor(waiting.called.promise, ms, wish.signal, this.#clock);
+    } finally {
+      this.#waiting.delete(waiting);
+    }
+  }
+
+  /** Gives the stream to the first one whom it fits; false where there is none. */
+  give(stream: KeyStream): boolean {
+    const first = this.#first(stream);
+    if (!first) return false;
+    this.#waiting.delete(first);
+    stream.join(first.wish.owner);
+    first.called.resolve(stream);
+    return true;
+  }
+
+  /** Has the first one whom the offer fits look at the open offers again. */
+  rouse(offer: KeyStream): void {
+    this.#first(offer)?.called.resolve(undefined);
+  }
+
+  /** Tells the first one that waits for an offer of `peer` why it was refused; false where there is none. */
+  refuse(offer: OpenRequest, ksid: string, peer: string, error: unknown): boolean {
+    for (const waiting of this.#waiting) {
+      const { wish, called } = waiting;
+      if (wish.terms.sourceNode !== peer || !isAwaited(offer, ksid, wish)) continue;
+      this.#waiting.delete(waiting);
+      called.reject(error);
+      return true;
+    }
+    return false;
+  }
+
+  /** @throws KeyweaveError KSID_IN_USE where one waits for a stream of this KSID between other applications. */
+  assertPair(ksid: string, { source, destination }: Pick<OpenRequest, 'source' | 'destination'>): void {
+    for (const { wish } of this.#waiting) {
+      const { terms } = wish;
+      if (wish.ksid !== ksid || (terms.source === source && terms.destination === destination)) continue;
+      throw ofAnotherPair(ksid);
+    }
+  }
+
+  #first(stream: KeyStream): WaitingApplication | undefined {
+    for (const waiting of this.#waiting) {
+      if (fits(stream, waiting.wish) && !waiting.wish.signal.aborted) return waiting;
+    }
+    return undefined;
+  }
+}
+
+/** Why a KSID cannot be had by these applications. */
+export function ofAnotherPair(ksid: string): KeyweaveError {
+  return new KeyweaveError(
+    'KSID_IN_USE',
+    `key_stream_id ${shortKsid(ksid)}… belongs to another source and destination`,
+  );
+}
