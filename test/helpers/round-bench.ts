@@ -121,7 +121,8 @@ export function newRound(): void {
       },
     },
     hybridizer: createHybridizerClient({
-      derive: async ({ batches }: DeriveRequest) => {
+      derive: async (request) => {
+        const { batches } = request as DeriveRequest;
         calls.push(`derive ${batches.map(({ count }) => count).join()}`);
         derived = structuredCopy(batches);
         for (const { slots } of batches) secrets.push(...slots.map((slot) => asBuffer(slot.secrets)));

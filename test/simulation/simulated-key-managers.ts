@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { FetchKeysRequest, FetchKeysResponse, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
 import type { Prng } from './prng.ts';
-import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 import type { Secrets, SimulatedService } from './simulated-sources.ts';
+import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 
 /** What one end's key manager does wrong at the moment. */
 export interface KeyManagerFaults {
@@ -92,12 +92,17 @@ export class SimulatedKeyManagers {
         const faults = this.faultsOf(node);
         const end = this.#ends.get(endOf(node, fetch));
         if (faults.down || !end) return fail('QKD_UNAVAILABLE', 'the key manager is down');
-        if (BigInt(end.position) !== fetch.position) return fail('QKD_OUT_OF_STEP', 'the stream does not stand there');
+        if (BigInt(end.position) !== fetch.position)
+          return fail('QKD_OUT_OF_STEP', 'the stream does not stand there');
         if (faults.dry) return { keys: nothing, failure: undefined };
         const keys = this.#secrets.give('QKD keys', Buffer.allocUnsafeSlow(fetch.count * fetch.keyBytes));
         for (let i = 0; i < fetch.count; i++) {
           const wrong = this.#random.chance(faults.skips) ? 1 : this.#random.chance(faults.repeats) ? -1 : 0;
-          fillKey(keys.subarray(i * fetch.keyBytes, (i + 1) * fetch.keyBytes), nameOf(fetch), end.position + i + wrong);
+          fillKey(
+            keys.subarray(i * fetch.keyBytes, (i + 1) * fetch.keyBytes),
+            nameOf(fetch),
+            end.position + i + wrong,
+          );
         }
         end.position += fetch.count;
         return { keys, failure: undefined };

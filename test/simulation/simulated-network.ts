@@ -1,7 +1,10 @@
 import { Metadata } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
-import { KeyAgreementDefinition, type KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
+import {
+  KeyAgreementDefinition,
+  type KeyAgreementServiceImplementation,
+} from '#gen/keyweave/v1/key_agreement.ts';
 import type { Prng } from './prng.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 
@@ -144,7 +147,10 @@ export class SimulatedNetwork {
       const reply =
         outcome instanceof KeyweaveError
           ? outcome
-          : responseType.encode(this.#lied(to, method, responseType.fromPartial(outcome), 'response')).finish().slice();
+          : responseType
+              .encode(this.#lied(to, method, responseType.fromPartial(outcome), 'response'))
+              .finish()
+              .slice();
       this.#send(to, from, `${method} answer`, lost, () => {
         finish(() => {
           if (reply instanceof KeyweaveError) answered.reject(new KeyweaveError(reply.reason, reply.detail));
@@ -156,12 +162,7 @@ export class SimulatedNetwork {
   }
 
   /** What the gateway answers or refuses with; undefined where it has died over it. */
-  async #handle(
-    target: Reachable,
-    from: string,
-    method: Method,
-    request: unknown,
-  ): Promise<unknown> {
+  async #handle(target: Reachable, from: string, method: Method, request: unknown): Promise<unknown> {
     const context = { metadata: Metadata({ [PEER_METADATA]: from }), signal: new AbortController().signal };
     try {
       const answer = await (target.service[method] as unknown as Handler)(request, context);
@@ -191,7 +192,8 @@ export class SimulatedNetwork {
     const copies = this.#random.chance(weather.duplication) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       const straggles = this.#random.chance(weather.straggle);
-      const delayMs = this.#random.exponential(weather.delayMs) + (straggles ? this.#random.exponential(STRAGGLE_MS) : 0);
+      const delayMs =
+        this.#random.exponential(weather.delayMs) + (straggles ? this.#random.exponential(STRAGGLE_MS) : 0);
       this.#time.at(this.#time.nowMs + delayMs, () => {
         this.#note(`${from.slice(0, 2)}>${to.slice(0, 2)} ${what}`);
         void arrive(copy === 0);

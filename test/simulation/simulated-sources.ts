@@ -91,7 +91,8 @@ export class SimulatedService {
 /** `count` pieces of `bytes` that follow from `from`. */
 function pieces(count: number, bytes: number, from: (i: number) => string): Buffer {
   const all = Buffer.allocUnsafeSlow(count * bytes);
-  for (let i = 0; i < count; i++) fill(all.subarray(i * bytes, (i + 1) * bytes), hash('sha256', from(i), 'buffer'));
+  for (let i = 0; i < count; i++)
+    fill(all.subarray(i * bytes, (i + 1) * bytes), hash('sha256', from(i), 'buffer'));
   return all;
 }
 
@@ -160,7 +161,8 @@ export class SimulatedKems {
   }
 
   #secretsOf(kem: KemAlgorithm, publicKeys: Uint8Array, ciphertexts: Uint8Array): Buffer {
-    const name = (all: Uint8Array, i: number, bytes: number) => hex(all.subarray(i * bytes, i * bytes + NAME_BYTES));
+    const name = (all: Uint8Array, i: number, bytes: number) =>
+      hex(all.subarray(i * bytes, i * bytes + NAME_BYTES));
     return this.#secrets.give(
       'shared secrets of a KEM',
       pieces(
@@ -188,7 +190,12 @@ export function simulatedDerive({ batches }: DeriveRequest, secrets: Secrets): D
       const common = JSON.stringify([
         method,
         chunkBytes,
-        { ...context, qkdPosition: `${context?.qkdPosition}`, keyStreamId: hex(context?.keyStreamId), incarnation: hex(context?.incarnation) },
+        {
+          ...context,
+          qkdPosition: `${context?.qkdPosition}`,
+          keyStreamId: hex(context?.keyStreamId),
+          incarnation: hex(context?.incarnation),
+        },
         slots.map(({ slot }) => slot?.algorithm),
       ]);
       const of = (label: string, i: number) =>
@@ -196,13 +203,18 @@ export function simulatedDerive({ batches }: DeriveRequest, secrets: Secrets): D
           label,
           common,
           firstIndex + i,
-          ...slots.map(({ secrets: all, secretBytes }) => hex(all.subarray(i * secretBytes, (i + 1) * secretBytes))),
+          ...slots.map(({ secrets: all, secretBytes }) =>
+            hex(all.subarray(i * secretBytes, (i + 1) * secretBytes)),
+          ),
           ...slots.flatMap(({ publicKeyDigests, ciphertextDigests }) =>
             [publicKeyDigests, ciphertextDigests].map((all) => hex(all.subarray(i * 32, (i + 1) * 32))),
           ),
         ].join('/');
       return {
-        keys: secrets.give('derived keys', pieces(count, chunkBytes, (i) => of('key', i))),
+        keys: secrets.give(
+          'derived keys',
+          pieces(count, chunkBytes, (i) => of('key', i)),
+        ),
         initiatorTags: pieces(count, TAG_BYTES, (i) => of('initiator', i)),
         responderTags: pieces(count, TAG_BYTES, (i) => of('responder', i)),
         failure: undefined,

@@ -104,7 +104,8 @@ export class SimulatedTime {
     for (;;) {
       let child = 2 * at + 1;
       if (child >= events.length) break;
-      if (child + 1 < events.length && isBefore(events[child + 1] as Event, events[child] as Event)) child += 1;
+      if (child + 1 < events.length && isBefore(events[child + 1] as Event, events[child] as Event))
+        child += 1;
       if (isBefore(last, events[child] as Event)) break;
       events[at] = events[child] as Event;
       at = child;
