@@ -81,11 +81,6 @@ export class Application {
     this.name = `${options.plan.name}/${options.end}`;
   }
 
-  /** Both of its pair read and close what they open, so that each can count on the other. */
-  get isSteady(): boolean {
-    return this.#plan.vanishes === 0 && this.#plan.forgets === 0;
-  }
-
   stop(): void {
     this.#stopping = true;
   }
