@@ -17,10 +17,10 @@ interface Options {
 
 const options = new Command('simulate')
   .description('two or three gateways in a simulated world, with faults, judged')
-  .option('--seconds N', 'how long to go on', '60')
-  .option('--seed N', 'the first seed; by default another one each time')
-  .option('--runs N', 'so many seeds, however long they take')
-  .option('--plan FILE', 'run one plan, as a failing run has printed it')
+  .option('--seconds <n>', 'how long to go on', '60')
+  .option('--seed <n>', 'the first seed; by default another one each time')
+  .option('--runs <n>', 'so many seeds, however long they take')
+  .option('--plan <file>', 'run one plan, as a failing run has printed it')
   .option('--no-shrink', 'do not look for a smaller plan that fails')
   .parse()
   .opts<Options>();

@@ -36,7 +36,7 @@ export async function found(fault: PlantedFault, args: readonly string[]): Promi
   });
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   if (code === 0) return undefined;
-  if (code !== 1) throw new Error(`the simulation ended with ${code}: ${said}`);
+  if (code !== 1 || !/^seed \d+: /.test(said)) throw new Error(`the simulation ended with ${code}: ${said}`);
   return said;
 }
 

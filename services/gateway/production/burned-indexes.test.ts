@@ -2,83 +2,70 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
-import { silentLog } from '#common/log/silent-log.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
+import { ProducerBench } from '#test/helpers/producer-bench.ts';
 import { answerOf, keyStream, LIVING, termsOf } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../clients/node-services.ts';
-import type { Chunk } from '../streams/chunk-buffer.ts';
-import type { KeyStream, StreamRole } from '../streams/key-stream.ts';
-import { InitiatorProducer } from './initiator/initiator-producer.ts';
+import type { KeyStream } from '../streams/key-stream.ts';
+import type { InitiatorProducer } from './initiator/initiator-producer.ts';
 import { HeldBatches } from './responder/held-batches.ts';
-import { SourceFaults } from './source-faults.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
-const services = {
-  now: () => 0,
-  log: silentLog,
-  sourceFaults: new SourceFaults(silentLog),
-  limits: { max_batch_chunks: 64 },
-  qkd: { block_keys: 1, timeout: 1000, join: 'auto' },
-} as unknown as NodeServices;
+const SOURCES = ['ML-KEM-768', 'ML-KEM-768'];
+const FAILURE = new KeyweaveError('QKD_UNAVAILABLE', 'as the test says');
 
 let stream: KeyStream;
 
-function open(role: StreamRole): KeyStream {
-  const terms = termsOf('hkdf-sha384', ['ML-KEM-768', 'ML-KEM-768']);
-  const opened = keyStream({ role, terms });
-  opened.local = 'joined';
-  opened.peer = 'joined';
-  return opened;
-}
-
 const isReasonOf = (reason: ErrorReason) => (error: unknown) => isReason(error, reason);
-const take = (index: number) => Promise.resolve(stream.take(index, 500, () => undefined, LIVING));
+const take = async (index: number) => stream.take(index, 500, () => undefined, LIVING);
 const isGone = isReasonOf('INSUFFICIENT_KEY');
 const failure = () => Promise.reject(new KeyweaveError('AGREEMENT_FAILED', 'the tags differ'));
 
 describe('indexes at the initiator', () => {
-  let supply: InitiatorProducer;
+  let producer: InitiatorProducer;
   let settled: () => Promise<void>;
 
   beforeEach(() => {
-    stream = open('initiator');
-    supply = new InitiatorProducer(services, stream, { enqueue: () => undefined });
-    settled = () => supply.settled(1_000);
+    const bench = new ProducerBench(SOURCES, { maxBatchChunks: 64 });
+    bench.held = true;
+    stream = bench.stream;
+    producer = bench.producer;
+    settled = () => bench.settle();
   });
-  afterEach(() => supply.stop());
+  afterEach(() => producer.stop());
 
   it('of a batch that failed at once are burned: who waits for one is told, and no batch has it again', async () => {
     const waiting = assert.rejects(take(2), isGone);
-    const batch = supply.begin(4);
-    supply.end(batch, 0, failure());
+    const batch = producer.begin(4);
+    producer.end(batch, 0, failure());
     await settled();
     await waiting;
     await assert.rejects(take(0), isGone);
-    assert.equal(stream.buffer.nextIndex, 4);
-    assert.equal(supply.begin(2).first, 4);
+    assert.equal(stream.indexes.frontier, 4);
+    assert.equal(producer.begin(2).first, 4);
   });
 
   it('of a batch that both ends had made are burned as far as it was made', async () => {
-    const batch = supply.begin(4);
-    supply.answered(batch, answerOf(3));
-    supply.end(batch, 3, failure());
+    const batch = producer.begin(4);
+    producer.answered(batch, answerOf(3));
+    producer.end(batch, 3, failure());
     await settled();
-    assert.equal(stream.buffer.nextIndex, 3);
+    assert.equal(stream.indexes.frontier, 3);
     await assert.rejects(take(2), isGone);
-    assert.equal(supply.begin(2).first, 3);
+    assert.equal(producer.begin(2).first, 3);
   });
 
   it('of a batch behind the one that failed stay its own', async () => {
-    const first = supply.begin(2);
-    supply.answered(first, answerOf(2));
-    const second = supply.begin(2);
-    supply.answered(second, answerOf(2));
+    const first = producer.begin(2);
+    producer.answered(first, answerOf(2));
+    const second = producer.begin(2);
+    producer.answered(second, answerOf(2));
     const waiting = [0, 2].map(take);
-    supply.end(first, 2, failure());
-    supply.end(second, 2, Promise.resolve(Buffer.from(new Uint8Array(64).fill(7))));
-    await assert.rejects(waiting[0] as Promise<Chunk>, isGone);
+    producer.end(first, 2, failure());
+    producer.end(second, 2, Promise.resolve(Buffer.from(new Uint8Array(64).fill(7))));
+    await assert.rejects(waiting[0] as Promise<unknown>, isGone);
     assert.equal((await waiting[1])?.index, 2);
     await settled();
-    assert.equal(stream.buffer.nextIndex, 4);
+    assert.equal(stream.indexes.frontier, 4);
   });
 });
 
@@ -86,8 +73,8 @@ describe('indexes at the responder', () => {
   let exchange: HeldBatches;
 
   beforeEach(() => {
-    stream = open('responder');
-    exchange = new HeldBatches(services, stream);
+    stream = keyStream({ role: 'responder', terms: termsOf('hkdf-sha384', SOURCES), peer: 'joined' });
+    exchange = new HeldBatches(stream, new FakeClock());
   });
 
   const offer = (firstIndex: number, count: number) => ({
@@ -103,9 +90,9 @@ describe('indexes at the responder', () => {
   it('of a batch that could not be made are burned', async () => {
     const waiting = assert.rejects(take(1), isGone);
     exchange.admit(offer(0, 3));
-    exchange.fail();
+    exchange.fail(FAILURE);
     await waiting;
-    assert.equal(stream.buffer.nextIndex, 3);
+    assert.equal(stream.indexes.frontier, 3);
     assert.throws(() => exchange.admit(offer(2, 1)), isReasonOf('AGREEMENT_FAILED'));
   });
 
@@ -118,7 +105,7 @@ describe('indexes at the responder', () => {
     const wrong = { keyStreamId, incarnation, firstIndex: 0, count: 2, initiatorTags: Buffer.alloc(64, 2) };
     assert.equal(exchange.confirm(wrong).released, false);
     await waiting;
-    assert.equal(stream.buffer.nextIndex, 2);
+    assert.equal(stream.indexes.frontier, 2);
   });
 
   it('that an earlier batch still holds are not burned by the failure of a later one', () => {
@@ -126,8 +113,8 @@ describe('indexes at the responder', () => {
     exchange.admit(first);
     exchange.hold(first, { count: 2, keys: Buffer.alloc(64, 1), initiatorTags: Buffer.alloc(64, 1) });
     exchange.admit(offer(2, 2));
-    exchange.fail();
-    assert.equal(stream.buffer.nextIndex, 0);
+    exchange.fail(FAILURE);
+    assert.equal(stream.indexes.frontier, 0);
     const right = {
       keyStreamId: first.keyStreamId,
       incarnation: first.incarnation,
@@ -136,6 +123,6 @@ describe('indexes at the responder', () => {
       initiatorTags: Buffer.alloc(64, 1),
     };
     assert.equal(exchange.confirm(right).released, true);
-    assert.deepEqual([stream.buffer.size, stream.buffer.nextIndex], [2, 4]);
+    assert.deepEqual([stream.buffer.size, stream.indexes.frontier], [2, 4]);
   });
 });

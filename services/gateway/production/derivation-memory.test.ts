@@ -1,45 +1,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DerivedBatch, DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
-import type { NodeServices } from '../clients/node-services.ts';
-import { KeyStream } from '../streams/key-stream.ts';
-import { parseStreamTerms } from '../streams/stream-terms.ts';
-import { type BatchInputs, type DerivedKeys, deriveTogether } from './derivation.ts';
+import { keyStream } from '#test/helpers/streams.ts';
+import { createHybridizerClient, type DerivedKeys } from '../clients/hybridizer-client.ts';
+import type { KeyStream } from '../streams/key-stream.ts';
+import { deriveTogether } from './derivation.ts';
+import type { BatchInputs } from './slot-inputs.ts';
 
-const UUIDS = ['aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa', 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb'];
-const [SOURCE, DESTINATION] = UUIDS.map((uuid) => `hybrid://app@${uuid}`) as [string, string];
-
-function streamOf(keyChunkSize: number): KeyStream {
-  return new KeyStream({
+const streamOf = (keyChunkSize: number): KeyStream =>
+  keyStream({
     id: '00112233-4455-4677-8899-aabbccddeeff',
-    terms: parseStreamTerms(SOURCE, DESTINATION, {
-      method: 'hkdf-sha384',
-      keySources: ['ML-KEM-768', 'QKD'],
-    }),
-    incarnation: Buffer.alloc(8),
     role: 'responder',
-    peerNode: UUIDS[0] as string,
-    qos: {
-      keyChunkSize,
-      maxBps: 0,
-      minBps: 0,
-      jitter: 0,
-      priority: 0,
-      timeoutMs: 1_000,
-      ttlS: 0,
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 1,
-    maxBufferedChunks: 1,
-    now: () => 0,
+    qos: { keyChunkSize, timeoutMs: 1_000 },
   });
-}
 
 function inputsOf(count: number, keyChunkSize: number): BatchInputs {
   const slots = [1, 2].map((fill) => ({ secrets: Buffer.alloc(count * 32, fill) }));
-  return { stream: streamOf(keyChunkSize), first: 0, count, slots, qkd: undefined, degradedSlot: 0 };
+  return { stream: streamOf(keyChunkSize), first: 0, count, slots, qkd: undefined, standIn: undefined };
 }
 
 /** A hybridizer whose answers are views of one message, as they come off the wire. */
@@ -51,7 +28,8 @@ function hybridizerOf(message: Buffer, answers: DerivedBatch[]) {
     return part;
   };
   return {
-    derive: async ({ batches }: DeriveRequest) => {
+    derive: async (request: object) => {
+      const { batches } = request as DeriveRequest;
       for (const { count, chunkBytes } of batches) {
         answers.push({
           keys: cut(count * chunkBytes, 0xaa),
@@ -74,7 +52,7 @@ describe('derived batches', () => {
     it(`of ${count} keys of ${keyChunkSize} bytes lie in memory of their own, and what they came in is wiped`, async () => {
       const message = Buffer.alloc(1024 * 1024);
       const answers: DerivedBatch[] = [];
-      const services = { hybridizer: hybridizerOf(message, answers) } as unknown as NodeServices;
+      const services = createHybridizerClient(hybridizerOf(message, answers));
       const inputs = [inputsOf(count, keyChunkSize), inputsOf(count, keyChunkSize)];
       const derived = (await deriveTogether(services, inputs)) as DerivedKeys[];
       assert.equal(derived.length, 2);
@@ -97,9 +75,7 @@ describe('derived batches', () => {
     const answers = [
       { keys: Buffer.alloc(63, 1), initiatorTags: Buffer.alloc(64), responderTags: Buffer.alloc(64) },
     ];
-    const services = {
-      hybridizer: { derive: async () => ({ batches: answers }) },
-    } as unknown as NodeServices;
+    const services = createHybridizerClient({ derive: (async () => ({ batches: answers })) as never });
     const [refused] = await deriveTogether(services, [inputs]);
     assert.match(String(refused), /INTERNAL: the hybridizer answered with keys of the wrong size/);
     assert.ok(answers[0]?.keys.every((byte) => byte === 0));

@@ -4,10 +4,11 @@ import { describe, it } from 'node:test';
 import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
-import type { NodeServices } from '../clients/node-services.ts';
+import { createHybridizerClient } from '../clients/hybridizer-client.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { parseStreamTerms, slotOf } from '../streams/stream-terms.ts';
-import { type BatchInputs, deriveTogether } from './derivation.ts';
+import { deriveTogether } from './derivation.ts';
+import type { BatchInputs } from './slot-inputs.ts';
 
 /** A hybridizer behind messages of limited size, as the real one is. */
 function hybridizer() {
@@ -32,7 +33,7 @@ function hybridizer() {
     sizes.push(Math.max(sizes.pop() as number, answerBytes));
     return response;
   };
-  return { services: { hybridizer: { derive } } as unknown as NodeServices, calls, sizes };
+  return { services: createHybridizerClient({ derive: derive as never }), calls, sizes };
 }
 
 function inputs(first: number, count: number, app = 'app', keyChunkSize = 32): BatchInputs {
@@ -48,7 +49,7 @@ function inputs(first: number, count: number, app = 'app', keyChunkSize = 32): B
     qos: { keyChunkSize },
   } as unknown as KeyStream;
   const slots = [{ secrets: Buffer.alloc(32 * count, 9) }];
-  return { stream, first, count, slots, qkd: undefined, degradedSlot: 0 };
+  return { stream, first, count, slots, qkd: undefined, standIn: undefined };
 }
 
 describe('deriveTogether', () => {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
-import { createHash, hkdfSync } from 'node:crypto';
-import { describe, it, mock } from 'node:test';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
-import { Secret } from '#common/crypto/secret.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../clients/node-services.ts';
-import { type BatchInputs, deriveTogether, standInSecrets } from './derivation.ts';
+import { createHybridizerClient } from '../clients/hybridizer-client.ts';
+import { deriveTogether } from './derivation.ts';
+import type { BatchInputs } from './slot-inputs.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const CIPHERTEXT_BYTES = 1088;
@@ -31,27 +31,27 @@ const inputs = (first: number, count: number): BatchInputs => ({
     { secrets: items(count, 32, 0x40) },
   ],
   qkd: { qkdKeyStreamId: 'qkd', epoch: 4, position: 9n, blockKeys: 1 },
-  degradedSlot: 0,
+  standIn: undefined,
 });
 
 /** A hybridizer that notes what it is asked, and answers with keys of `chunkBytes` each. */
 function hybridizer(chunkBytes = 32) {
   const asked: DeriveBatch[] = [];
   const answers: Buffer[] = [];
-  const services = {
-    hybridizer: {
-      derive: async ({ batches }: { batches: DeriveBatch[] }) => {
-        asked.push(...batches);
-        return {
-          batches: batches.map(({ count }) => {
-            const keys = Buffer.alloc(count * chunkBytes, 0xee);
-            answers.push(keys);
-            return { keys, initiatorTags: Buffer.alloc(count * 32), responderTags: Buffer.alloc(count * 32) };
-          }),
-        };
-      },
+  const services = createHybridizerClient({
+    derive: async (request) => {
+      const batches = request.batches as DeriveBatch[];
+      asked.push(...batches);
+      return {
+        batches: batches.map(({ count }) => {
+          const keys = Buffer.alloc(count * chunkBytes, 0xee);
+          answers.push(keys);
+          const [initiatorTags, responderTags] = [Buffer.alloc(count * 32), Buffer.alloc(count * 32)];
+          return { keys, initiatorTags, responderTags, failure: undefined };
+        }),
+      };
     },
-  } as unknown as NodeServices;
+  });
   return { services, asked, answers };
 }
 
@@ -72,7 +72,7 @@ describe('deriveTogether', () => {
 
   it('binds the stream, both ends, the indexes and the place in the QKD stream', async () => {
     const { services, asked } = hybridizer();
-    await deriveTogether(services, [inputs(5, 2), { ...inputs(7, 1), qkd: undefined, degradedSlot: 2 }]);
+    await deriveTogether(services, [inputs(5, 2), { ...inputs(7, 1), qkd: undefined, standIn: 1 }]);
     const [first, second] = asked;
     assert.deepEqual(
       [first?.method, first?.chunkBytes, first?.firstIndex, first?.count],
@@ -91,7 +91,7 @@ describe('deriveTogether', () => {
       qkdPosition: 9n,
       degradedSlot: 0,
     });
-    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, degradedSlot: 2 };
+    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, standIn: 2 };
     assert.partialDeepStrictEqual(second?.context, without);
     assert.deepEqual(
       first?.slots.map(({ slot, secretBytes }) => [slot?.algorithm, secretBytes]),
@@ -125,7 +125,7 @@ describe('deriveTogether', () => {
   it('gives every batch the failure of a hybridizer that fails, and wipes the secrets', async () => {
     const derive = () => Promise.reject(new KeyweaveError('SERVICE_UNAVAILABLE', 'no hybridizer'));
     const batch = inputs(0, 2);
-    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const services = createHybridizerClient({ derive: derive as never });
     const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
     assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
     assert.ok(batch.slots.every(({ secrets }) => isZero(asBuffer(secrets))));
@@ -145,7 +145,7 @@ describe('deriveTogether', () => {
       sound(2),
     ];
     const derive = async () => ({ batches: answers });
-    const services = { hybridizer: { derive } } as unknown as NodeServices;
+    const services = createHybridizerClient({ derive: derive as never });
     const batches = Array.from({ length: 6 }, (_, i) => inputs(2 * i, 2));
     const outcomes = await deriveTogether(services, batches);
     assert.deepEqual(
@@ -155,49 +155,5 @@ describe('deriveTogether', () => {
     for (const outcome of [1, 2, 3, 5].map((i) => outcomes[i]))
       assert.match(String(outcome), /keys of the wrong size/);
     for (const { keys } of answers.slice(1)) assert.ok(isZero(keys), 'refused keys were not wiped');
-  });
-});
-
-describe('standInSecrets', () => {
-  const seed = Buffer.from('a seed that both nodes know');
-  const withSeed = (bytes: Buffer | undefined) =>
-    ({ sharedSeed: () => bytes && new Secret(Buffer.from(bytes)) }) as unknown as NodeServices;
-
-  it('derives from the seed what both ends can: by stream, incarnation, slot and index', () => {
-    const made = standInSecrets(withSeed(seed), stream, 1, 7, 2);
-    const expected = [7, 8].map((index) => {
-      const place = Buffer.alloc(8);
-      place.writeUInt32BE(1);
-      place.writeUInt32BE(index, 4);
-      const info = Buffer.concat([stream.idBytes, stream.incarnation, place]);
-      return Buffer.from(hkdfSync('sha256', seed, 'keyweave v1 shared_seed', info, 32));
-    });
-    assert.deepEqual(made, Buffer.concat(expected));
-  });
-
-  it('leaves no copy behind', () => {
-    const copies: Buffer[] = [];
-    const from = Buffer.from.bind(Buffer) as (...args: unknown[]) => Buffer;
-    const services = withSeed(seed);
-    mock.method(Buffer, 'from', (...args: unknown[]) => {
-      const copy = from(...args);
-      copies.push(copy);
-      return copy;
-    });
-    const made = standInSecrets(services, stream, 1, 0, 2);
-    mock.restoreAll();
-    assert.ok(!copies.some((copy) => copy.length === 32 && made.includes(copy)));
-    assert.ok(copies.filter((copy) => copy.length === 32).every(isZero));
-  });
-
-  it('says whose seed is missing', () => {
-    const one = standInSecrets(withSeed(Buffer.from('x')), stream, 1, 0, 1);
-    assert.equal(one.length, 32);
-    for (const none of [undefined, Buffer.alloc(0)]) {
-      assert.throws(() => standInSecrets(withSeed(none), stream, 1, 0, 1), {
-        reason: 'AGREEMENT_FAILED',
-        detail: `there is no shared_seed for node ${BOB}`,
-      });
-    }
   });
 });

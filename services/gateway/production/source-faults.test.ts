@@ -16,10 +16,10 @@ describe('SourceFaults', () => {
       },
     });
     const stream = keyStream();
-    faults.note(stream, 4, new KeyweaveError('SOURCE_FAULT', 'all keys are zero'));
-    faults.note(stream, 5, new KeyweaveError('QKD_UNAVAILABLE', 'no key'));
+    faults.dropped(stream, 4, 1, new KeyweaveError('SOURCE_FAULT', 'all keys are zero'));
+    faults.dropped(stream, 5, 1, new KeyweaveError('QKD_UNAVAILABLE', 'no key'));
     assert.equal(faults.total, 1);
-    faults.note(stream, 8, new KeyweaveError('SOURCE_FAULT', 'a key came twice'));
+    faults.dropped(stream, 8, 1, new KeyweaveError('SOURCE_FAULT', 'a key came twice'));
     assert.equal(faults.total, 2);
     const sources = 'ML-KEM-768, QKD';
     assert.deepEqual(logged, [

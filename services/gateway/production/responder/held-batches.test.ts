@@ -1,20 +1,23 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
-import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
-import { KeyStream } from '../../streams/key-stream.ts';
-import { parseStreamTerms, readStreamTerms, withEnoughSecrets } from '../../streams/stream-terms.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
+import { ALICE, BOB, IdleProducer, keyStream, termsOf } from '#test/helpers/streams.ts';
+import type { KeyStream } from '../../streams/key-stream.ts';
+import { readStreamTerms, withEnoughSecrets } from '../../streams/stream-terms.ts';
 import { HeldBatches } from './held-batches.ts';
 
 const PUBLIC_KEY_BYTES = 1184;
 const TAG = Buffer.alloc(32, 7);
 const INCARNATION = Buffer.alloc(8, 1);
+const FAILURE = new KeyweaveError('QKD_UNAVAILABLE', 'as the test says');
 
 let stream: KeyStream;
 let exchange: HeldBatches;
+let producer: IdleProducer;
+let clock: FakeClock;
 
 beforeEach(() => {
   begin(['ML-KEM-768', 'QKD'], false);
@@ -26,27 +29,20 @@ function begin(
   method = 'xoring',
   maxBufferedChunks = 16,
 ): void {
-  stream = new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
+  clock = new FakeClock();
+  producer = new IdleProducer('responder');
+  // The batches that are held are on their way.
+  Object.defineProperty(producer, 'coming', { get: () => exchange?.coming ?? 0 });
+  stream = keyStream({
     incarnation: INCARNATION,
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method, keySources },
-    ),
+    terms: termsOf(method, keySources),
     role: 'responder',
-    peerNode: 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
-      metadataMimetype: '',
-    },
-    predefined: false,
+    qos: { timeoutMs: 1000, metadataMimetype: '' },
     allowDegraded,
-    maxPrefetchChunks: 16,
     maxBufferedChunks,
-    now: () => 0,
+    producer: () => producer,
   });
-  exchange = new HeldBatches({ now: () => 0 } as NodeServices, stream);
+  exchange = new HeldBatches(stream, clock);
 }
 
 function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = {}): BatchOffer {
@@ -124,7 +120,7 @@ describe('HeldBatches', () => {
       assert.ok(keys.every((byte) => byte === 0));
     }
     assert.equal(stream.buffer.size, 0);
-    assert.equal(stream.buffer.nextIndex, 6, 'the indexes of dropped batches are burned');
+    assert.equal(stream.indexes.frontier, 6, 'the indexes of dropped batches are burned');
   });
 
   it('never makes an index twice', () => {
@@ -136,23 +132,16 @@ describe('HeldBatches', () => {
   it('makes one batch of a stream at a time', () => {
     exchange.admit(offer(0, 1));
     refuses(offer(1, 1), 'AGREEMENT_FAILED');
-    exchange.fail();
+    exchange.fail(FAILURE);
     exchange.admit(offer(1, 1));
   });
 
   it('asks again for those who counted on a batch that failed', async () => {
-    const wanted: number[] = [];
-    stream.supply = {
-      get coming() {
-        return exchange.coming;
-      },
-      want: (count) => void wanted.push(count),
-      stop: () => undefined,
-    };
+    const { wanted } = producer;
     exchange.admit(offer(0, 2));
     const waiting = stream.take(undefined, 50, () => undefined, new AbortController().signal);
     assert.deepEqual(wanted, [0], 'it is on its way');
-    exchange.fail();
+    exchange.fail(FAILURE);
     assert.ok((wanted[1] ?? 0) > 0, `${wanted}`);
     await assert.rejects(waiting as Promise<unknown>);
   });
@@ -225,10 +214,10 @@ describe('HeldBatches', () => {
 
   it('takes no more than there is room for, what is unconfirmed counted', () => {
     assert.equal(exchange.admit(offer(0, 20)), 16);
-    exchange.fail();
+    exchange.fail(FAILURE);
     held(20, 10, 1);
     assert.equal(exchange.admit(offer(30, 10)), 6);
-    exchange.fail();
+    exchange.fail(FAILURE);
     held(40, 6, 2);
     refuses(offer(46, 1), 'NO_ROOM');
   });
@@ -248,7 +237,7 @@ describe('HeldBatches', () => {
   it('takes batches up to the largest that there are, and up to the last index', () => {
     begin(['ML-KEM-768', 'QKD'], false, 'xoring', 2_048);
     assert.equal(exchange.admit(offer(0, 1_024)), 1_024);
-    exchange.fail();
+    exchange.fail(FAILURE);
     assert.equal(exchange.admit(offer(0xffffffff - 2, 2)), 2);
   });
 
@@ -256,7 +245,7 @@ describe('HeldBatches', () => {
     held(0, 15, 1);
     confirm(0, 15);
     assert.equal(exchange.admit(offer(15, 9)), 1);
-    exchange.fail();
+    exchange.fail(FAILURE);
     for (let i = 0; i < 15; i++) stream.buffer.take();
     const leaving = new AbortController();
     const waiting = [20, 21].map((index) => stream.buffer.wait(index + 10, 50, () => 'late', leaving.signal));
@@ -267,7 +256,7 @@ describe('HeldBatches', () => {
 
   it('never makes an index twice, also of a batch that failed or that it shortened', () => {
     exchange.admit(offer(3, 5));
-    exchange.fail();
+    exchange.fail(FAILURE);
     for (const first of [3, 7]) refuses(offer(first, 1), 'AGREEMENT_FAILED');
     const shortened = offer(8, 5);
     exchange.admit(shortened, 2);
@@ -290,28 +279,27 @@ describe('HeldBatches', () => {
     }
   });
 
-  it('drops a batch that is never confirmed, after its time and not before', (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
+  it('drops a batch that is never confirmed, after its time and not before', async () => {
     const keys = held(0, 1, 1);
     held(1, 1, 2);
     assert.equal(confirm(1, 1), true);
     const late = held(2, 1, 3);
-    t.mock.timers.tick(119_999);
+    await clock.advance(119_999);
     assert.equal(exchange.coming, 1, 'it was dropped too early');
-    t.mock.timers.tick(1);
+    await clock.advance(1);
     assert.ok([...keys, ...late].every((byte) => byte === 0));
     assert.equal(exchange.coming, 0);
     assert.equal(confirm(2, 1), false);
-    assert.deepEqual([stream.buffer.size, stream.buffer.nextIndex], [1, 3]);
+    assert.deepEqual([stream.buffer.size, stream.indexes.frontier], [1, 3]);
   });
 
-  it('leaves no timer behind for a batch that is decided', (t) => {
-    const timers = t.mock.method(globalThis, 'clearTimeout');
+  it('leaves no timer behind for a batch that is decided', () => {
+    const { pending } = clock;
     held(0, 1, 1);
     confirm(0, 1);
     held(1, 1, 1);
     confirm(1, 1, Buffer.alloc(32, 8));
-    assert.equal(timers.mock.callCount(), 2);
+    assert.equal(clock.pending, pending);
   });
 
   it('holds four unconfirmed batches and no fifth', () => {
@@ -322,7 +310,7 @@ describe('HeldBatches', () => {
       keys.map((key) => key[0]),
       [0, 1, 1, 1],
     );
-    assert.equal(stream.buffer.nextIndex, 1, 'the index of what was dropped is burned, and no other');
+    assert.equal(stream.indexes.frontier, 1, 'the index of what was dropped is burned, and no other');
   });
 
   it('keeps newer batches when an older one is dropped or confirmed', () => {
@@ -342,20 +330,20 @@ describe('HeldBatches', () => {
       stream.buffer.wait(3, 10_000, () => 'late', new AbortController().signal),
       /index 3 has been taken, or was dropped/,
     );
-    exchange.fail();
+    exchange.fail(FAILURE);
     assert.deepEqual(
-      [stream.buffer.nextIndex, stream.buffer.waiting],
+      [stream.indexes.frontier, stream.buffer.waiting],
       [0, 1],
       'the first batch is still open',
     );
     confirm(0, 2);
     await waiting;
-    assert.equal(stream.buffer.nextIndex, 4);
+    assert.equal(stream.indexes.frontier, 4);
     exchange.admit(offer(4, 2));
-    exchange.abandon();
-    assert.equal(stream.buffer.nextIndex, 4, 'the batch that is being made is still open');
-    exchange.fail();
-    assert.equal(stream.buffer.nextIndex, 6);
+    exchange.stop();
+    assert.equal(stream.indexes.frontier, 4, 'the batch that is being made is still open');
+    exchange.fail(FAILURE);
+    assert.equal(stream.indexes.frontier, 6);
   });
 
   it('remembers its last sixteen decisions, and takes what it does not know for dropped', () => {
@@ -379,12 +367,6 @@ describe('HeldBatches', () => {
     assert.ok(keys.every((byte) => byte === 0));
   });
 
-  it('closes its QKD stream at its end', (t) => {
-    const closes = t.mock.method(exchange.qkd, 'close');
-    exchange.stop();
-    assert.equal(closes.mock.callCount(), 1);
-  });
-
   it('refuses the public keys of one slot in the place of those of another of its size', () => {
     begin(['ML-KEM-768', 'ML-KEM-768'], false, 'hkdf-sha384');
     const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
@@ -402,7 +384,7 @@ describe('HeldBatches', () => {
       { mayStandIn: true },
     );
     stream = keyStream({ role: 'responder', terms, allowDegraded: true });
-    exchange = new HeldBatches({ now: () => 0 } as NodeServices, stream);
+    exchange = new HeldBatches(stream, clock);
     for (const degradedSlot of [0, 1, 3]) {
       refuses(offer(0, 1, { publicKeys: [], degradedSlot }), 'AGREEMENT_FAILED');
     }
