@@ -25,6 +25,7 @@ import { StreamFactory } from './opening/stream-factory.ts';
 import { usableAlgorithms } from './opening/usable-algorithms.ts';
 import type { EndStream } from './production/end-producer.ts';
 import { Producers } from './production/producers.ts';
+import { SourceFaults } from './production/source-faults.ts';
 import { MemoryStreamStore } from './store/memory-stream-store.ts';
 import { peerQuotas } from './store/peer-quotas.ts';
 import { StreamEvents } from './streams/stream-events.ts';
@@ -50,7 +51,10 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const seeds: SharedSeeds = { of: (node) => peers[node]?.shared_seed };
   const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
   const others = Object.keys(peers).filter((node) => node !== nodeUuid);
-  const events = new StreamEvents([], (thrown) => log.error('a listener to streams failed', {}, thrown));
+  const sourceFaults = new SourceFaults(log);
+  const events = new StreamEvents([sourceFaults], (thrown) =>
+    log.error('a listener to streams failed', {}, thrown),
+  );
   const store = new MemoryStreamStore<EndStream>({
     ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
   });
@@ -74,7 +78,14 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     services: [
       {
         definition: KeyAgreementDefinition,
-        implementation: createAgreementService({ store, initiator, responder, ends, rounds: producers, clock }),
+        implementation: createAgreementService({
+          store,
+          initiator,
+          responder,
+          ends,
+          rounds: producers,
+          clock,
+        }),
         callers: ownCallers(config, 'gateway'),
       },
     ],

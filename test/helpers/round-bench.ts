@@ -3,24 +3,27 @@ import { mock } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Outcome } from '#common/errors/outcome.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
+import { silentLog } from '#common/log/silent-log.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
 import type {
   BatchAnswer,
   BatchConfirmation,
+  BatchDecision,
   BatchOffer,
-  ProduceRequest,
 } from '#gen/keyweave/v1/key_agreement.ts';
-import type { FetchKeysRequest } from '#gen/keyweave/v1/qkd_source.ts';
-import type { KeyPairBatch } from '../../services/gateway/clients/kem-session.ts';
-import type { NodeServices } from '../../services/gateway/clients/node-services.ts';
-import { QkdStream } from '../../services/gateway/clients/qkd-stream.ts';
-import type { Asker } from '../../services/gateway/production/initiator/confirmations.ts';
-import type {
-  Batch,
-  InitiatorProducer,
-} from '../../services/gateway/production/initiator/initiator-producer.ts';
+import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
+import { createHybridizerClient } from '../../services/gateway/clients/hybridizer-client.ts';
+import type { KeyPairs } from '../../services/gateway/clients/kem-client.ts';
+import type { PeerLink } from '../../services/gateway/clients/peer-link.ts';
+import { QkdStream, type QkdStreamTools } from '../../services/gateway/clients/qkd-stream.ts';
+import type { Batch } from '../../services/gateway/production/batch.ts';
+import type { Asker, Confirmations } from '../../services/gateway/production/initiator/confirmations.ts';
+import type { InitiatorProducer } from '../../services/gateway/production/initiator/initiator-producer.ts';
 import { InitiatorRound } from '../../services/gateway/production/initiator/initiator-round.ts';
+import type { RoundTools } from '../../services/gateway/production/round-tools.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { slotOf, standInFor } from '../../services/gateway/streams/stream-terms.ts';
 import { answerOf, keyStream, termsOf } from './streams.ts';
@@ -58,65 +61,68 @@ export let others: {
   answer: (offer: BatchOffer) => BatchAnswer;
   answers: (all: BatchAnswer[]) => Promise<BatchAnswer[]>;
   decapsulate: (algorithm: string, made: Buffer) => Promise<Buffer>;
-  fetch: (keys: Buffer) => { keys: Buffer } | { failure: { reason: string; detail: string } };
+  fetch: (keys: Buffer) => Outcome<Buffer>;
   derive: () => Promise<void>;
   confirm: () => Promise<void>;
   seed: Secret | undefined;
 };
-let services: NodeServices;
-let peer: { produce(request: ProduceRequest): Promise<unknown> };
+let tools: RoundTools;
+let qkdTools: QkdStreamTools;
+let link: Pick<PeerLink, 'produce'>;
 
 /** Everything as it should be, and nothing done yet. */
 export function newRound(): void {
   [calls, secrets, derived, offered, asked, received, dropped, discarded] = [[], [], [], [], [], [], [], []];
-  const algorithms = new Map<number, string>();
+  const made = new Map<KeyPairs, number>();
   others = {
     publicKeys: async (algorithm, count) => items(count, slotOf(algorithm).publicKeyBytes, 0x30),
     answer: agreed,
     answers: async (all) => all,
     decapsulate: async (_, made) => made,
-    fetch: (keys) => ({ keys }),
+    fetch: (keys) => keys,
     derive: async () => undefined,
     confirm: async () => undefined,
     seed: new Secret(Buffer.from('a seed that both nodes know')),
   };
-  services = {
-    keyPairs: {
-      generate: async (algorithm: string, count: number) => {
+  tools = {
+    kem: {
+      generate: async ({ algorithm }, count) => {
         calls.push(`generate ${count} ${algorithm}`);
-        const id = algorithms.size;
-        algorithms.set(id, algorithm);
-        return { id, session: 1, publicKeys: await others.publicKeys(algorithm, count) };
+        const pairs = { publicKeys: Buffer.alloc(0) };
+        made.set(pairs, made.size);
+        return Object.assign(pairs, { publicKeys: await others.publicKeys(algorithm, count) });
       },
       /** The secret of a ciphertext is its first byte, over and over. */
-      decapsulate: async ({ id }: KeyPairBatch, ciphertexts: Buffer) => {
-        received.push(ciphertexts);
-        const algorithm = algorithms.get(id) as string;
-        const { ciphertextBytes } = slotOf(algorithm);
+      decapsulate: async ({ algorithm, ciphertextBytes }, _, ciphertexts) => {
+        received.push(asBuffer(ciphertexts));
         const count = ciphertexts.length / ciphertextBytes;
         calls.push(`decapsulate ${count} ${algorithm}`);
-        const made = Buffer.alloc(count * 32);
+        const shared = Buffer.alloc(count * 32);
         for (let i = 0; i < count; i++)
-          made.fill(ciphertexts[i * ciphertextBytes] ?? 0, i * 32, (i + 1) * 32);
-        secrets.push(made);
-        return others.decapsulate(algorithm, made);
+          shared.fill(ciphertexts[i * ciphertextBytes] ?? 0, i * 32, (i + 1) * 32);
+        secrets.push(shared);
+        return others.decapsulate(algorithm, shared);
       },
-      discard: ({ id }: KeyPairBatch) => discarded.push(id),
+      discard: (pairs) => discarded.push(made.get(pairs) as number),
+      encapsulate: () => fail('INTERNAL'),
+      unavailable: () => fail('INTERNAL'),
     },
-    qkdSource: {
-      openQkd: async () => ({ qkdKeyStreamId: 'handle' }),
-      fetchKeys: async ({ fetches }: FetchKeysRequest) => {
-        calls.push(`fetch ${fetches.map(({ count }) => count).join()}`);
+    qkd: {
+      open: async () => 'handle',
+      close: async () => undefined,
+      fetch: async (fetches: readonly QkdFetch[]) => {
+        if (fetches.length > 0) calls.push(`fetch ${fetches.map(({ count }) => count).join()}`);
         const results = fetches.map(({ count, keyBytes }) => {
           const result = others.fetch(items(count, keyBytes, 0x80));
-          if ('keys' in result) secrets.push(result.keys);
+          if (Buffer.isBuffer(result)) secrets.push(result);
           return result;
         });
         return { results, blockBytes: 0 };
       },
     },
-    hybridizer: {
-      derive: async ({ batches }: DeriveRequest) => {
+    hybridizer: createHybridizerClient({
+      derive: async (request) => {
+        const { batches } = request as DeriveRequest;
         calls.push(`derive ${batches.map(({ count }) => count).join()}`);
         derived = structuredCopy(batches);
         for (const { slots } of batches) secrets.push(...slots.map((slot) => asBuffer(slot.secrets)));
@@ -126,20 +132,21 @@ export function newRound(): void {
             keys: items(count, 32, KEY),
             initiatorTags: Buffer.alloc(count * 32, INITIATOR),
             responderTags: Buffer.alloc(count * 32, RESPONDER),
+            failure: undefined,
           })),
         };
       },
-    },
-    qkd: { join: 'uris', timeout: 1_000, block_keys: 1 },
-    sharedSeed: () => others.seed,
-  } as unknown as NodeServices;
-  peer = {
+    }),
+    seeds: { of: () => others.seed },
+  };
+  qkdTools = { qkd: tools.qkd, clock: systemClock, log: silentLog, join: 'uris' };
+  link = {
     produce: async ({ offers, confirmations }) => {
       calls.push('produce');
       offered = offers;
       return {
         answers: await others.answers(offers.map((offer) => others.answer(offer))),
-        decisions: confirmations,
+        decisions: confirmations as unknown as BatchDecision[],
       };
     },
   };
@@ -166,28 +173,30 @@ export const agreed = ({ count, publicKeys }: BatchOffer, made = count): BatchAn
   })),
 });
 
-/** A stream's supply that notes how its batch comes out. */
+/** A stream's producer that notes how its batch comes out. */
 export function entry(
   options: {
     sources?: readonly string[];
     first?: number;
     count?: number;
-    degradedSlot?: number;
-    standIn?: boolean;
+    /** Slot that a shared_seed stands in for. */
+    standIn?: number;
+    /** The terms name the stand-in as their last slot. */
+    namesStandIn?: boolean;
     blockKeys?: number;
   } = {},
 ) {
-  const { sources = ['ML-KEM-768', 'QKD'], first = 5, count = 2, degradedSlot = 0, blockKeys = 1 } = options;
+  const { sources = ['ML-KEM-768', 'QKD'], first = 5, count = 2, standIn, blockKeys = 1 } = options;
   const terms = termsOf('hkdf-sha384', sources);
-  const slots = options.standIn ? [...terms.slots, standInFor(slotOf('QKD'))] : terms.slots;
+  const slots = options.namesStandIn ? [...terms.slots, standInFor(slotOf('QKD'))] : terms.slots;
   const stream: KeyStream = keyStream({ terms: { ...terms, slots } });
-  const link = new QkdStream({
-    ...{ services, keyStreamId: stream.idBytes, keyBytes: 32 },
+  const qkdStream = new QkdStream({
+    ...{ tools: qkdTools, keyStreamId: stream.idBytes, keyBytes: 32 },
     ...{ initiatorNode: terms.sourceNode, responderNode: terms.destinationNode },
   });
-  if (blockKeys > 1) link.renew(blockKeys);
-  const supply = {
-    ...{ stream, qkd: link, stopped: false, urgent: false },
+  if (blockKeys > 1) qkdStream.renew(blockKeys);
+  const producer = {
+    ...{ stream, qkd: qkdStream, stopped: false, urgent: false },
     answers: [] as BatchAnswer[],
     made: undefined as number | undefined,
     outcome: undefined as Promise<Buffer> | undefined,
@@ -204,13 +213,13 @@ export function entry(
     },
     turn: () => ({ come: Promise.resolve(), over: () => calls.push('over') }),
   };
-  const usesQkd = slots.some((slot, i) => slot.algorithm === 'QKD' && i !== degradedSlot - 1);
-  const qkd = usesQkd ? link.reference() : undefined;
-  const batch: Batch = {
-    supply: supply as unknown as InitiatorProducer,
-    ...{ stream, first, count, qkd, degradedSlot },
+  const usesQkd = slots.some((slot, i) => slot.algorithm === 'QKD' && i !== standIn);
+  const qkd = usesQkd ? qkdStream.reference() : undefined;
+  const batch: Batch<InitiatorProducer> = {
+    producer: producer as unknown as InitiatorProducer,
+    ...{ stream, first, count, qkd, standIn },
   };
-  return { stream, link, supply, batch };
+  return { stream, qkdStream, producer, batch };
 }
 
 export type Entry = ReturnType<typeof entry>;
@@ -220,8 +229,8 @@ export let rides: string[];
 /** The round of the entries, both halves; it leaves nothing that is still secret but the keys that it gave. */
 export async function run(...entries: Entry[]): Promise<void> {
   rides = [];
-  const outbox = {
-    ride: () => ({
+  const confirmations = {
+    board: () => ({
       confirmations: [{ released: true } as unknown as BatchConfirmation],
       arrived: (decisions: unknown[]) => rides.push(`arrived ${decisions.length}`),
       lost: (error: KeyweaveError) => rides.push(`lost ${error.reason}`),
@@ -238,7 +247,10 @@ export async function run(...entries: Entry[]): Promise<void> {
     },
   };
   const batches = entries.map(({ batch }) => batch);
-  const round = new InitiatorRound({ services, peer: peer as never, outbox: outbox as never, batches });
+  const round = new InitiatorRound({
+    ...{ tools, link: link as PeerLink, batches },
+    confirmations: confirmations as unknown as Confirmations,
+  });
   const allocated: Buffer[] = [];
   const allocate = Buffer.allocUnsafeSlow.bind(Buffer);
   mock.method(Buffer, 'allocUnsafeSlow', (bytes: number) => {
@@ -248,7 +260,7 @@ export async function run(...entries: Entry[]): Promise<void> {
   });
   await round.offer();
   await round.finish();
-  const given = await Promise.allSettled(entries.map(({ supply }) => supply.outcome));
+  const given = await Promise.allSettled(entries.map(({ producer }) => producer.outcome));
   const kept = given.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   for (const [i, bytes] of secrets.entries())
     assert.ok(kept.includes(bytes) || isZero(bytes), `secret ${i} of ${secrets.length} was not wiped`);
@@ -257,9 +269,9 @@ export async function run(...entries: Entry[]): Promise<void> {
   assert.equal(left.length, 0, 'keys that nobody gets were not wiped');
 }
 
-export const keysOf = async ({ supply }: Entry) => [...new Set(await supply.outcome)];
+export const keysOf = async ({ producer }: Entry) => [...new Set(await producer.outcome)];
 export const fails = (one: Entry, reason: ErrorReason, detail = /./) =>
-  assert.rejects(one.supply.outcome as Promise<Buffer>, (error: KeyweaveError) => {
+  assert.rejects(one.producer.outcome as Promise<Buffer>, (error: KeyweaveError) => {
     assert.equal(error.reason, reason, error.detail);
     assert.match(error.detail, detail);
     return true;

@@ -1,11 +1,11 @@
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
-import type { Producer, StreamRole } from '../../services/gateway/streams/producer.ts';
-import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
-import { FakeClock } from './fake-clock.ts';
-import { directRoute } from '../../services/gateway/streams/route.ts';
 import { KeyStream, type KeyStreamOptions } from '../../services/gateway/streams/key-stream.ts';
+import type { Producer, StreamRole } from '../../services/gateway/streams/producer.ts';
+import { directRoute } from '../../services/gateway/streams/route.ts';
+import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
 import { parseStreamTerms, type StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
+import { FakeClock } from './fake-clock.ts';
 
 export const ALICE = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 export const BOB = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';

@@ -1,5 +1,5 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { systemClock } from '#common/time/clock.ts';
+import { type Clock, systemClock } from '#common/time/clock.ts';
 
 interface Waiter {
   readonly come: () => void;
@@ -8,11 +8,13 @@ interface Waiter {
 /** Lets so many calls run at a time; the others wait for their turn, first come first served. */
 export class CallTurns {
   readonly #max: number;
+  readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>;
   readonly #waiting = new Set<Waiter>();
   #running = 0;
 
-  constructor(max: number) {
+  constructor(max: number, clock: Pick<Clock, 'monotonicMs' | 'after'> = systemClock) {
     this.#max = max;
+    this.#clock = clock;
   }
 
   /**
@@ -24,9 +26,9 @@ export class CallTurns {
     let leftMs = timeoutMs;
     if (this.#running < this.#max) this.#running += 1;
     else {
-      const started = systemClock.monotonicMs();
+      const started = this.#clock.monotonicMs();
       await this.#turn(timeoutMs);
-      leftMs = Math.max(1, timeoutMs - (systemClock.monotonicMs() - started));
+      leftMs = Math.max(1, timeoutMs - (this.#clock.monotonicMs() - started));
     }
     try {
       return await call(leftMs);
@@ -39,16 +41,16 @@ export class CallTurns {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         come: () => {
-          clearTimeout(timer);
+          timer.cancel();
           resolve();
         },
       };
-      const timer = setTimeout(() => {
+      const timer = this.#clock.after(timeoutMs, () => {
         this.#waiting.delete(waiter);
         reject(
           new KeyweaveError('TIMEOUT', `the other node has left ${this.#max} calls like this unanswered`),
         );
-      }, timeoutMs);
+      });
       this.#waiting.add(waiter);
     });
   }

@@ -46,7 +46,7 @@ export interface PeerLinks {
 export function createPeerLink(
   broker: ServiceClient<KeyAgreementDefinition>,
   farNode: string,
-  clock: Pick<Clock, 'soon'>,
+  clock: Clock,
 ): PeerLink {
   const options = (timeoutMs: number) => ({ timeoutMs, metadata: Metadata({ [PEER_METADATA]: farNode }) });
   function limited<Q, R>(
@@ -54,7 +54,7 @@ export function createPeerLink(
     limitMs: number,
     call: (request: Q, leftMs: number) => Promise<R>,
   ) {
-    const turns = new CallTurns(CALL_LIMITS[method].filled);
+    const turns = new CallTurns(CALL_LIMITS[method].filled, clock);
     return (request: Q, timeoutMs = limitMs) =>
       turns.run(Math.min(limitMs, timeoutMs), (leftMs) => call(request, leftMs));
   }
@@ -84,11 +84,11 @@ export function createPeerLink(
  */
 export class BrokerLinks implements PeerLinks {
   readonly #connect: () => GrpcConnection;
-  readonly #clock: Pick<Clock, 'soon'>;
+  readonly #clock: Clock;
   readonly #byNode = new Map<string, { connection: GrpcConnection; link: PeerLink }>();
 
   /** @param connect makes one connection to the own peer-broker. */
-  constructor(connect: () => GrpcConnection, clock: Pick<Clock, 'soon'>) {
+  constructor(connect: () => GrpcConnection, clock: Clock) {
     this.#connect = connect;
     this.#clock = clock;
   }

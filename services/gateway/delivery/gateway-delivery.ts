@@ -6,7 +6,7 @@ import type { StreamEnds } from '../opening/stream-ends.ts';
 import type { StreamFactory } from '../opening/stream-factory.ts';
 import type { AssertUsable } from '../opening/usable-algorithms.ts';
 import type { StreamStore } from '../store/stream-store.ts';
-import { type Chunk, abandonedError } from '../streams/chunk-buffer.ts';
+import { abandonedError, type Chunk } from '../streams/chunk-buffer.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { parseKsid } from '../streams/ksid.ts';
 import type { Owner } from '../streams/owner.ts';
@@ -125,8 +125,7 @@ export class GatewayDelivery implements KeyDelivery {
     if (stream?.local === 'joined' && mayUse(stream.owner, caller)) return stream;
     const why = ksid === undefined ? undefined : store.ended.whyOf(ksid, (owner) => mayUse(owner, caller));
     throw (
-      why ??
-      new KeyweaveError('UNKNOWN_STREAM', 'No interface selected. OPEN_CONNECT must be called first.')
+      why ?? new KeyweaveError('UNKNOWN_STREAM', 'No interface selected. OPEN_CONNECT must be called first.')
     );
   }
 
@@ -147,7 +146,11 @@ export class GatewayDelivery implements KeyDelivery {
   }
 
   /** Whoever listens learns of what is refused; that an application has gone is nobody's refusal. */
-  #refused(call: RefusedRequest['call'], request: { owner: Owner; signal?: AbortSignal }, thrown: unknown): unknown {
+  #refused(
+    call: RefusedRequest['call'],
+    request: { owner: Owner; signal?: AbortSignal },
+    thrown: unknown,
+  ): unknown {
     if (request.signal?.aborted !== true) {
       this.#o.events.refused({ call, owner: request.owner, error: KeyweaveError.from(thrown) });
     }

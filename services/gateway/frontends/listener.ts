@@ -1,5 +1,10 @@
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
+import {
+  createServer as createTlsServer,
+  type TLSSocket,
+  type TlsOptions,
+  type Server as TlsServer,
+} from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
@@ -66,7 +71,9 @@ export class Listener {
     this.#server = options.tls === 'off' ? this.#tcpServer() : this.#tlsServer();
     this.#server.maxConnections = options.limits.max_connections;
     this.#server.on('drop', () => {
-      options.log.warning('a connection was refused: max_connections is reached', { setting: options.setting });
+      options.log.warning('a connection was refused: max_connections is reached', {
+        setting: options.setting,
+      });
     });
   }
 

@@ -199,7 +199,7 @@ describe('an initiator whose node is enough', () => {
     assert.deepEqual(
       offers().map(({ timeoutMs }) => timeoutMs),
       [10_000, undefined, undefined],
-      'the application no longer waits'
+      'the application no longer waits',
     );
     answer = fails('PEER_UNREACHABLE');
     await alice.clock.advance(5_000);

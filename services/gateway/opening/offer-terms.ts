@@ -27,11 +27,7 @@ export interface OwnNode {
  *
  * @throws KeyweaveError REVISION_MISMATCH, UNSUPPORTED, NO_ROUTE.
  */
-export function offerTerms(
-  request: OpenRequest,
-  peer: string,
-  own: OwnNode,
-): StreamTerms {
+export function offerTerms(request: OpenRequest, peer: string, own: OwnNode): StreamTerms {
   const { nodeUuid } = own;
   if (request.protocolVersion !== PROTOCOL_VERSION) {
     throw new KeyweaveError(

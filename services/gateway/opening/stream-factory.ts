@@ -58,7 +58,8 @@ export class StreamFactory<P extends Producer = Producer> {
       maxBufferedChunks: limits.max_buffered_chunks,
       maxBufferedBytes: limits.max_buffered_bytes,
       held: store.heldFor(route.nextHop),
-      producer: (stream) => (role === 'initiator' ? producers.initiator(stream) : producers.responder(stream)),
+      producer: (stream) =>
+        role === 'initiator' ? producers.initiator(stream) : producers.responder(stream),
     });
   }
 

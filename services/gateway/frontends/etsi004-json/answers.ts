@@ -26,9 +26,7 @@ export function openAnswer(opened: Opened): Buffer {
  */
 export function keyAnswer({ index, key: secret, metadata }: Delivered): Buffer {
   const meta =
-    metadata === ''
-      ? ''
-      : `,"metadata":{"size":${metadata.length},"buffer":${JSON.stringify(metadata)}}`;
+    metadata === '' ? '' : `,"metadata":{"size":${metadata.length},"buffer":${JSON.stringify(metadata)}}`;
   const tail = `],"index":${index}${meta}}`;
   const key = secret.expose();
   const answer = Buffer.allocUnsafe(KEY_PREFIX.length + key.length * 4 + tail.length);

@@ -7,7 +7,10 @@ import { Listener } from '../listener.ts';
 import { serveJsonClient } from './connection.ts';
 
 /** The reference's API: ETSI 004 as JSON over TCP, optionally behind TLS. */
-export async function startEtsi004Json({ config, log }: ServiceContext, delivery: KeyDelivery): Promise<FrontEnd> {
+export async function startEtsi004Json(
+  { config, log }: ServiceContext,
+  delivery: KeyDelivery,
+): Promise<FrontEnd> {
   const settings = config.listeners.json;
   const turns = new FairTurns();
   const listener = await Listener.start({

@@ -139,7 +139,10 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
       const peer = peerOf(context);
       assertFew(offers, 'offers', MESSAGE_LIMITS.offers);
       const decisions = await decide(confirmations, peer);
-      const received = offers.map((offer) => ({ offer, producer: outcomeOf(() => responderOf(offer, peer)) }));
+      const received = offers.map((offer) => ({
+        offer,
+        producer: outcomeOf(() => responderOf(offer, peer)),
+      }));
       return { answers: await rounds.answer(received), decisions };
     },
     confirm: async ({ confirmations }, context) => ({

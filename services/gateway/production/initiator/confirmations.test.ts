@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { type Clock, systemClock } from '#common/time/clock.ts';
 import type { BatchDecision, ConfirmRequest, ConfirmResponse } from '#gen/keyweave/v1/key_agreement.ts';
-import type { PeerLink } from '../../clients/peer-link.ts';
 import { Confirmations } from './confirmations.ts';
 
 const RELEASED: BatchDecision = { released: true, buffered: 0, failure: undefined };
@@ -12,10 +12,11 @@ const LIVING = { stopped: () => false, onLost: () => undefined };
 let asked: number[][];
 let answers: PromiseWithResolvers<ConfirmResponse>[];
 let nowMs: number;
-let outbox: Confirmations;
+const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
+let confirmations: Confirmations;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
   asked = [];
   answers = [];
   nowMs = 0;
@@ -25,7 +26,7 @@ beforeEach(() => {
     answers.push(answer);
     return answer.promise;
   };
-  outbox = new Confirmations({ confirm } as unknown as PeerLink, () => nowMs);
+  confirmations = new Confirmations({ confirm }, clock);
 });
 afterEach(() => mock.timers.reset());
 
@@ -47,20 +48,20 @@ const settle = async () => {
 
 describe('Confirmations', () => {
   it('sends what nobody waits for along with the next Produce', async () => {
-    const decided = outbox.confirm(confirmation(0), LIVING, false);
-    const ride = outbox.ride();
-    assert.equal(ride.confirmations.length, 1);
+    const decided = confirmations.confirm(confirmation(0), LIVING, false);
+    const riders = confirmations.board();
+    assert.equal(riders.confirmations.length, 1);
     mock.timers.tick(1_000);
     assert.deepEqual(asked, [], 'it was sent twice');
-    ride.arrived([RELEASED]);
+    riders.arrived([RELEASED]);
     await decided;
   });
 
   it('sends by itself what no Produce takes along, at once where somebody waits', async () => {
-    const slow = outbox.confirm(confirmation(0), LIVING, false);
+    const slow = confirmations.confirm(confirmation(0), LIVING, false);
     mock.timers.tick(5);
     assert.deepEqual(asked, []);
-    const fast = outbox.confirm(confirmation(0, 2), LIVING, true);
+    const fast = confirmations.confirm(confirmation(0, 2), LIVING, true);
     mock.timers.tick(1);
     assert.deepEqual(asked, [[0, 0]]);
     answers[0]?.resolve({ decisions: [RELEASED, RELEASED] });
@@ -68,8 +69,8 @@ describe('Confirmations', () => {
   });
 
   it('has one confirmation of a stream on its way at a time, in order', async () => {
-    const first = outbox.confirm(confirmation(0), LIVING, true);
-    const second = outbox.confirm(confirmation(8), LIVING, true);
+    const first = confirmations.confirm(confirmation(0), LIVING, true);
+    const second = confirmations.confirm(confirmation(8), LIVING, true);
     mock.timers.tick(1);
     assert.deepEqual(asked, [[0]]);
     answers[0]?.resolve({ decisions: [RELEASED] });
@@ -83,7 +84,7 @@ describe('Confirmations', () => {
   it('repeats what was lost, whatever the loss looked like, until there is a decision', async () => {
     const lost: string[] = [];
     const asker = { stopped: () => false, onLost: (error: KeyweaveError) => lost.push(error.reason) };
-    const decided = outbox.confirm(confirmation(0), asker, true);
+    const decided = confirmations.confirm(confirmation(0), asker, true);
     for (const reason of ['PEER_UNREACHABLE', 'TIMEOUT', 'INTERNAL'] as const) {
       mock.timers.tick(1_000);
       answers.at(-1)?.reject(new KeyweaveError(reason, 'as the test says'));
@@ -97,8 +98,8 @@ describe('Confirmations', () => {
   });
 
   it('says that a batch was dropped, or in the words of the other end why it could not be asked', async () => {
-    const dropped = outbox.confirm(confirmation(0), LIVING, true);
-    const unknown = outbox.confirm(confirmation(0, 2), LIVING, true);
+    const dropped = confirmations.confirm(confirmation(0), LIVING, true);
+    const unknown = confirmations.confirm(confirmation(0, 2), LIVING, true);
     mock.timers.tick(1);
     const failure = { reason: 'UNKNOWN_STREAM', detail: 'who?' };
     answers[0]?.resolve({
@@ -113,8 +114,8 @@ describe('Confirmations', () => {
 
   it('gives up with the stream, or when the other end no longer holds the batch', async () => {
     let stopped = false;
-    const ended = outbox.confirm(confirmation(0), { ...LIVING, stopped: () => stopped }, true);
-    const late = outbox.confirm(confirmation(0, 2), LIVING, true);
+    const ended = confirmations.confirm(confirmation(0), { ...LIVING, stopped: () => stopped }, true);
+    const late = confirmations.confirm(confirmation(0, 2), LIVING, true);
     mock.timers.tick(1);
     stopped = true;
     nowMs = 200_000;
@@ -128,11 +129,11 @@ describe('Confirmations', () => {
   it('takes no more at a time than the other end does, and sends the rest at once', async () => {
     const most = MESSAGE_LIMITS.confirmations.filled;
     const all = Array.from({ length: 1_400 }, (_, i) =>
-      outbox.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true),
+      confirmations.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true),
     );
-    const ride = outbox.ride();
-    assert.equal(ride.confirmations.length, most);
-    ride.arrived(ride.confirmations.map(() => RELEASED));
+    const riders = confirmations.board();
+    assert.equal(riders.confirmations.length, most);
+    riders.arrived(riders.confirmations.map(() => RELEASED));
     let decided = most;
     for (let turn = 0; decided < all.length; turn++) {
       assert.ok(turn < 20, `only ${decided} are decided`);
@@ -151,20 +152,24 @@ describe('Confirmations', () => {
   it('keeps each message within its bytes', () => {
     const tags = Buffer.alloc(1024 * 32);
     for (let i = 0; i < 40; i++) {
-      void outbox.confirm({ ...confirmation(i), keyStreamId: id(i), initiatorTags: tags }, LIVING, false);
+      void confirmations.confirm(
+        { ...confirmation(i), keyStreamId: id(i), initiatorTags: tags },
+        LIVING,
+        false,
+      );
     }
-    const { confirmations } = outbox.ride();
-    const bytes = confirmations.reduce((sum, { initiatorTags }) => sum + initiatorTags.length, 0);
+    const { confirmations: aboard } = confirmations.board();
+    const bytes = aboard.reduce((sum, { initiatorTags }) => sum + initiatorTags.length, 0);
     assert.ok(bytes <= MESSAGE_LIMITS.confirmationBytes.filled, `${bytes} bytes`);
-    assert.ok(confirmations.length > 10);
-    assert.ok(outbox.ride().confirmations.length > 10, 'the rest waits for nothing');
+    assert.ok(aboard.length > 10);
+    assert.ok(confirmations.board().confirmations.length > 10, 'the rest waits for nothing');
   });
 
   it('finds the one that the other end cannot read, rejects it, and repeats it never again', async () => {
     const culprit = 77;
     const outcomes = new Map<number, string>();
     for (let i = 0; i < 200; i++) {
-      outbox.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true).then(
+      confirmations.confirm({ ...confirmation(i), keyStreamId: id(i) }, LIVING, true).then(
         () => outcomes.set(i, 'released'),
         (error) => outcomes.set(i, String(error)),
       );
@@ -189,7 +194,7 @@ describe('Confirmations', () => {
   });
 
   it('gives up at once what is refused for whom it comes from', async () => {
-    const all = [1, 2, 3].map((stream) => outbox.confirm(confirmation(0, stream), LIVING, true));
+    const all = [1, 2, 3].map((stream) => confirmations.confirm(confirmation(0, stream), LIVING, true));
     mock.timers.tick(1);
     answers[0]?.reject(new KeyweaveError('NOT_ALLOWED', 'not on the list'));
     for (const one of all) await assert.rejects(one, /not on the list/);
@@ -198,9 +203,9 @@ describe('Confirmations', () => {
   });
 
   it('sends by themselves those whose Produce was refused, since the offers may be at fault', async () => {
-    const decided = outbox.confirm(confirmation(0), LIVING, false);
-    outbox.ride().lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
-    assert.equal(outbox.ride().confirmations.length, 0);
+    const decided = confirmations.confirm(confirmation(0), LIVING, false);
+    confirmations.board().lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
+    assert.equal(confirmations.board().confirmations.length, 0);
     mock.timers.tick(1);
     assert.deepEqual(asked, [[0]]);
     answers[0]?.resolve({ decisions: [RELEASED] });
@@ -210,7 +215,7 @@ describe('Confirmations', () => {
   it('takes a wrong number of decisions for none', async () => {
     const lost: string[] = [];
     const asker = { ...LIVING, onLost: (error: KeyweaveError) => lost.push(error.detail) };
-    const both = [1, 2].map((stream) => outbox.confirm(confirmation(0, stream), asker, true));
+    const both = [1, 2].map((stream) => confirmations.confirm(confirmation(0, stream), asker, true));
     mock.timers.tick(1);
     for (const decisions of [[RELEASED], [RELEASED, RELEASED, RELEASED]]) {
       answers.at(-1)?.resolve({ decisions });
@@ -224,21 +229,26 @@ describe('Confirmations', () => {
   });
 
   it('keeps few batches of a stream to be dropped, however long the other end is away', async () => {
-    const kept = outbox.confirm(confirmation(0), LIVING, false);
+    const kept = confirmations.confirm(confirmation(0), LIVING, false);
     for (let first = 1; first < 1_000; first++)
-      outbox.drop({ ...confirmation(0), firstIndex: first }, LIVING);
+      confirmations.drop({ ...confirmation(0), firstIndex: first }, LIVING);
     const indexes: number[] = [];
-    for (let ride = outbox.ride(); ride.confirmations.length > 0; ride = outbox.ride()) {
-      indexes.push(...ride.confirmations.map(({ firstIndex }) => firstIndex));
-      ride.arrived(ride.confirmations.map(() => RELEASED));
+    for (
+      let riders = confirmations.board();
+      riders.confirmations.length > 0;
+      riders = confirmations.board()
+    ) {
+      indexes.push(...riders.confirmations.map(({ firstIndex }) => firstIndex));
+      riders.arrived(riders.confirmations.map(() => RELEASED));
     }
     assert.deepEqual(indexes, [0, 996, 997, 998, 999]);
     await kept;
   });
 
   it('lets no batch to be dropped stand before one to be released, which ends it too', async () => {
-    for (let first = 0; first < 3; first++) outbox.drop({ ...confirmation(0), firstIndex: first }, LIVING);
-    const decided = outbox.confirm(confirmation(3), LIVING, true);
+    for (let first = 0; first < 3; first++)
+      confirmations.drop({ ...confirmation(0), firstIndex: first }, LIVING);
+    const decided = confirmations.confirm(confirmation(3), LIVING, true);
     mock.timers.tick(1);
     assert.deepEqual(asked, [[3]]);
     answers[0]?.resolve({ decisions: [RELEASED] });
@@ -247,7 +257,7 @@ describe('Confirmations', () => {
 
   it('has few messages under way, however many ask', async () => {
     for (let turn = 0; turn < 20; turn++) {
-      void outbox
+      void confirmations
         .confirm({ ...confirmation(turn), keyStreamId: id(turn) }, LIVING, true)
         .catch(() => undefined);
       mock.timers.tick(1);
@@ -258,13 +268,13 @@ describe('Confirmations', () => {
     await settle();
     mock.timers.tick(1);
     assert.equal(asked.at(-1)?.length, 16);
-    void outbox.confirm(confirmation(99), LIVING, true).catch(() => undefined);
+    void confirmations.confirm(confirmation(99), LIVING, true).catch(() => undefined);
     mock.timers.tick(1);
     assert.equal(asked.length, 5, 'one answer made room for two messages');
   });
 
   it('pauses for 50 ms to a second, longer after each loss, and for 50 ms once an answer has come', async () => {
-    void outbox.confirm(confirmation(0), LIVING, true);
+    void confirmations.confirm(confirmation(0), LIVING, true);
     mock.timers.tick(1);
     const pauses = async (count: number) => {
       const found: number[] = [];
@@ -281,14 +291,14 @@ describe('Confirmations', () => {
     assert.deepEqual(await pauses(7), [50, 100, 200, 400, 800, 1_000, 1_000]);
     answers.at(-1)?.resolve({ decisions: [RELEASED] });
     await settle();
-    void outbox.confirm(confirmation(8), LIVING, true);
+    void confirmations.confirm(confirmation(8), LIVING, true);
     mock.timers.tick(1);
     assert.deepEqual(await pauses(2), [50, 100]);
   });
 
   it('does not count what carried nothing as a loss', async () => {
-    for (let i = 0; i < 5; i++) outbox.ride().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
-    void outbox.confirm(confirmation(0), LIVING, true);
+    for (let i = 0; i < 5; i++) confirmations.board().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    void confirmations.confirm(confirmation(0), LIVING, true);
     mock.timers.tick(1);
     answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     await settle();
@@ -298,20 +308,20 @@ describe('Confirmations', () => {
 
   it('makes nobody who comes later wait for the pause of those who have given up', async () => {
     nowMs = 1;
-    const given = outbox.confirm(confirmation(0), LIVING, true);
+    const given = confirmations.confirm(confirmation(0), LIVING, true);
     mock.timers.tick(1);
     nowMs += 150_001;
     answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     await assert.rejects(given, /gone/);
-    void outbox.confirm(confirmation(0, 2), LIVING, false);
+    void confirmations.confirm(confirmation(0, 2), LIVING, false);
     mock.timers.tick(10);
     assert.equal(asked.length, 2);
   });
 
   it('makes nobody who is in a hurry wait for the pause of another', async () => {
-    void outbox.confirm(confirmation(0), LIVING, true);
+    void confirmations.confirm(confirmation(0), LIVING, true);
     mock.timers.tick(1);
-    void outbox.confirm(confirmation(0, 2), LIVING, true);
+    void confirmations.confirm(confirmation(0, 2), LIVING, true);
     answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     await settle();
     mock.timers.tick(1);
@@ -320,7 +330,7 @@ describe('Confirmations', () => {
 
   it('repeats a question for as long as the other end may hold the batch, 150 s', async () => {
     nowMs = 7;
-    const decided = outbox.confirm(confirmation(0), LIVING, true);
+    const decided = confirmations.confirm(confirmation(0), LIVING, true);
     mock.timers.tick(1);
     nowMs += 150_000;
     answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
@@ -332,17 +342,17 @@ describe('Confirmations', () => {
   });
 
   it('lets what nobody waits for linger 10 ms from the first, whoever else comes and whatever was sent', async () => {
-    void outbox.confirm(confirmation(0), LIVING, false);
+    void confirmations.confirm(confirmation(0), LIVING, false);
     mock.timers.tick(8);
-    void outbox.confirm(confirmation(0, 2), LIVING, false);
+    void confirmations.confirm(confirmation(0, 2), LIVING, false);
     mock.timers.tick(2);
     assert.deepEqual(asked, [[0, 0]]);
-    void outbox.confirm(confirmation(0, 3), LIVING, false);
+    void confirmations.confirm(confirmation(0, 3), LIVING, false);
     mock.timers.tick(5);
-    void outbox.confirm(confirmation(0, 4), LIVING, true);
+    void confirmations.confirm(confirmation(0, 4), LIVING, true);
     mock.timers.tick(1);
     assert.equal(asked.length, 2);
-    void outbox.confirm(confirmation(0, 5), LIVING, false);
+    void confirmations.confirm(confirmation(0, 5), LIVING, false);
     mock.timers.tick(9);
     assert.equal(asked.length, 2, 'a message that had left already took it along');
     mock.timers.tick(1);
@@ -350,7 +360,7 @@ describe('Confirmations', () => {
   });
 
   it('lets a batch to be dropped wait for a Produce, too', () => {
-    outbox.drop(confirmation(0), LIVING);
+    confirmations.drop(confirmation(0), LIVING);
     mock.timers.tick(9);
     assert.deepEqual(asked, []);
     mock.timers.tick(1);
@@ -360,15 +370,19 @@ describe('Confirmations', () => {
   it('fills a message to its last byte, and sends a single one whatever its size', async () => {
     const most = MESSAGE_LIMITS.confirmationBytes.filled;
     const tags = (stream: number, bytes: number) =>
-      outbox.confirm({ ...confirmation(0, stream), initiatorTags: Buffer.alloc(bytes) }, LIVING, false);
+      confirmations.confirm(
+        { ...confirmation(0, stream), initiatorTags: Buffer.alloc(bytes) },
+        LIVING,
+        false,
+      );
     void tags(1, most / 2 - 48);
     void tags(2, most / 2 - 48);
-    assert.equal(outbox.ride().confirmations.length, 2);
+    assert.equal(confirmations.board().confirmations.length, 2);
     void tags(3, most / 2 - 48);
     void tags(4, most / 2 - 47);
-    assert.equal(outbox.ride().confirmations.length, 1);
+    assert.equal(confirmations.board().confirmations.length, 1);
     void tags(5, 2 * most);
-    const rides = [outbox.ride(), outbox.ride()];
+    const rides = [confirmations.board(), confirmations.board()];
     assert.deepEqual(
       rides.map(({ confirmations }) => confirmations.length),
       [1, 1],
@@ -378,11 +392,11 @@ describe('Confirmations', () => {
   it('lets those go first that found no place in the message before', () => {
     for (let i = 0; i < 300; i++) {
       for (const first of [i, 1_000 + i])
-        void outbox.confirm({ ...confirmation(first), keyStreamId: id(i) }, LIVING, false);
+        void confirmations.confirm({ ...confirmation(first), keyStreamId: id(i) }, LIVING, false);
     }
-    const ride = outbox.ride();
-    ride.arrived(ride.confirmations.map(() => RELEASED));
-    const indexes = outbox.ride().confirmations.map(({ firstIndex }) => firstIndex);
+    const riders = confirmations.board();
+    riders.arrived(riders.confirmations.map(() => RELEASED));
+    const indexes = confirmations.board().confirmations.map(({ firstIndex }) => firstIndex);
     assert.equal(indexes.length, 256);
     for (let i = 256; i < 300; i++) assert.ok(indexes.includes(i), `${i} waits behind those who came later`);
   });
@@ -390,8 +404,8 @@ describe('Confirmations', () => {
   it('asks nothing for a stream that has ended meanwhile, and says so', async () => {
     let stopped = false;
     const asker = { ...LIVING, stopped: () => stopped };
-    const gone = [0, 8].map((first) => outbox.confirm(confirmation(first), asker, false));
-    const next = outbox.confirm(confirmation(16), LIVING, false);
+    const gone = [0, 8].map((first) => confirmations.confirm(confirmation(first), asker, false));
+    const next = confirmations.confirm(confirmation(16), LIVING, false);
     stopped = true;
     mock.timers.tick(10);
     assert.deepEqual(asked, [[16]]);
@@ -404,7 +418,7 @@ describe('Confirmations', () => {
     let stopped = false;
     const lost: unknown[] = [];
     const asker = { stopped: () => stopped, onLost: (error: unknown) => lost.push(error) };
-    const ended = outbox.confirm(confirmation(0), asker, true);
+    const ended = confirmations.confirm(confirmation(0), asker, true);
     mock.timers.tick(1);
     stopped = true;
     answers[0]?.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
@@ -413,7 +427,7 @@ describe('Confirmations', () => {
   });
 
   const of = (stream: number) => {
-    outbox.confirm(confirmation(stream, stream), LIVING, true).catch(() => undefined);
+    confirmations.confirm(confirmation(stream, stream), LIVING, true).catch(() => undefined);
   };
 
   for (const [reason, pause] of [
@@ -461,17 +475,17 @@ describe('Confirmations', () => {
     await settle();
     of(3);
     assert.deepEqual(
-      outbox.ride().confirmations.map(({ firstIndex }) => firstIndex),
+      confirmations.board().confirmations.map(({ firstIndex }) => firstIndex),
       [3],
     );
   });
 
-  it('lets what was lost with a Produce ride again, and sends together what was refused with one', () => {
+  it('lets what was lost with a Produce riders again, and sends together what was refused with one', () => {
     for (const stream of [1, 2, 3, 4]) of(stream);
-    outbox.ride().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
-    const ride = outbox.ride();
-    assert.equal(ride.confirmations.length, 4);
-    ride.lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
+    confirmations.board().lost(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    const riders = confirmations.board();
+    assert.equal(riders.confirmations.length, 4);
+    riders.lost(new KeyweaveError('BAD_REQUEST', 'an offer cannot be read'));
     mock.timers.tick(1);
     assert.equal(asked[0]?.length, 4);
   });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ProducerBench } from '#test/helpers/producer-bench.ts';
 import { HeldBytes } from '../../streams/held-bytes.ts';
@@ -7,17 +7,15 @@ import { HeldBytes } from '../../streams/held-bytes.ts';
 let bench: ProducerBench;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout'] });
   bench = new ProducerBench(['ML-KEM-768']);
 });
 afterEach(() => {
-  bench.supply.stop();
-  mock.timers.reset();
+  bench.producer.stop();
 });
 
 /** Both ends have proven themselves, and nothing is buffered, wanted or on its way. */
 async function proven(): Promise<void> {
-  bench.supply.want(1);
+  bench.producer.want(1);
   await bench.succeeds(bench.last);
   while (bench.begun.length > 1) await bench.succeeds(bench.begun.pop() as never);
   while (bench.stream.buffer.take());
@@ -29,17 +27,17 @@ const indexes = () => bench.begun.map(({ first }) => first);
 
 describe("an initiator's batches", () => {
   it('are offered one at a time, with two unconfirmed ones at most, of ascending indexes', async () => {
-    bench.supply.want(2);
-    bench.supply.want(3);
+    bench.producer.want(2);
+    bench.producer.want(3);
     assert.deepEqual(counts(), [2], 'a batch was offered beside another');
     bench.answers(bench.last);
-    bench.supply.want(3);
+    bench.producer.want(3);
     bench.answers(bench.last);
-    bench.supply.want(4);
+    bench.producer.want(4);
     assert.deepEqual(counts(), [2, 3], 'three batches are agreed and not confirmed');
-    assert.equal(bench.supply.offerable, 0);
+    assert.equal(bench.producer.offerable, 0);
     await bench.confirmed(bench.begun[0] as never);
-    bench.supply.want(1);
+    bench.producer.want(1);
     assert.deepEqual(indexes(), [0, 2, 5]);
   });
 
@@ -48,51 +46,51 @@ describe("an initiator's batches", () => {
       maxBatchChunks: 8,
       stream: { maxBufferedChunks: 1_000, maxPrefetchChunks: 1_000 },
     });
-    bench.supply.want(100);
+    bench.producer.want(100);
     bench.answers(bench.last, { most: 5 });
-    bench.supply.want(100);
+    bench.producer.want(100);
     bench.answers(bench.last, { most: 6 });
     await bench.confirmed(bench.begun[0] as never);
-    bench.supply.want(100);
+    bench.producer.want(100);
     bench.answers(bench.last, { most: 0 });
     await bench.confirmed(bench.begun[1] as never);
-    bench.supply.want(100);
+    bench.producer.want(100);
     assert.deepEqual(counts(), [8, 5, 5, 5]);
   });
 
   it('leave no gap behind one of which the other end made less', async () => {
-    bench.supply.want(5);
+    bench.producer.want(5);
     bench.answers(bench.last, { count: 3 });
-    assert.equal(bench.supply.coming, 3);
-    bench.supply.want(1);
+    assert.equal(bench.producer.coming, 3);
+    bench.producer.want(1);
     assert.deepEqual(indexes(), [0, 3]);
-    bench.supply.end(bench.begun[0] as never, 3, Promise.resolve(Buffer.alloc(3 * 32)));
+    bench.producer.end(bench.begun[0] as never, 3, Promise.resolve(Buffer.alloc(3 * 32)));
     await bench.settle();
     assert.equal(bench.stream.buffer.size, 3);
-    assert.equal(bench.supply.coming, 1);
+    assert.equal(bench.producer.coming, 1);
   });
 
   it('hold single chunks where the other end makes no more', () => {
-    bench.supply.want(4);
+    bench.producer.want(4);
     bench.answers(bench.last, { most: 1 });
-    bench.supply.want(4);
+    bench.producer.want(4);
     assert.deepEqual(counts(), [4, 1]);
   });
 
   it('are not due before anybody asks, after the end, or while trouble is being waited out', async () => {
-    assert.deepEqual([bench.supply.offerable, bench.supply.urgent], [0, false]);
-    bench.supply.want(1);
+    assert.deepEqual([bench.producer.offerable, bench.producer.urgent], [0, false]);
+    bench.producer.want(1);
     const first = bench.last;
     bench.answers(first);
     bench.held = true;
-    bench.supply.want(2);
-    assert.equal(bench.supply.offerable, 2);
+    bench.producer.want(2);
+    assert.equal(bench.producer.offerable, 2);
     await bench.failsLate(first, 'AGREEMENT_FAILED');
-    assert.equal(bench.supply.offerable, 0, 'a batch in the queue breaks the pause');
+    assert.equal(bench.producer.offerable, 0, 'a batch in the queue breaks the pause');
     await bench.pass(51);
-    assert.equal(bench.supply.offerable, 2);
-    bench.supply.stop();
-    assert.equal(bench.supply.offerable, 0);
+    assert.equal(bench.producer.offerable, 2);
+    bench.producer.stop();
+    assert.equal(bench.producer.offerable, 0);
   });
 
   it('take a short answer for scarcity, but not one that the other end has announced', async () => {
@@ -104,10 +102,10 @@ describe("an initiator's batches", () => {
       [{ count: 4, most: 8 }, false],
     ] as const) {
       bench = new ProducerBench(['ML-KEM-768'], { stream: { maxBufferedChunks: 64, maxPrefetchChunks: 64 } });
-      bench.readFast();
-      bench.supply.want(4);
+      await bench.readFast();
+      bench.producer.want(4);
       bench.answers(bench.last, change);
-      const isScarce = bench.stream.depth.shortfall(0, 0, bench.nowMs) === 0;
+      const isScarce = bench.stream.depth.shortfall(0, 0, bench.clock.monotonicMs()) === 0;
       assert.equal(isScarce, scarce, JSON.stringify(change));
     }
   });
@@ -124,21 +122,21 @@ describe("an initiator's batches", () => {
   });
 
   it('are released in the order of their indexes, whichever is done first', async () => {
-    bench.supply.want(1);
+    bench.producer.want(1);
     const first = bench.last;
     bench.answers(first);
-    bench.supply.want(1);
+    bench.producer.want(1);
     const second = bench.last;
     bench.answers(second);
     const outcomes = [first, second].map((batch) => {
       const outcome = Promise.withResolvers<Buffer>();
-      bench.supply.end(batch, 1, outcome.promise);
+      bench.producer.end(batch, 1, outcome.promise);
       return outcome;
     });
     outcomes[1]?.resolve(Buffer.alloc(32, 2));
     await bench.settle();
     assert.equal(bench.stream.buffer.size, 0, 'a later batch was released before an earlier one');
-    const settled = bench.supply.settled(5_000);
+    const settled = bench.producer.settled(5_000);
     outcomes[0]?.resolve(Buffer.alloc(32, 1));
     await settled;
     assert.equal(bench.stream.buffer.size, 2);
@@ -146,16 +144,16 @@ describe("an initiator's batches", () => {
   });
 
   it('that come after the end of the stream are wiped, and burn nothing', async () => {
-    bench.supply.want(1);
+    bench.producer.want(1);
     const batch = bench.last;
     bench.answers(batch);
-    bench.supply.stop();
+    bench.producer.stop();
     const keys = await bench.confirmed(batch);
     assert.ok(keys.every((byte) => byte === 0));
     assert.equal(bench.stream.buffer.size, 0);
-    bench.supply.want(1);
+    bench.producer.want(1);
     assert.equal(bench.begun.length, 1);
-    assert.equal(bench.supply.stopped, true);
+    assert.equal(bench.producer.stopped, true);
   });
 
   it('that fail after the end of the stream change nothing', async () => {
@@ -163,12 +161,12 @@ describe("an initiator's batches", () => {
       bench = new ProducerBench(['ML-KEM-768']);
       const waiting = await bench.get();
       const before = bench.stream.lastFailure;
-      bench.supply.stop();
+      bench.producer.stop();
       await bench.fails(bench.last, reason);
       await bench.pass(2_000);
       assert.deepEqual([bench.begun.length, waiting.error], [1, undefined], reason);
       assert.equal(bench.stream.lastFailure, before);
-      assert.equal(bench.stream.buffer.nextIndex, 0);
+      assert.equal(bench.stream.indexes.frontier, 0);
       assert.equal(bench.stream.peer, 'joined');
     }
   });
@@ -185,8 +183,8 @@ describe("an initiator's batches", () => {
   });
 
   it('go on behind indexes that were used without them', () => {
-    bench.stream.buffer.burnBelow(7);
-    bench.supply.want(1);
+    bench.stream.indexes.settle(bench.stream.indexes.allot(7), false);
+    bench.producer.want(1);
     assert.deepEqual(indexes(), [7]);
   });
 
@@ -202,7 +200,7 @@ describe("an initiator's batches", () => {
   it('that fail for good tell those who wait, and are not repeated for nobody', async () => {
     bench = new ProducerBench(['ML-KEM-768'], { maxBatchChunks: 4 });
     const waiting = await bench.get();
-    bench.supply.demand(40, true);
+    bench.producer.demand(40, true);
     for (let i = 0; i < 2; i++) {
       assert.deepEqual(waiting, {});
       await bench.fails(bench.last, 'AGREEMENT_FAILED');
@@ -210,8 +208,8 @@ describe("an initiator's batches", () => {
     }
     assert.ok(isReason(waiting.error, 'AGREEMENT_FAILED'));
     assert.equal(bench.begun.length, 2);
-    assert.equal(bench.supply.urgent, false);
-    assert.throws(() => bench.supply.demand(1, true), { reason: 'AGREEMENT_FAILED' });
+    assert.equal(bench.producer.urgent, false);
+    assert.throws(() => bench.producer.demand(1, true), { reason: 'AGREEMENT_FAILED' });
   });
 
   it('that fail for lack of keys are a reason to make none ahead; other failures are none', async () => {
@@ -220,17 +218,17 @@ describe("an initiator's batches", () => {
       ['AGREEMENT_FAILED', false],
     ] as const) {
       bench = new ProducerBench(['ML-KEM-768'], { stream: { allowDegraded: false } });
-      bench.readFast();
-      bench.supply.want(1);
+      await bench.readFast();
+      bench.producer.want(1);
       await bench.fails(bench.last, reason);
-      assert.equal(bench.stream.depth.shortfall(0, 0, bench.nowMs) === 0, scarce, reason);
+      assert.equal(bench.stream.depth.shortfall(0, 0, bench.clock.monotonicMs()) === 0, scarce, reason);
     }
   });
 
   it('count in what is held for the peer while they are on their way', async () => {
     const held = new HeldBytes(10_000);
     bench = new ProducerBench(['ML-KEM-768'], { stream: { held } });
-    bench.supply.want(4);
+    bench.producer.want(4);
     assert.equal(held.bytes, 128);
     await bench.fails(bench.last, 'AGREEMENT_FAILED');
     assert.equal(held.bytes, 0);
@@ -242,7 +240,7 @@ describe("an initiator's batches", () => {
 
 describe('turns at the QKD keys', () => {
   it('come one after the other', async () => {
-    const turns = [bench.supply.turn(), bench.supply.turn(), bench.supply.turn()];
+    const turns = [bench.producer.turn(), bench.producer.turn(), bench.producer.turn()];
     const come: number[] = [];
     turns.forEach((turn, i) => {
       void turn.come.then(() => come.push(i));
@@ -262,12 +260,12 @@ describe('an initiator that is asked by the other end', () => {
   beforeEach(proven);
 
   it('makes what is asked for beside what is on its way, at least one chunk', async () => {
-    bench.supply.demand(0, false);
+    bench.producer.demand(0, false);
     assert.deepEqual(counts(), [1]);
-    bench.supply.demand(5, false);
+    bench.producer.demand(5, false);
     bench.answers(bench.last);
     assert.equal(bench.begun[1]?.count, 4);
-    bench.supply.demand(5, false);
+    bench.producer.demand(5, false);
     bench.answers(bench.last);
     await bench.confirmed(bench.begun[0] as never);
     await bench.confirmed(bench.begun[1] as never);
@@ -275,15 +273,15 @@ describe('an initiator that is asked by the other end', () => {
   });
 
   it('makes no second chunk for who asks for the one that is on its way', () => {
-    bench.supply.want(1);
-    bench.supply.demand(1, true);
+    bench.producer.want(1);
+    bench.producer.demand(1, true);
     bench.answers(bench.last);
     assert.deepEqual(counts(), [1]);
   });
 
   it('offers nothing for it any more once it has been told that there is no room', async () => {
     bench = new ProducerBench(['ML-KEM-768'], { maxBatchChunks: 4 });
-    bench.supply.demand(40, true);
+    bench.producer.demand(40, true);
     await bench.fails(bench.last, 'NO_ROOM');
     await bench.pass(1_000);
     assert.deepEqual(counts(), [4]);
@@ -291,81 +289,81 @@ describe('an initiator that is asked by the other end', () => {
 
   it('tells nothing to who has never asked', async () => {
     bench = new ProducerBench(['ML-KEM-768']);
-    bench.supply.want(1);
+    bench.producer.want(1);
     await bench.fails(bench.last, 'NO_ROOM');
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
   });
 
   it('does not take for asked again what was asked once', async () => {
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
     await bench.fails(bench.last, 'NO_ROOM');
     await bench.pass(4_000);
-    bench.supply.want(1);
+    bench.producer.want(1);
     await bench.fails(bench.last, 'NO_ROOM');
     await bench.pass(2_000);
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
   });
 
   it('is urgent while the other end waits for what it has asked for, or somebody waits here', async () => {
-    assert.equal(bench.supply.urgent, false);
-    bench.supply.want(1);
-    bench.supply.demand(3, false);
-    assert.equal(bench.supply.urgent, false, 'nobody waits');
-    bench.supply.demand(3, true);
-    assert.equal(bench.supply.urgent, true);
+    assert.equal(bench.producer.urgent, false);
+    bench.producer.want(1);
+    bench.producer.demand(3, false);
+    assert.equal(bench.producer.urgent, false, 'nobody waits');
+    bench.producer.demand(3, true);
+    assert.equal(bench.producer.urgent, true);
     bench.answers(bench.last);
-    assert.equal(bench.supply.urgent, false, 'what was asked for is on its way');
+    assert.equal(bench.producer.urgent, false, 'what was asked for is on its way');
     await bench.get();
-    assert.equal(bench.supply.urgent, true);
+    assert.equal(bench.producer.urgent, true);
   });
 
   it('is urgent for one chunk, too', () => {
-    bench.supply.want(1);
-    bench.supply.demand(2, true);
-    assert.equal(bench.supply.urgent, true);
+    bench.producer.want(1);
+    bench.producer.demand(2, true);
+    assert.equal(bench.producer.urgent, true);
   });
 
   it('says once why it could not, within five seconds, and only to who had asked', async () => {
     const refused = async () => {
       await bench.fails(bench.last, 'NO_ROOM', 'full');
     };
-    bench.supply.want(1);
+    bench.producer.want(1);
     await refused();
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
     await bench.pass(1_100);
     await refused();
-    assert.throws(() => bench.supply.demand(1, true), { reason: 'NO_ROOM' });
-    bench.supply.demand(1, true);
+    assert.throws(() => bench.producer.demand(1, true), { reason: 'NO_ROOM' });
+    bench.producer.demand(1, true);
     await bench.pass(1_100);
     await refused();
     await bench.pass(5_000);
-    assert.throws(() => bench.supply.demand(1, true), { reason: 'NO_ROOM' });
-    bench.supply.demand(1, true);
+    assert.throws(() => bench.producer.demand(1, true), { reason: 'NO_ROOM' });
+    bench.producer.demand(1, true);
     await refused();
     await bench.pass(5_001);
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
     await bench.succeeds(bench.last);
-    bench.supply.want(1);
+    bench.producer.want(1);
     await refused();
     await bench.pass(1_100);
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
   });
 
   it('forgets why it could not once chunks have come', async () => {
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
     const first = bench.last;
     bench.answers(first);
-    bench.supply.demand(2, true);
+    bench.producer.demand(2, true);
     await bench.fails(bench.last, 'NO_ROOM');
     await bench.confirmed(first);
     await bench.pass(60);
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
   });
 
   it('tells it when the stream has ended here', () => {
-    bench.supply.stop();
+    bench.producer.stop();
     assert.throws(
-      () => bench.supply.demand(1, true),
+      () => bench.producer.demand(1, true),
       new KeyweaveError('UNKNOWN_STREAM', 'the other end has closed this stream'),
     );
   });
@@ -373,12 +371,12 @@ describe('an initiator that is asked by the other end', () => {
 
 describe('an initiator whose streams share rounds', () => {
   it('makes its own alone until a batch has succeeded, and always where a KEM is slow', async () => {
-    assert.equal(bench.supply.alone, true);
+    assert.equal(bench.producer.alone, true);
     await proven();
-    assert.equal(bench.supply.alone, false);
+    assert.equal(bench.producer.alone, false);
     bench = new ProducerBench(['Classic-McEliece-348864', 'ML-KEM-768']);
     await proven();
-    assert.equal(bench.supply.isLight, false);
-    assert.equal(bench.supply.alone, true);
+    assert.equal(bench.producer.isLight, false);
+    assert.equal(bench.producer.alone, true);
   });
 });

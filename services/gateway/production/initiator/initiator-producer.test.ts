@@ -1,22 +1,20 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ProducerBench } from '#test/helpers/producer-bench.ts';
 import { answerOf, keyStream } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
+import { type Batch, degradedSlotOf } from '../batch.ts';
 import { HeldBatches } from '../responder/held-batches.ts';
-import type { Batch } from './initiator-producer.ts';
 
 let bench: ProducerBench;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout'] });
   bench = new ProducerBench(['ML-KEM-768', 'QKD']);
 });
 afterEach(() => {
-  bench.supply.stop();
-  mock.timers.reset();
+  bench.producer.stop();
 });
 
 /** Why a responder that has no room refuses `batch`. */
@@ -24,14 +22,14 @@ function refusalOf(batch: Batch): KeyweaveError {
   const full = keyStream({ role: 'responder', terms: bench.stream.terms, maxBufferedChunks: 1 });
   full.release(0, Buffer.alloc(32, 1), false);
   try {
-    new HeldBatches({} as NodeServices, full).admit({
+    new HeldBatches(full, new FakeClock()).admit({
       keyStreamId: full.idBytes,
       incarnation: full.incarnation,
       firstIndex: batch.first,
       count: batch.count,
       publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(batch.count * 1184) }],
       qkd: batch.qkd,
-      degradedSlot: batch.degradedSlot,
+      degradedSlot: degradedSlotOf(batch.standIn),
     });
   } catch (error) {
     return error as KeyweaveError;
@@ -55,13 +53,13 @@ describe('an initiator whose other end has no room', () => {
       await bench.fails(bench.last, reason, detail);
       await bench.pass(1_100);
       assert.equal(bench.begun.length, i + 2, 'the batch was not offered again');
-      assert.equal(bench.last.degradedSlot, 0, 'a shared_seed stands in though QKD is well');
+      assert.equal(bench.last.standIn, undefined, 'a shared_seed stands in though QKD is well');
       assert.deepEqual(bench.last.qkd, qkd, 'the QKD stream was left');
       assert.equal(bench.last.first, first, 'indexes were burned though nobody has used them');
       assert.deepEqual(waiting, {});
     }
     assert.equal(bench.opened.length, 1);
-    assert.equal(bench.supply.alone, false, 'it counts as trouble');
+    assert.equal(bench.producer.alone, false, 'it counts as trouble');
     await bench.succeeds(bench.last);
     assert.equal(waiting.index, first);
     assert.ok(count >= 1);
@@ -92,7 +90,7 @@ describe('an initiator whose other end has no room', () => {
   });
 
   it('asks for nobody: where no one waits nothing is offered until the next GET_KEY', async () => {
-    bench.supply.want(3);
+    bench.producer.want(3);
     await bench.settle();
     await bench.fails(bench.last, 'NO_ROOM');
     const offered = bench.begun.length;
@@ -104,12 +102,12 @@ describe('an initiator whose other end has no room', () => {
   });
 
   it('tells the other end that asks, and lets one who named an index wait on', async () => {
-    const index = bench.stream.buffer.nextIndex;
+    const index = bench.stream.indexes.frontier;
     const waiting = await bench.get(index);
-    bench.supply.demand(1, true);
+    bench.producer.demand(1, true);
     await bench.fails(bench.last, 'NO_ROOM', 'full');
     assert.throws(
-      () => bench.supply.demand(1, true),
+      () => bench.producer.demand(1, true),
       (error) => isReason(error, 'NO_ROOM'),
     );
     await bench.pass(60);
@@ -128,23 +126,23 @@ describe('an initiator whose other end has no room', () => {
   it('uses an index never again that both ends have agreed on, whatever the other end says later', async () => {
     const waiting = await bench.get();
     const batch = bench.last;
-    bench.supply.answered(batch, answerOf(batch.count));
-    bench.supply.end(batch, batch.count, Promise.reject(new KeyweaveError('NO_ROOM', 'so it says')));
+    bench.producer.answered(batch, answerOf(batch.count));
+    bench.producer.end(batch, batch.count, Promise.reject(new KeyweaveError('NO_ROOM', 'so it says')));
     await bench.settle();
     await bench.pass(1_100);
-    assert.equal(bench.stream.buffer.nextIndex, batch.first + batch.count, 'it may still be waited for');
+    assert.equal(bench.stream.indexes.frontier, batch.first + batch.count, 'it may still be waited for');
     assert.ok(bench.last.first >= batch.first + batch.count, 'an index was used twice');
     assert.notEqual(bench.last, batch);
     assert.equal(waiting.index, undefined);
   });
 
   it('keeps reading QKD keys in blocks', async () => {
-    bench = new ProducerBench(['ML-KEM-768', 'QKD'], { qkd: { block_keys: 16 } });
+    bench = new ProducerBench(['ML-KEM-768', 'QKD'], { maxBlockKeys: 16 });
     for (let i = 0; i < 60; i++) {
-      bench.nowMs += 5;
-      bench.stream.depth.noteGet(bench.nowMs);
+      await bench.pass(5);
+      bench.stream.depth.noteGet(bench.clock.monotonicMs());
     }
-    bench.supply.qkd.renew(16);
+    bench.producer.qkd.renew(16);
     await bench.get();
     assert.equal(bench.last.qkd?.blockKeys, 16);
     await bench.fails(bench.last, 'NO_ROOM');
@@ -160,26 +158,26 @@ describe('an initiator whose source is missing', () => {
       await bench.fails(bench.last, reason);
       await bench.pass(1_100);
     }
-    return bench.last.degradedSlot;
+    return bench.last.standIn;
   };
 
   it('lets the seed stand in for QKD at once where no key came', async () => {
-    assert.equal(await degradedAfter('QKD_UNAVAILABLE'), 2);
+    assert.equal(await degradedAfter('QKD_UNAVAILABLE'), 1);
   });
 
   it('reopens a QKD stream that has lost step before it counts as missing', async () => {
-    assert.equal(await degradedAfter('QKD_OUT_OF_STEP'), 0);
+    assert.equal(await degradedAfter('QKD_OUT_OF_STEP'), undefined);
     bench = new ProducerBench(['ML-KEM-768', 'QKD']);
-    assert.equal(await degradedAfter('QKD_OUT_OF_STEP', 'QKD_OUT_OF_STEP'), 2);
+    assert.equal(await degradedAfter('QKD_OUT_OF_STEP', 'QKD_OUT_OF_STEP'), 1);
   });
 
   it('forgets a loss of step once QKD has given keys again', async () => {
     await bench.get();
     await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
     await bench.succeeds(bench.last);
-    await bench.get(bench.stream.buffer.nextIndex);
+    await bench.get(bench.stream.indexes.frontier);
     await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
-    assert.equal(bench.last.degradedSlot, 0);
+    assert.equal(bench.last.standIn, undefined);
   });
 
   it('never lets it stand in for a source that gives faulty keys', async () => {
@@ -188,7 +186,7 @@ describe('an initiator whose source is missing', () => {
       await bench.fails(bench.last, 'SOURCE_FAULT', 'slots 1 and 2 gave the same secret');
       await bench.pass(1_100);
     }
-    assert.equal(bench.last.degradedSlot, 0);
+    assert.equal(bench.last.standIn, undefined);
     assert.ok(isReason(waiting.error, 'SOURCE_FAULT'));
     assert.equal(bench.faults.total, 2);
   });
@@ -196,8 +194,8 @@ describe('an initiator whose source is missing', () => {
   it('lets nothing stand in where the list is not of QKD and one KEM', async () => {
     for (const sources of [['QKD'], ['QKD', 'QKD'], ['ML-KEM-768', 'QKD', 'ML-KEM-768']]) {
       bench = new ProducerBench(sources);
-      assert.equal(await degradedAfter('QKD_UNAVAILABLE'), 0, `${sources}`);
-      bench.supply.stop();
+      assert.equal(await degradedAfter('QKD_UNAVAILABLE'), undefined, `${sources}`);
+      bench.producer.stop();
     }
   });
 });

@@ -3,11 +3,13 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { type Clock, systemClock } from '#common/time/clock.ts';
 import { keyStream, termsOf } from '#test/helpers/streams.ts';
 import { standInFor } from '../../streams/stream-terms.ts';
 import { InitiatorRecovery } from './initiator-recovery.ts';
 
 let nowMs: number;
+const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
 let recovery: InitiatorRecovery;
 let resumed: number[];
 
@@ -21,12 +23,12 @@ afterEach(() => mock.timers.reset());
 
 const recoveryOf = (sources: readonly string[], allowDegraded = true) =>
   new InitiatorRecovery(
-    { now: () => nowMs, log: silentLog },
+    { clock, log: silentLog },
     keyStream({ terms: termsOf('hkdf-sha384', sources), allowDegraded }),
   );
 
 const fails = (reason: ErrorReason) =>
-  recovery.failed(recovery.degradedSlot, new KeyweaveError(reason, 'as the test says'));
+  recovery.failed(recovery.standIn, new KeyweaveError(reason, 'as the test says'));
 
 function pass(ms: number): void {
   for (let i = 0; i < ms; i++) {
@@ -136,29 +138,29 @@ describe('a stream whose batches fail', () => {
 describe('a stream whose QKD is missing', () => {
   it('has the seed stand in for the next batch, and QKD tried again after it', () => {
     for (const reason of ['QKD_UNAVAILABLE', 'INSUFFICIENT_KEY'] as const) {
-      assert.equal(recovery.degradedSlot, 0);
+      assert.equal(recovery.standIn, undefined);
       assert.equal(fails(reason), 'again');
-      assert.equal(recovery.degradedSlot, 2);
+      assert.equal(recovery.standIn, 1);
       recovery.succeeded(false);
     }
-    assert.equal(recovery.degradedSlot, 0);
+    assert.equal(recovery.standIn, undefined);
   });
 
   it('has QKD tried again where the degraded batch fails, too, and counts that failure', () => {
     fails('QKD_UNAVAILABLE');
     assert.equal(fails('INSUFFICIENT_KEY'), 'later');
-    assert.equal(recovery.degradedSlot, 0);
+    assert.equal(recovery.standIn, undefined);
   });
 
   it('takes a second loss of step for missing QKD, unless a batch of it has succeeded in between', () => {
     assert.equal(fails('QKD_OUT_OF_STEP'), 'again');
-    assert.equal(recovery.degradedSlot, 0);
+    assert.equal(recovery.standIn, undefined);
     recovery.succeeded(true);
     fails('QKD_OUT_OF_STEP');
-    assert.equal(recovery.degradedSlot, 0, 'the loss before the success was counted');
+    assert.equal(recovery.standIn, undefined, 'the loss before the success was counted');
     recovery.succeeded(false);
     assert.equal(fails('QKD_OUT_OF_STEP'), 'again');
-    assert.equal(recovery.degradedSlot, 2, 'a batch without QKD was taken for proof of it');
+    assert.equal(recovery.standIn, 1, 'a batch without QKD was taken for proof of it');
   });
 
   it('degrades nothing where the policy, the sources or the failure do not allow it', () => {
@@ -169,23 +171,23 @@ describe('a stream whose QKD is missing', () => {
     ] as const) {
       recovery = recoveryOf(sources, allowed);
       assert.equal(fails(reason), 'later', `${sources} ${reason}`);
-      assert.equal(recovery.degradedSlot, 0);
+      assert.equal(recovery.standIn, undefined);
     }
     recovery = recoveryOf(['QKD', 'ML-KEM-768']);
     fails('QKD_UNAVAILABLE');
-    assert.equal(recovery.degradedSlot, 1);
+    assert.equal(recovery.standIn, 0);
   });
 
   it('leaves the stand-in of a single source where it is', () => {
     const terms = termsOf('hkdf-sha384', ['QKD']);
     const slots = [...terms.slots, standInFor(terms.slots[0] as (typeof terms.slots)[0])];
     recovery = new InitiatorRecovery(
-      { now: () => nowMs, log: silentLog },
+      { clock, log: silentLog },
       keyStream({ terms: { ...terms, slots }, allowDegraded: true }),
     );
-    assert.equal(recovery.degradedSlot, 2);
+    assert.equal(recovery.standIn, 1);
     assert.equal(fails('QKD_UNAVAILABLE'), 'later');
     recovery.succeeded(true);
-    assert.equal(recovery.degradedSlot, 2);
+    assert.equal(recovery.standIn, 1);
   });
 });

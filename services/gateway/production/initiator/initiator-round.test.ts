@@ -33,7 +33,7 @@ beforeEach(newRound);
 describe('a round of the initiator', () => {
   it('asks KEM first and QKD last, and gives the keys once the responder has released them', async () => {
     const one = entry();
-    one.supply.urgent = true;
+    one.producer.urgent = true;
     await run(one);
     assert.deepEqual(calls, [
       'generate 2 ML-KEM-768',
@@ -41,12 +41,12 @@ describe('a round of the initiator', () => {
       'decapsulate 2 ML-KEM-768',
       'fetch 2',
       'derive 2',
-      'confirm',
       'over',
+      'confirm',
     ]);
     assert.deepEqual(await keysOf(one), [KEY, KEY + 1]);
-    assert.equal(one.supply.made, 2);
-    assert.equal(one.supply.answers.length, 1);
+    assert.equal(one.producer.made, 2);
+    assert.equal(one.producer.answers.length, 1);
     assert.deepEqual([dropped, discarded, rides], [[], [], ['arrived 1']]);
     const { confirmation, urgent } = asked[0] as (typeof asked)[0];
     assert.equal(urgent, true);
@@ -118,7 +118,7 @@ describe('a round of the initiator', () => {
       ],
     );
     assert.deepEqual(
-      entries.map(({ supply }) => supply.made),
+      entries.map(({ producer }) => producer.made),
       [1, 2, 2],
     );
     assert.deepEqual(
@@ -130,7 +130,7 @@ describe('a round of the initiator', () => {
   it('waits for its turn at the QKD keys, and gives it on whatever comes of it', async () => {
     const one = entry();
     const come = Promise.withResolvers<void>();
-    one.supply.turn = () => ({ come: come.promise, over: () => calls.push('over') });
+    one.producer.turn = () => ({ come: come.promise, over: () => calls.push('over') });
     others.derive = () => fail('SERVICE_UNAVAILABLE');
     const done = run(one);
     await new Promise((resolve) => setImmediate(resolve));
@@ -142,7 +142,7 @@ describe('a round of the initiator', () => {
   });
 
   it('has the shared_seed stand in where a batch says so, and reads no QKD keys for it', async () => {
-    const one = entry({ degradedSlot: 2 });
+    const one = entry({ standIn: 1 });
     await run(one);
     assert.ok(!calls.some((call) => call.startsWith('fetch')));
     assert.equal(offered[0]?.degradedSlot, 2);
@@ -154,7 +154,7 @@ describe('a round of the initiator', () => {
   });
 
   it('keeps the QKD keys of one stream from another that takes none', async () => {
-    const [degraded, whole] = [entry({ first: 1, degradedSlot: 2 }), entry({ first: 8 })];
+    const [degraded, whole] = [entry({ first: 1, standIn: 1 }), entry({ first: 8 })];
     await run(degraded, whole);
     assert.deepEqual([...new Set(derived[1]?.slots[1]?.secrets)], [0x80, 0x81]);
   });
@@ -162,11 +162,13 @@ describe('a round of the initiator', () => {
   it('hands on the ciphertexts of a single batch as they came, without a copy', async () => {
     const one = entry();
     await run(one);
-    assert.equal(received[0], one.supply.answers[0]?.ciphertexts[0]?.ciphertexts);
+    const came = one.producer.answers[0]?.ciphertexts[0]?.ciphertexts;
+    assert.equal(received[0]?.length, came?.length);
+    assert.ok(received[0]?.buffer === came?.buffer && received[0]?.byteOffset === came?.byteOffset);
   });
 
   it('has it stand in beside a single source, too', async () => {
-    const one = entry({ sources: ['QKD'], standIn: true, degradedSlot: 2 });
+    const one = entry({ sources: ['QKD'], namesStandIn: true, standIn: 1 });
     await run(one);
     assert.deepEqual(calls.slice(0, 3), ['produce', 'fetch 2', 'derive 2']);
     assert.deepEqual([...new Set(derived[0]?.slots[0]?.secrets)], [0x80, 0x81]);
@@ -193,7 +195,7 @@ describe('a round whose responder', () => {
     await fails(one, 'AGREEMENT_FAILED', /did not derive the same keys/);
     assert.deepEqual(dropped, [5]);
     assert.deepEqual(asked, []);
-    assert.equal(one.supply.made, 2);
+    assert.equal(one.producer.made, 2);
   });
 
   for (const [what, change] of [
@@ -227,7 +229,7 @@ describe('a round whose responder', () => {
       others.answer = (offer) => (offer.firstIndex === 3 ? change(offer) : agreed(offer));
       await run(bad, good);
       await fails(bad, 'AGREEMENT_FAILED', /the other end answered (for|with)/);
-      assert.deepEqual([bad.supply.made, bad.supply.answers.length, dropped], [0, 0, [3]]);
+      assert.deepEqual([bad.producer.made, bad.producer.answers.length, dropped], [0, 0, [3]]);
       assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
       assert.ok(calls.includes('fetch 2'), 'QKD keys were read for a batch that had failed');
       assert.ok(calls.includes('decapsulate 4 ML-KEM-768'));
@@ -239,8 +241,8 @@ describe('a round whose responder', () => {
     const one = entry({ count: 3 });
     others.answer = (offer) => agreed(offer, 1);
     await run(one);
-    assert.equal((await one.supply.outcome)?.length, 32);
-    assert.equal(one.supply.made, 1);
+    assert.equal((await one.producer.outcome)?.length, 32);
+    assert.equal(one.producer.made, 1);
   });
 
   it('fails a batch says why; it is dropped there, but not where there was no room for it', async () => {
@@ -267,7 +269,7 @@ describe('a round whose responder', () => {
       await run(...both);
       for (const one of both) {
         await fails(one, reason, word);
-        assert.equal(one.supply.made, 0);
+        assert.equal(one.producer.made, 0);
       }
       assert.deepEqual([dropped, discarded], [[3, 8], [0]]);
       assert.deepEqual(rides, reason === 'PEER_UNREACHABLE' ? ['lost PEER_UNREACHABLE'] : ['arrived 1']);
@@ -286,7 +288,7 @@ describe('a round whose responder', () => {
     asker.onLost(lost);
     assert.equal(one.stream.lastFailure, lost);
     assert.equal(asker.stopped(), false);
-    one.supply.stopped = true;
+    one.producer.stopped = true;
     assert.equal(asker.stopped(), true);
   });
 });

@@ -8,7 +8,7 @@ const AWAY = new KeyweaveError('PEER_UNREACHABLE', 'gone');
 describe('PeerReach', () => {
   it('waits longer with each round that does not get through, and never long', () => {
     let nowMs = 0;
-    const reach = new PeerReach(() => nowMs);
+    const reach = new PeerReach({ monotonicMs: () => nowMs });
     const pauses: number[] = [];
     for (let i = 0; i < 7; i++) {
       reach.note(AWAY);
@@ -22,7 +22,7 @@ describe('PeerReach', () => {
 
   it('counts rounds that were under way together as one', () => {
     let nowMs = 0;
-    const reach = new PeerReach(() => nowMs);
+    const reach = new PeerReach({ monotonicMs: () => nowMs });
     for (let i = 0; i < 100; i++) reach.note(AWAY);
     nowMs = 50;
     assert.equal(reach.refusal, undefined);
@@ -30,7 +30,7 @@ describe('PeerReach', () => {
 
   it('is over with the first round that is answered, or lost for a reason of its own', () => {
     for (const answer of [undefined, new KeyweaveError('BAD_REQUEST', 'what?')]) {
-      const reach = new PeerReach(() => 0);
+      const reach = new PeerReach({ monotonicMs: () => 0 });
       reach.note(AWAY);
       assert.equal(reach.refusal, AWAY);
       reach.note(answer);

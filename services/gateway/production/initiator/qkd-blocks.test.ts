@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { QkdStream } from '../../clients/qkd-stream.ts';
 import { QkdBlocks } from './qkd-blocks.ts';
 
-function sized(givenBlockKeys: number, change: object = {}, blockKeys = 1) {
+function sized(givenBlockKeys: number, maxBlockKeys = 16, blockKeys = 1) {
   const link = { givenBlockKeys, blockKeys } as QkdStream;
-  return new QkdBlocks(nodeConfigSchema.shape.qkd.parse(change), link);
+  return new QkdBlocks(maxBlockKeys, link);
 }
 
 const failed = (reason: ErrorReason) => new KeyweaveError(reason, 'as the test says');
@@ -37,7 +36,7 @@ describe('QkdBlocks', () => {
   });
 
   it('is for fast streams, and no larger than configured', () => {
-    const size = sized(64, { block_keys: 8 }, 4);
+    const size = sized(64, 8, 4);
     size.notePeer(64);
     assert.deepEqual(
       [512, 32, 31, 8, 7].map((depth) => size.wanted(depth)),

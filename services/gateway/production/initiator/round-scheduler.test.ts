@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { ConfirmRequest, ProduceRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { keyStream, termsOf } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
+import { type Clock, systemClock } from '#common/time/clock.ts';
 import { slotOf } from '../../streams/stream-terms.ts';
-import type { Batch, InitiatorProducer } from './initiator-producer.ts';
-import { RoundScheduler, RoundSchedulers } from './round-scheduler.ts';
+import type { Batch } from '../batch.ts';
+import type { InitiatorProducer } from './initiator-producer.ts';
+import { RoundScheduler } from './round-scheduler.ts';
 
 interface Wish {
   name: string;
@@ -29,9 +28,10 @@ let rounds: {
   finished: number;
 }[];
 let nowMs: number;
+const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
 let scheduler: RoundScheduler;
 
-function supply(wish: Wish): InitiatorProducer {
+function producer(wish: Wish): InitiatorProducer {
   const { urgent = false, alone = false, priority = 0, isLight = true, unit = 1, keyChunkSize = 32 } = wish;
   const slots = (wish.sources ?? ['ML-KEM-768', 'QKD']).map(slotOf);
   const made = {
@@ -43,7 +43,7 @@ function supply(wish: Wish): InitiatorProducer {
     begin(wanted: number) {
       const count = Math.max(1, Math.floor(wanted / unit)) * unit;
       wish.offerable = Math.max(0, wish.offerable - count);
-      return { supply: made, count } as unknown as Batch;
+      return { producer: made, count } as unknown as Batch<InitiatorProducer>;
     },
     refuse() {
       refusals.set(wish.name, (refusals.get(wish.name) ?? 0) + 1);
@@ -63,21 +63,18 @@ beforeEach(() => {
   nowMs = 0;
   names = new Map();
   refusals = new Map();
-  scheduler = new RoundScheduler(
-    (batches) => {
-      const { promise, resolve } = Promise.withResolvers<KeyweaveError | undefined>();
-      const carried = Object.fromEntries(
-        batches.map((batch) => [names.get(batch.supply) ?? '', batch.count] as const),
-      );
-      const round = { carried, answer: resolve, finished: 0 };
-      rounds.push(round);
-      const finish = async () => {
-        round.finished += 1;
-      };
-      return { offer: () => promise, finish };
-    },
-    () => nowMs,
-  );
+  scheduler = new RoundScheduler((batches) => {
+    const { promise, resolve } = Promise.withResolvers<KeyweaveError | undefined>();
+    const carried = Object.fromEntries(
+      batches.map((batch) => [names.get(batch.producer) ?? '', batch.count] as const),
+    );
+    const round = { carried, answer: resolve, finished: 0 };
+    rounds.push(round);
+    const finish = async () => {
+      round.finished += 1;
+    };
+    return { offer: () => promise, finish };
+  }, clock);
 });
 
 afterEach(() => mock.timers.reset());
@@ -87,27 +84,27 @@ const turn = () => new Promise<void>((resolve) => queueMicrotask(() => queueMicr
 
 describe('RoundScheduler', () => {
   it('puts what is asked for in one turn into one round', () => {
-    for (const name of ['a', 'b', 'c']) scheduler.enqueue(supply({ name, offerable: 2, urgent: true }));
+    for (const name of ['a', 'b', 'c']) scheduler.enqueue(producer({ name, offerable: 2, urgent: true }));
     mock.timers.tick(1);
     assert.deepEqual(carried(), [{ a: 2, b: 2, c: 2 }]);
   });
 
   it('lets what nobody waits for gather for a while, or until it is enough', () => {
-    scheduler.enqueue(supply({ name: 'a', offerable: 5 }));
+    scheduler.enqueue(producer({ name: 'a', offerable: 5 }));
     mock.timers.tick(50);
     assert.deepEqual(carried(), []);
-    scheduler.enqueue(supply({ name: 'b', offerable: 5 }));
+    scheduler.enqueue(producer({ name: 'b', offerable: 5 }));
     mock.timers.tick(50);
     assert.deepEqual(carried(), [{ a: 5, b: 5 }]);
-    scheduler.enqueue(supply({ name: 'c', offerable: 200 }));
+    scheduler.enqueue(producer({ name: 'c', offerable: 200 }));
     mock.timers.tick(1);
     assert.deepEqual(carried()[1], { c: 200 });
   });
 
   it('shares a round between those who wait by priority, before those for whom nobody waits', () => {
-    scheduler.enqueue(supply({ name: 'idle', offerable: 100 }));
-    scheduler.enqueue(supply({ name: 'low', offerable: 1000, urgent: true }));
-    scheduler.enqueue(supply({ name: 'high', offerable: 1000, urgent: true, priority: 2 }));
+    scheduler.enqueue(producer({ name: 'idle', offerable: 100 }));
+    scheduler.enqueue(producer({ name: 'low', offerable: 1000, urgent: true }));
+    scheduler.enqueue(producer({ name: 'high', offerable: 1000, urgent: true, priority: 2 }));
     mock.timers.tick(1);
     const [round] = carried();
     assert.equal(round?.high, 192);
@@ -116,11 +113,11 @@ describe('RoundScheduler', () => {
   });
 
   it('gives who got nothing the next round, and has two rounds on their way at most', async () => {
-    for (const name of ['a', 'b', 'c']) scheduler.enqueue(supply({ name, offerable: 256, urgent: true }));
+    for (const name of ['a', 'b', 'c']) scheduler.enqueue(producer({ name, offerable: 256, urgent: true }));
     mock.timers.tick(1);
-    for (const name of ['d', 'e']) scheduler.enqueue(supply({ name, offerable: 1, urgent: true }));
+    for (const name of ['d', 'e']) scheduler.enqueue(producer({ name, offerable: 1, urgent: true }));
     mock.timers.tick(1);
-    scheduler.enqueue(supply({ name: 'f', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'f', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     assert.equal(rounds.length, 2);
     rounds[0]?.answer();
@@ -128,14 +125,14 @@ describe('RoundScheduler', () => {
     mock.timers.tick(1);
     assert.equal(rounds.length, 3);
     assert.equal(carried()[2]?.f, 1);
-    scheduler.enqueue(supply({ name: 'g', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'g', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     assert.equal(rounds.length, 3, 'one answer made room for two rounds');
   });
 
   it('finishes each round once it is answered, whether it was shared or not', async () => {
-    scheduler.enqueue(supply({ name: 'alone', offerable: 1, alone: true }));
-    scheduler.enqueue(supply({ name: 'shared', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'alone', offerable: 1, alone: true }));
+    scheduler.enqueue(producer({ name: 'shared', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     const finished = () => rounds.map((round) => round.finished);
     assert.deepEqual(finished(), [0, 0]);
@@ -145,15 +142,15 @@ describe('RoundScheduler', () => {
   });
 
   it('starts with 128 chunks that are wanted, however often they are asked for', () => {
-    const many = supply({ name: 'a', offerable: 100 });
+    const many = producer({ name: 'a', offerable: 100 });
     for (let i = 0; i < 3; i++) scheduler.enqueue(many);
-    scheduler.enqueue(supply({ name: 'b', offerable: 27 }));
+    scheduler.enqueue(producer({ name: 'b', offerable: 27 }));
     mock.timers.tick(1);
     assert.deepEqual(carried(), []);
-    scheduler.enqueue(supply({ name: 'c', offerable: 1 }));
+    scheduler.enqueue(producer({ name: 'c', offerable: 1 }));
     mock.timers.tick(1);
     assert.deepEqual(carried(), [{ a: 100, b: 27, c: 1 }]);
-    scheduler.enqueue(supply({ name: 'd', offerable: 127 }));
+    scheduler.enqueue(producer({ name: 'd', offerable: 127 }));
     mock.timers.tick(1);
     assert.equal(rounds.length, 1, 'chunks were counted that are on their way');
   });
@@ -161,7 +158,7 @@ describe('RoundScheduler', () => {
   it('lets what nobody waits for linger 100 ms from the first of them, whatever went before', async () => {
     const at = (ms: number, wish: Wish) => {
       mock.timers.tick(ms);
-      scheduler.enqueue(supply(wish));
+      scheduler.enqueue(producer(wish));
     };
     at(0, { name: 'a', offerable: 1 });
     at(50, { name: 'b', offerable: 1 });
@@ -189,10 +186,10 @@ describe('RoundScheduler', () => {
 
   it('lets it linger after an answer, too', async () => {
     for (const name of ['a', 'b']) {
-      scheduler.enqueue(supply({ name, offerable: 1, urgent: true }));
+      scheduler.enqueue(producer({ name, offerable: 1, urgent: true }));
       mock.timers.tick(1);
     }
-    scheduler.enqueue(supply({ name: 'c', offerable: 1 }));
+    scheduler.enqueue(producer({ name: 'c', offerable: 1 }));
     mock.timers.tick(500);
     rounds[0]?.answer();
     await turn();
@@ -207,12 +204,12 @@ describe('RoundScheduler', () => {
       { name: 'shared', offerable: 1, urgent: true },
       { name: 'alone', offerable: 0, alone: true },
     ];
-    scheduler.enqueue(supply(shared as Wish));
+    scheduler.enqueue(producer(shared as Wish));
     (shared as Wish).offerable = 0;
-    scheduler.enqueue(supply(alone as Wish));
+    scheduler.enqueue(producer(alone as Wish));
     mock.timers.tick(1);
     assert.deepEqual(carried(), []);
-    scheduler.enqueue(supply({ name: 'large', offerable: 300, urgent: true }));
+    scheduler.enqueue(producer({ name: 'large', offerable: 300, urgent: true }));
     mock.timers.tick(1);
     rounds[0]?.answer();
     await turn();
@@ -221,7 +218,7 @@ describe('RoundScheduler', () => {
   });
 
   it('gives each of many who wait one chunk, so that as many as possible get one', () => {
-    for (let i = 0; i < 300; i++) scheduler.enqueue(supply({ name: `${i}`, offerable: 2, urgent: true }));
+    for (let i = 0; i < 300; i++) scheduler.enqueue(producer({ name: `${i}`, offerable: 2, urgent: true }));
     mock.timers.tick(1);
     assert.equal(Object.keys(carried()[0] ?? {}).length, 256);
   });
@@ -231,20 +228,20 @@ describe('RoundScheduler', () => {
       ['low', 0],
       ['high', 100],
     ] as const)
-      scheduler.enqueue(supply({ name, offerable: 1_000, urgent: true, priority }));
+      scheduler.enqueue(producer({ name, offerable: 1_000, urgent: true, priority }));
     mock.timers.tick(1);
     // What the shares leave over, rounded down, goes to who asked first.
     assert.deepEqual(carried(), [{ low: 29, high: 227 }]);
   });
 
   it('makes a stream alone once, though it has asked twice, in no hurry and then in a hurry', async () => {
-    for (let i = 0; i < 32; i++) scheduler.enqueue(supply({ name: `${i}`, offerable: 1, alone: true }));
+    for (let i = 0; i < 32; i++) scheduler.enqueue(producer({ name: `${i}`, offerable: 1, alone: true }));
     for (const hurry of [
       [false, true],
       [true, false],
     ]) {
       const wish: Wish = { name: `${hurry}`, offerable: 1, alone: true };
-      const one = supply(wish) as { urgent: boolean } & InitiatorProducer;
+      const one = producer(wish) as { urgent: boolean } & InitiatorProducer;
       for (const urgent of hurry) {
         Object.assign(one, { urgent });
         scheduler.enqueue(one);
@@ -258,19 +255,19 @@ describe('RoundScheduler', () => {
 
   it('makes the rounds of slow or troubled streams alone, at once, however many others are on their way', () => {
     for (const name of ['a', 'b']) {
-      scheduler.enqueue(supply({ name, offerable: 1, urgent: true }));
+      scheduler.enqueue(producer({ name, offerable: 1, urgent: true }));
       mock.timers.tick(1);
     }
-    scheduler.enqueue(supply({ name: 'slow', offerable: 1, alone: true }));
+    scheduler.enqueue(producer({ name: 'slow', offerable: 1, alone: true }));
     assert.deepEqual(carried(), [{ a: 1 }, { b: 1 }, { slow: 1 }]);
   });
 
   it('makes few rounds alone at a time, those that somebody waits for first, and the next as one is answered', async () => {
     for (let i = 0; i < 1_400; i++)
-      scheduler.enqueue(supply({ name: `idle ${i}`, offerable: 1, alone: true }));
-    scheduler.enqueue(supply({ name: 'waited for', offerable: 1, alone: true, urgent: true }));
+      scheduler.enqueue(producer({ name: `idle ${i}`, offerable: 1, alone: true }));
+    scheduler.enqueue(producer({ name: 'waited for', offerable: 1, alone: true, urgent: true }));
     assert.equal(rounds.length, 128);
-    scheduler.enqueue(supply({ name: 'shared', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'shared', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     assert.equal(rounds.length, 129, 'a shared round waited for those that are made alone');
     rounds[0]?.answer();
@@ -285,15 +282,15 @@ describe('RoundScheduler', () => {
 
   it('keeps the places of quick streams free of slow ones', () => {
     for (let i = 0; i < 100; i++)
-      scheduler.enqueue(supply({ name: `slow ${i}`, offerable: 1, alone: true, isLight: false }));
+      scheduler.enqueue(producer({ name: `slow ${i}`, offerable: 1, alone: true, isLight: false }));
     assert.equal(rounds.length, 32);
-    scheduler.enqueue(supply({ name: 'new', offerable: 1, alone: true }));
+    scheduler.enqueue(producer({ name: 'new', offerable: 1, alone: true }));
     assert.deepEqual(carried().at(-1), { new: 1 });
   });
 
   it('fills no round with more than one message takes, whole blocks of QKD keys counted', async () => {
     for (let i = 0; i < 300; i++)
-      scheduler.enqueue(supply({ name: `fast ${i}`, offerable: 64, urgent: true, unit: 64 }));
+      scheduler.enqueue(producer({ name: `fast ${i}`, offerable: 64, urgent: true, unit: 64 }));
     const served = new Set<string>();
     for (let i = 0; i < 100 && served.size < 300; i++) {
       mock.timers.tick(1);
@@ -315,7 +312,7 @@ describe('RoundScheduler', () => {
 
   it('counts the bytes of large chunks', () => {
     for (let i = 0; i < 256; i++)
-      scheduler.enqueue(supply({ name: `${i}`, offerable: 1, urgent: true, keyChunkSize: 65_536 }));
+      scheduler.enqueue(producer({ name: `${i}`, offerable: 1, urgent: true, keyChunkSize: 65_536 }));
     mock.timers.tick(1);
     assert.equal(Object.values(carried()[0] ?? {}).length, 16);
   });
@@ -325,7 +322,7 @@ describe('RoundScheduler', () => {
     const wishes = Array.from({ length: 1_400 }, (_, i) => {
       return { name: `${i}`, offerable: 1, urgent: true, alone: i >= 1_000 };
     });
-    const supplies = wishes.map(supply);
+    const supplies = wishes.map(producer);
     let batches = 0;
     for (nowMs = 0; nowMs < 3_000; nowMs += 50) {
       for (const wish of wishes) wish.offerable = 1;
@@ -359,46 +356,13 @@ describe('RoundScheduler', () => {
   });
 
   it('goes on with others where a round failed for another reason', async () => {
-    scheduler.enqueue(supply({ name: 'a', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'a', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     rounds[0]?.answer(new KeyweaveError('TIMEOUT', 'slow'));
     await turn();
-    scheduler.enqueue(supply({ name: 'b', offerable: 1, urgent: true }));
+    scheduler.enqueue(producer({ name: 'b', offerable: 1, urgent: true }));
     mock.timers.tick(1);
     assert.deepEqual(carried(), [{ a: 1 }, { b: 1 }]);
     assert.equal(refusals.size, 0);
-  });
-});
-
-describe('RoundSchedulers', () => {
-  it('makes the rounds of each peer with that peer', async () => {
-    mock.timers.reset();
-    const produced: string[] = [];
-    const services = {
-      now: () => 0,
-      peer: (node: string) => ({
-        produce: async ({ offers }: ProduceRequest) => {
-          produced.push(`${node} ${offers.length}`);
-          throw new KeyweaveError('PEER_UNREACHABLE', 'as the test says');
-        },
-        confirm: async ({ confirmations }: ConfirmRequest) => ({
-          decisions: confirmations.map(() => ({ released: false, buffered: 0, failure: undefined })),
-        }),
-      }),
-    } as unknown as NodeServices;
-    const schedulers = new RoundSchedulers(services);
-    assert.equal(schedulers.of('a'), schedulers.of('a'));
-    for (const node of ['a', 'b']) {
-      const failed = Promise.withResolvers<unknown>();
-      const one = supply({ name: node, offerable: 1, alone: true });
-      const stream = keyStream({ terms: termsOf('hkdf-sha384', ['QKD']) });
-      Object.assign(one, {
-        begin: () => ({ supply: one, stream, first: 0, count: 1, qkd: undefined, degradedSlot: 0 }),
-        end: (_batch: Batch, _made: number, outcome: Promise<Buffer>) => outcome.catch(failed.resolve),
-      });
-      schedulers.of(node).enqueue(one);
-      assert.match(`${await failed.promise}`, /PEER_UNREACHABLE/);
-    }
-    assert.deepEqual(produced, ['a 1', 'b 1']);
   });
 });

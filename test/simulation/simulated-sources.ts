@@ -1,0 +1,228 @@
+import { hash } from 'node:crypto';
+import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
+import type { Prng } from './prng.ts';
+import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
+
+/** Secrets that were handed out: whoever has them must wipe them. */
+export class Secrets {
+  readonly #given: { what: string; bytes: Uint8Array }[] = [];
+
+  give<T extends Uint8Array>(what: string, bytes: T): T {
+    this.#given.push({ what, bytes });
+    // Those that have been wiped are of no interest any more.
+    if (this.#given.length > 4_096) {
+      const left = this.#given.filter((one) => one.bytes.some((byte) => byte !== 0));
+      this.#given.splice(0, this.#given.length, ...left);
+    }
+    return bytes;
+  }
+
+  /** What has not been wiped. */
+  left(): string[] {
+    return this.#given.filter(({ bytes }) => bytes.some((byte) => byte !== 0)).map(({ what }) => what);
+  }
+}
+
+/** What a call to one of the own services meets at the moment. */
+export interface ServiceWeather {
+  /** Mean time of a call, milliseconds. */
+  workMs: number;
+  /** Probability that a call fails. */
+  failure: number;
+  /** Calls are never answered. */
+  hangs: boolean;
+}
+
+/** One service of a node: calls to it take time, and fail while it is away. */
+export class SimulatedService {
+  readonly weather: ServiceWeather = { workMs: 1, failure: 0, hangs: false };
+  readonly #time: SimulatedTime;
+  readonly #random: Prng;
+  readonly #name: string;
+  process: SimulatedProcess;
+
+  constructor(name: string, time: SimulatedTime, random: Prng) {
+    this.#name = name;
+    this.#time = time;
+    this.#random = random;
+    this.process = { name, alive: true };
+  }
+
+  /** Runs `work` when the call's time has come. @throws KeyweaveError SERVICE_UNAVAILABLE, TIMEOUT */
+  call<T>(caller: SimulatedProcess, timeoutMs: number, work: () => T, signal?: AbortSignal): Promise<T> {
+    const { process } = this;
+    const { workMs, failure, hangs } = this.weather;
+    const unavailable = () => new KeyweaveError('SERVICE_UNAVAILABLE', `${this.#name} is away`);
+    return new Promise((resolve, reject) => {
+      const now = this.#time.nowMs;
+      if (!process.alive) {
+        this.#time.at(now + 1, () => reject(unavailable()), caller);
+        return;
+      }
+      const tooLate = () => reject(new KeyweaveError('TIMEOUT', `${this.#name} did not answer in time`));
+      signal?.addEventListener('abort', tooLate, { once: true });
+      const takesMs = this.#random.exponential(workMs);
+      if (hangs || takesMs > timeoutMs) {
+        this.#time.at(now + timeoutMs, tooLate, caller);
+        return;
+      }
+      const fails = this.#random.chance(failure);
+      this.#time.at(
+        now + takesMs,
+        () => {
+          if (fails || !process.alive) {
+            reject(unavailable());
+            return;
+          }
+          try {
+            resolve(work());
+          } catch (thrown) {
+            reject(thrown);
+          }
+        },
+        caller,
+      );
+    });
+  }
+}
+
+/** `count` pieces of `bytes` that follow from `from`. */
+function pieces(count: number, bytes: number, from: (i: number) => string): Buffer {
+  const all = Buffer.allocUnsafeSlow(count * bytes);
+  for (let i = 0; i < count; i++)
+    fill(all.subarray(i * bytes, (i + 1) * bytes), hash('sha256', from(i), 'buffer'));
+  return all;
+}
+
+function fill(into: Buffer, digest: Buffer): void {
+  for (let at = 0; at < into.length; at += digest.length) digest.copy(into, at);
+}
+
+/** What of a public key, or of a ciphertext, tells it from all others. */
+const NAME_BYTES = 32;
+
+/**
+ * A KEM in name: a ciphertext is good for one public key, and the shared
+ * secret follows from both. Private keys live with the service, and go with it.
+ */
+export class SimulatedKems {
+  readonly service: SimulatedService;
+  readonly #random: Prng;
+  readonly #secrets: Secrets;
+  /** Key pairs that are held, by what their holder knows them by. */
+  readonly held = new Map<object, number>();
+
+  constructor(service: SimulatedService, random: Prng, secrets: Secrets) {
+    this.service = service;
+    this.#random = random;
+    this.#secrets = secrets;
+  }
+
+  /** A session as KemSession is one: what it made goes when pqc-source dies. */
+  openSession(caller: SimulatedProcess) {
+    const { service } = this;
+    let closed = false;
+    return {
+      generate: (algorithm: string, count: number) =>
+        service.call(caller, 120_000, () => {
+          const kem = kemOf(algorithm);
+          const publicKeys = pieces(count, kem.publicKeyBytes, () => this.#random.uuid());
+          const pairs = { id: this.held.size, publicKeys, opening: 1, kem, process: service.process };
+          if (!closed) this.held.set(pairs, count);
+          return pairs;
+        }),
+      decapsulate: (pairs: { publicKeys: Buffer }, ciphertexts: Uint8Array) =>
+        service.call(caller, 20_000, () => {
+          const { process, kem } = pairs as unknown as { process: SimulatedProcess; kem: KemAlgorithm };
+          const isHeld = this.held.delete(pairs);
+          if (!isHeld || process !== service.process) {
+            throw new KeyweaveError('SERVICE_UNAVAILABLE', 'pqc-source was restarted');
+          }
+          return this.#secretsOf(kem, pairs.publicKeys, ciphertexts);
+        }),
+      discard: (pairs: object) => {
+        this.held.delete(pairs);
+      },
+      close: () => {
+        closed = true;
+      },
+    };
+  }
+
+  encapsulate(caller: SimulatedProcess, algorithm: string, publicKeys: Uint8Array) {
+    return this.service.call(caller, 20_000, () => {
+      const kem = kemOf(algorithm);
+      const count = publicKeys.length / kem.publicKeyBytes;
+      const ciphertexts = pieces(count, kem.ciphertextBytes, () => this.#random.uuid());
+      return { ciphertexts, sharedSecrets: this.#secretsOf(kem, publicKeys, ciphertexts) };
+    });
+  }
+
+  #secretsOf(kem: KemAlgorithm, publicKeys: Uint8Array, ciphertexts: Uint8Array): Buffer {
+    const name = (all: Uint8Array, i: number, bytes: number) =>
+      hex(all.subarray(i * bytes, i * bytes + NAME_BYTES));
+    return this.#secrets.give(
+      'shared secrets of a KEM',
+      pieces(
+        ciphertexts.length / kem.ciphertextBytes,
+        kem.sharedSecretBytes,
+        (i) => `${name(publicKeys, i, kem.publicKeyBytes)}/${name(ciphertexts, i, kem.ciphertextBytes)}`,
+      ),
+    );
+  }
+}
+
+function kemOf(algorithm: string): KemAlgorithm {
+  const kem = findKemAlgorithm(algorithm);
+  if (!kem) throw new KeyweaveError('UNSUPPORTED', algorithm);
+  return kem;
+}
+
+const TAG_BYTES = 32;
+
+/** Derivation in name: everything in the request decides on keys and tags. */
+export function simulatedDerive({ batches }: DeriveRequest, secrets: Secrets): DeriveResponse {
+  return {
+    batches: batches.map((batch) => {
+      const { context, slots, firstIndex, count, chunkBytes, method } = batch;
+      const common = JSON.stringify([
+        method,
+        chunkBytes,
+        {
+          ...context,
+          qkdPosition: `${context?.qkdPosition}`,
+          keyStreamId: hex(context?.keyStreamId),
+          incarnation: hex(context?.incarnation),
+        },
+        slots.map(({ slot }) => slot?.algorithm),
+      ]);
+      const of = (label: string, i: number) =>
+        [
+          label,
+          common,
+          firstIndex + i,
+          ...slots.map(({ secrets: all, secretBytes }) =>
+            hex(all.subarray(i * secretBytes, (i + 1) * secretBytes)),
+          ),
+          ...slots.flatMap(({ publicKeyDigests, ciphertextDigests }) =>
+            [publicKeyDigests, ciphertextDigests].map((all) => hex(all.subarray(i * 32, (i + 1) * 32))),
+          ),
+        ].join('/');
+      return {
+        keys: secrets.give(
+          'derived keys',
+          pieces(count, chunkBytes, (i) => of('key', i)),
+        ),
+        initiatorTags: pieces(count, TAG_BYTES, (i) => of('initiator', i)),
+        responderTags: pieces(count, TAG_BYTES, (i) => of('responder', i)),
+        failure: undefined,
+      };
+    }),
+  };
+}
+
+function hex(bytes: Uint8Array | undefined): string {
+  return bytes === undefined ? '' : Buffer.from(bytes).toString('hex');
+}
