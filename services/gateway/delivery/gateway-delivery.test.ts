@@ -207,7 +207,6 @@ describe('GET_KEY', () => {
 
   it('takes no key that max_bps has held back once nobody waits', async () => {
     const stream = await streamWith(3, { qos: { ...QOS, maxBps: 256 } });
-    alice.peerOf(BOB).script.open = async () => opened({ qos: { ...QOS, maxBps: 256 } });
     atOnce(getKey());
     const held = Promise.resolve(getKey());
     const failed = assert.rejects(held, refusedAs('TIMEOUT', /has gone away/));

@@ -9,12 +9,18 @@ import { createCa } from '#certs/issue.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { JsonFramer } from '#common/etsi/json-framer.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { systemClock } from '#common/time/clock.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
+import { APPLICATION } from '#test/helpers/openings.ts';
 import { keyStream, termsOf } from '#test/helpers/streams.ts';
-import type { Opened } from '../../delivery/gateway-delivery.ts';
+import type { GetKey, KeyDelivery, OpenConnect, Opened } from '../../delivery/key-delivery.ts';
+import { keyMetadata } from '../../delivery/key-metadata.ts';
+import { abandonedError } from '../../streams/chunk-buffer.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import { FairTurns } from '../fair-turns.ts';
 import { leanSocket } from '../lean-socket.ts';
-import { type JsonConnection, type JsonConnectionOptions, serveJsonConnection } from './connection.ts';
+import type { Connection } from '../listener.ts';
+import { type JsonClientOptions, serveJsonClient } from './connection.ts';
 
 const KSID = '11111111-1111-4111-8111-111111111111';
 const GET_KEY = request('GET_KEY', { key_stream_id: KSID });
@@ -47,16 +53,47 @@ before(async () => {
 let server: Server;
 let stream: KeyStream;
 /** The ends of the gateway, in the order in which they were made. */
-let served: JsonConnection[];
+let served: Connection[];
 let clients: Socket[];
 let closed: string[];
 let limits: typeof LIMITS;
-let turns: JsonConnectionOptions['turns'];
-let opening: (signal: AbortSignal) => Promise<Opened>;
+let turns: JsonClientOptions['turns'];
+let opening: (request: OpenConnect) => Promise<Opened>;
+/** What the delivery was asked for, oldest first. */
+let asked: GetKey[];
+
+const SETTINGS: JsonClientOptions['settings'] = {
+  peer_presence: 'node',
+  default_method: 'hkdf-sha256',
+  default_key_sources: ['QKD'],
+};
 
 function request(command: string, data: object): string {
   return JSON.stringify({ command, data });
 }
+
+/** The stream's keys, as the gateway gives them. */
+const delivery: KeyDelivery = {
+  open: (request) => opening(request),
+  getKey: (request) => {
+    const { index, metadata: wanted, signal, waitedMs = 0 } = request;
+    asked.push(request);
+    let metadata = '';
+    const taken = stream.take(
+      index,
+      Math.max(0, stream.qos.timeoutMs - waitedMs),
+      (chunk) => {
+        if (signal.aborted) throw abandonedError();
+        metadata = keyMetadata(chunk, stream, wanted);
+      },
+      signal,
+    );
+    return taken instanceof Promise
+      ? taken.then(({ index, key }) => ({ index, key, metadata }))
+      : { index: taken.index, key: taken.key, metadata };
+  },
+  close: ({ ksid }) => void closed.push(ksid),
+};
 
 for (const transport of ['TCP', 'TLS'] as const) {
   describe(`over ${transport}`, () => {
@@ -66,28 +103,19 @@ for (const transport of ['TCP', 'TLS'] as const) {
         terms: termsOf('xoring', ['ML-KEM-768', 'QKD']),
         qos: { timeoutMs: 5_000 },
         maxBufferedChunks: 1_000,
-        now: () => performance.now(),
+        clock: systemClock,
       });
       served = [];
       clients = [];
       closed = [];
+      asked = [];
       limits = LIMITS;
       turns = new FairTurns();
       opening = () => new Promise(() => undefined);
-      const serve = (socket: (receive: (data: Buffer) => void) => Socket) => {
+      const serve = (open: (receive: (data: Buffer) => void) => Socket) => {
         served.push(
-          serveJsonConnection({
-            socket,
-            delivery: {
-              open: ({ signal }) => opening(signal),
-              getKey: ({ index, signal, waitedMs = 0 }, fits) =>
-                stream.take(index, stream.qos.timeoutMs - waitedMs, (chunk) => fits(chunk, stream), signal),
-              close: (ksid) => void closed.push(ksid),
-            },
-            limits,
-            presence: 'app',
-            turns,
-            log: silentLog,
+          serveJsonClient({
+            ...{ accepted: { owner: APPLICATION, open }, delivery, settings: SETTINGS, limits, turns, log: silentLog },
           }),
         );
       };
@@ -149,6 +177,7 @@ for (const transport of ['TCP', 'TLS'] as const) {
 
     const release = (first: number, count: number) =>
       stream.release(first, Buffer.alloc(count * 32, 7), false);
+    const agree = (change: Partial<Qos>) => stream.agree({ ...stream.qos, ...change }, false);
     const waiters = (count: number) => until(() => stream.buffer.waiting === count);
 
     describe('requests of one connection', () => {
@@ -200,8 +229,26 @@ for (const transport of ['TCP', 'TLS'] as const) {
         ]);
       });
 
+      it('are asked for by who calls, with what the listener says', async () => {
+        let request: OpenConnect | undefined;
+        opening = async (one) => {
+          request = one;
+          return { ksid: KSID, qos: stream.qos, adjusted: undefined };
+        };
+        release(0, 1);
+        const socket = await client();
+        socket.write(OPEN + GET_KEY);
+        await answers(socket, 2);
+        assert.deepEqual(
+          [request?.source, request?.destination, request?.presence, request?.defaults],
+          ['a', 'b', 'node', { method: 'hkdf-sha256', keySources: ['QKD'] }],
+        );
+        assert.equal(request?.owner, APPLICATION);
+        assert.deepEqual([asked[0]?.ksid, asked[0]?.owner], [KSID, APPLICATION]);
+      });
+
       it('get no metadata where the stream has none', async () => {
-        stream.qos = { ...stream.qos, metadataMimetype: '' };
+        agree({ metadataMimetype: '' });
         release(0, 1);
         const socket = await client();
         socket.write(GET_KEY);
@@ -241,7 +288,7 @@ for (const transport of ['TCP', 'TLS'] as const) {
 
       it('is not waited for by OPEN_CONNECT either', async () => {
         const told = Promise.withResolvers<void>();
-        opening = (signal) =>
+        opening = ({ signal }) =>
           new Promise((_, reject) => {
             signal.addEventListener('abort', () => {
               told.resolve();
@@ -291,7 +338,7 @@ for (const transport of ['TCP', 'TLS'] as const) {
       });
 
       it('waits no longer in all than the timeout of the stream', async () => {
-        stream.qos = { ...stream.qos, timeoutMs: 400 };
+        agree({ timeoutMs: 400 });
         const socket = await client();
         const began = performance.now();
         socket.write(GET_KEY);
@@ -329,12 +376,12 @@ for (const transport of ['TCP', 'TLS'] as const) {
       /** Asks for 500 keys whose answers are 25 MB together, more than the kernel takes. */
       async function unreadKeys(): Promise<{ socket: Socket; end: Socket; sent: Buffer[] }> {
         const keyChunkSize = 12_240;
-        stream.qos = { ...stream.qos, keyChunkSize };
+        agree({ keyChunkSize });
         stream.release(0, Buffer.alloc(KEYS * keyChunkSize, 0xff), false);
         const socket = await client();
         socket.pause();
         await until(() => served.length === 1);
-        const { socket: end } = served[0] as JsonConnection;
+        const { socket: end } = served[0] as Connection;
         const sent: Buffer[] = [];
         const write = end.write.bind(end) as (data: Buffer, done: () => void) => boolean;
         end.write = ((data: Buffer, done: () => void) => {
@@ -375,7 +422,7 @@ for (const transport of ['TCP', 'TLS'] as const) {
         socket.write(OPEN + '[]'.repeat(MIB));
         await until(() => served[0]?.socket.isPaused() === true);
         for (let i = 0; i < 20; i++) await pause(1);
-        const { bytesRead } = (served[0] as JsonConnection).socket;
+        const { bytesRead } = (served[0] as Connection).socket;
         // The run time reads TLS in pieces of 64 KiB and holds as much once more.
         const most = transport === 'TLS' ? 3 * 65_536 : 4_096 + 16_384;
         assert.ok(bytesRead <= most, `${bytesRead} bytes`);
