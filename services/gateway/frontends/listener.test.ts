@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { text as textOf } from 'node:stream/consumers';
-import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { connect as connectTls, type TlsOptions } from 'node:tls';
 import { createCa, type PemPair } from '#certs/issue.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
@@ -44,7 +44,6 @@ afterEach(async () => {
   await listener?.stop();
   listener = undefined;
 });
-after(() => undefined);
 
 /** Echoes what each client says. */
 async function listen(change: Partial<ListenerOptions> = {}): Promise<Listener> {
@@ -76,7 +75,7 @@ const serverOptions = (pair: PemPair, mutual: boolean): TlsOptions => ({
 
 function tcpClient(): Socket {
   const { port } = (listener as Listener).address;
-  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const client = connect({ port, host: '127.0.0.1' });
   clients.push(client.on('error', () => undefined));
   return client;
 }
@@ -89,6 +88,11 @@ function tlsClient(pair?: PemPair) {
   });
   clients.push(client.on('error', () => undefined));
   return client;
+}
+
+/** When the client is closed, whatever it was closed for. */
+function closing(client: Socket): Promise<void> {
+  return new Promise((resolve) => client.resume().once('close', () => resolve()));
 }
 
 /** What a client gets for what it says. */
@@ -123,7 +127,7 @@ describe('a listener without TLS', () => {
     await listen({ limits: { max_connections: 2, shutdown_grace: 0 } });
     await Promise.all([echo(tcpClient()), echo(tcpClient())]);
     const refused = tcpClient();
-    await once(refused, 'close');
+    await closing(refused);
     assert.deepEqual(warnings, ['a connection was refused: max_connections is reached']);
     clients[0]?.destroy();
     await once(served[0]?.socket as Socket, 'close');
@@ -170,7 +174,7 @@ describe('a listener with TLS', () => {
     });
     for (const pair of [undefined, foreign, nobody]) {
       const client = tlsClient(pair);
-      await once(client, 'close');
+      await closing(client);
     }
     assert.deepEqual(owners, []);
     assert.deepEqual(warnings, ['a client was refused whose certificate names nobody']);
@@ -212,8 +216,7 @@ describe('a listener with TLS', () => {
     const silent = tcpClient();
     await once(silent, 'connect');
     assert.equal(await echo(tlsClient()), 'hello');
-    silent.resume();
-    await once(silent, 'close');
+    await closing(silent);
   });
 });
 
@@ -239,7 +242,7 @@ describe('stop', () => {
       const { stop } = await listen({ tls, limits: { max_connections: 10, shutdown_grace: 50 } });
       const one = client();
       await echo(one);
-      const closed = once(one, 'close');
+      const closed = closing(one);
       await stop.call(listener);
       await closed;
     });
@@ -251,7 +254,7 @@ describe('stop', () => {
     await once(silent, 'connect');
     // The listener has seen it once it serves one that came later.
     await echo(tlsClient());
-    const closed = once(silent.resume(), 'close');
+    const closed = closing(silent);
     await stop.call(listener);
     await closed;
   });
