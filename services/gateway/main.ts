@@ -14,17 +14,10 @@ import { PqcSourceClient } from './clients/kem-client.ts';
 import { BrokerLinks } from './clients/peer-link.ts';
 import { createQkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
-import { GatewayDelivery } from './delivery/gateway-delivery.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
-import { createAgreementService } from './frontends/peer/agreement-service.ts';
-import { InitiatorOpening } from './opening/initiator-opening.ts';
-import { ResponderOpening } from './opening/responder-opening.ts';
-import { StreamEnds } from './opening/stream-ends.ts';
-import { StreamFactory } from './opening/stream-factory.ts';
-import { usableAlgorithms } from './opening/usable-algorithms.ts';
+import { createGatewayCore } from './gateway-core.ts';
 import type { EndStream } from './production/end-producer.ts';
-import { Producers } from './production/producers.ts';
 import { SourceFaults } from './production/source-faults.ts';
 import { MemoryStreamStore } from './store/memory-stream-store.ts';
 import { peerQuotas } from './store/peer-quotas.ts';
@@ -33,8 +26,8 @@ import { StreamEvents } from './streams/stream-events.ts';
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. What a start that fails has started, it stops. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
   const { config, peers, log } = context;
-  const { uuid: nodeUuid, limits, policy } = config;
-  const [clock, random] = [systemClock, systemRandom];
+  const { uuid: nodeUuid, limits } = config;
+  const clock = systemClock;
   await using started = new AsyncDisposableStack();
   warnOfWeakSeeds(context);
 
@@ -58,19 +51,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const store = new MemoryStreamStore<EndStream>({
     ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
   });
-  const producers = new Producers({
-    ...{ clock, log, kem, qkd, hybridizer, links, seeds, limits, qkdSettings: config.qkd },
-  });
-  const factory = new StreamFactory({ limits, policy, seeds, store, producers, events, clock });
-  const ends = new StreamEnds({ store, links, events, log });
-  const assertUsable = usableAlgorithms(kem, clock);
-  const initiator = new InitiatorOpening({ store, factory, ends, links, random, clock, log });
-  const responder = new ResponderOpening({
-    ...{ nodeUuid, limits: config, store, factory, ends, links, assertUsable, clock, log },
-  });
-  const delivery = new GatewayDelivery({
-    ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
-    ...{ assertUsable, events },
+  const core = createGatewayCore({
+    ...{ config, clock, random: systemRandom, log, kem, qkd, hybridizer, links },
+    ...{ seeds, trusted, store, events },
   });
 
   const grpc = await startGrpcServer(context, {
@@ -78,22 +61,14 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     services: [
       {
         definition: KeyAgreementDefinition,
-        implementation: createAgreementService({
-          store,
-          initiator,
-          responder,
-          ends,
-          rounds: producers,
-          clock,
-        }),
+        implementation: core.agreement,
         callers: ownCallers(config, 'gateway'),
       },
     ],
   });
   started.defer(() => grpc.stop());
-  started.defer(() => delivery.closeAll('the gateway is stopping'));
-  started.defer(() => responder.stop());
-  const json = await startEtsi004Json(context, delivery);
+  started.defer(() => core.stop('the gateway is stopping'));
+  const json = await startEtsi004Json(context, core.delivery);
   started.defer(() => json.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.

@@ -43,8 +43,14 @@ export function keyIn(
  * Looked for: two keys at one index; an index given twice at one end; indexes
  * that go back at one end; a key that serves two indexes or streams; a key of a
  * wrong size; a refusal without words.
+ *
+ * @param mayGoBack whether an application of the stream names indexes, so that they need not grow.
  */
-export function breaches(history: readonly HistoryEntry[], keyBytes: number): string[] {
+export function breaches(
+  history: readonly HistoryEntry[],
+  keyBytes: number,
+  mayGoBack: (ksid: string) => boolean = () => false,
+): string[] {
   const found: string[] = [];
   const digestAt = new Map<string, string>();
   const placeOf = new Map<string, string>();
@@ -68,7 +74,7 @@ export function breaches(history: readonly HistoryEntry[], keyBytes: number): st
     if (given.has(`${place}/${end}`)) found.push(`${place} end ${end}: given twice`);
     given.add(`${place}/${end}`);
     const last = lastIndex.get(`${ksid}/${end}`) ?? -1;
-    if (index < last) found.push(`${place} end ${end}: after index ${last}`);
+    if (index < last && !mayGoBack(ksid)) found.push(`${place} end ${end}: after index ${last}`);
     lastIndex.set(`${ksid}/${end}`, Math.max(index, last));
     const other = digestAt.get(place);
     if (other !== undefined && other !== digest) found.push(`${place}: two different keys`);

@@ -3,7 +3,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { FetchKeysRequest, FetchKeysResponse, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
 import type { Prng } from './prng.ts';
 import type { Secrets, SimulatedService } from './simulated-sources.ts';
-import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
+import type { SimulatedProcess } from './simulated-time.ts';
 
 /** What one end's key manager does wrong at the moment. */
 export interface KeyManagerFaults {
@@ -22,7 +22,6 @@ interface QkdStreamEnd {
 
 /** Two key managers that hold the same keys: each end reads the sequence of a stream on its own. */
 export class SimulatedKeyManagers {
-  readonly #time: SimulatedTime;
   readonly #random: Prng;
   readonly #secrets: Secrets;
   readonly #ids = new Map<string, string>();
@@ -30,8 +29,7 @@ export class SimulatedKeyManagers {
   readonly #ends = new Map<string, QkdStreamEnd>();
   readonly #faults = new Map<string, KeyManagerFaults>();
 
-  constructor(time: SimulatedTime, random: Prng, secrets: Secrets) {
-    this.#time = time;
+  constructor(random: Prng, secrets: Secrets) {
     this.#random = random;
     this.#secrets = secrets;
   }
@@ -59,12 +57,12 @@ export class SimulatedKeyManagers {
         return service.call(caller, timeoutMs, () => ({ qkdKeyStreamId: this.#open(node, request) }), signal);
       },
       fetchKeys: (request: FetchKeysRequest, given: unknown) =>
-        service.call(caller, options(given).timeoutMs, () => this.#fetch(node, request)),
-      closeQkd: (request: { keyStreamId: Uint8Array; epoch: number }, given: unknown) =>
-        service.call(caller, options(given).timeoutMs, () => {
-          this.#ends.delete(endOf(node, request));
-          return {};
-        }),
+        service.call(caller, options(given).timeoutMs, () => this.#fetch(node, request, caller)),
+      closeQkd: (request: { keyStreamId: Uint8Array; epoch: number }, given: unknown) => {
+        // Where it cannot be told, the key manager closes by itself what nobody reads.
+        this.#ends.delete(endOf(node, request));
+        return service.call(caller, options(given).timeoutMs, () => ({}));
+      },
     };
   }
 
@@ -80,7 +78,7 @@ export class SimulatedKeyManagers {
     return known;
   }
 
-  #fetch(node: string, { fetches }: FetchKeysRequest): FetchKeysResponse {
+  #fetch(node: string, { fetches }: FetchKeysRequest, holder: SimulatedProcess): FetchKeysResponse {
     return {
       blockBytes: 64 * 32,
       results: fetches.map((fetch) => {
@@ -95,7 +93,11 @@ export class SimulatedKeyManagers {
         if (BigInt(end.position) !== fetch.position)
           return fail('QKD_OUT_OF_STEP', 'the stream does not stand there');
         if (faults.dry) return { keys: nothing, failure: undefined };
-        const keys = this.#secrets.give('QKD keys', Buffer.allocUnsafeSlow(fetch.count * fetch.keyBytes));
+        const keys = this.#secrets.give(
+          'QKD keys',
+          Buffer.allocUnsafeSlow(fetch.count * fetch.keyBytes),
+          holder,
+        );
         for (let i = 0; i < fetch.count; i++) {
           const wrong = this.#random.chance(faults.skips) ? 1 : this.#random.chance(faults.repeats) ? -1 : 0;
           fillKey(
@@ -110,9 +112,9 @@ export class SimulatedKeyManagers {
     };
   }
 
-  /** When it was, for whoever writes a history. */
-  get nowMs(): number {
-    return this.#time.nowMs;
+  /** Nobody reads the streams of `node` any more. */
+  closeAll(node: string): void {
+    for (const end of this.#ends.keys()) if (end.startsWith(`${node}:`)) this.#ends.delete(end);
   }
 }
 

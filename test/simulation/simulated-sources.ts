@@ -5,24 +5,34 @@ import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.
 import type { Prng } from './prng.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 
-/** Secrets that were handed out: whoever has them must wipe them. */
-export class Secrets {
-  readonly #given: { what: string; bytes: Uint8Array }[] = [];
+interface Given {
+  readonly what: string;
+  readonly bytes: Uint8Array;
+  readonly holder: SimulatedProcess;
+}
 
-  give<T extends Uint8Array>(what: string, bytes: T): T {
-    this.#given.push({ what, bytes });
-    // Those that have been wiped are of no interest any more.
-    if (this.#given.length > 4_096) {
-      const left = this.#given.filter((one) => one.bytes.some((byte) => byte !== 0));
-      this.#given.splice(0, this.#given.length, ...left);
+/** Secrets that were handed out: whoever has them must wipe them, unless it dies. */
+export class Secrets {
+  #given: Given[] = [];
+  #lookAgainAt = 1_024;
+
+  give<T extends Uint8Array>(what: string, bytes: T, holder: SimulatedProcess): T {
+    this.#given.push({ what, bytes, holder });
+    if (this.#given.length >= this.#lookAgainAt) {
+      this.#given = this.#given.filter(isLeft);
+      this.#lookAgainAt = 2 * this.#given.length + 1_024;
     }
     return bytes;
   }
 
   /** What has not been wiped. */
   left(): string[] {
-    return this.#given.filter(({ bytes }) => bytes.some((byte) => byte !== 0)).map(({ what }) => what);
+    return this.#given.filter(isLeft).map(({ what }) => what);
   }
+}
+
+function isLeft({ bytes, holder }: Given): boolean {
+  return holder.alive && bytes.some((byte) => byte !== 0);
 }
 
 /** What a call to one of the own services meets at the moment. */
@@ -72,6 +82,8 @@ export class SimulatedService {
       this.#time.at(
         now + takesMs,
         () => {
+          // What nobody waits for any more is given up.
+          if (signal?.aborted) return;
           if (fails || !process.alive) {
             reject(unavailable());
             return;
@@ -133,15 +145,17 @@ export class SimulatedKems {
           if (!closed) this.held.set(pairs, count);
           return pairs;
         }),
-      decapsulate: (pairs: { publicKeys: Buffer }, ciphertexts: Uint8Array) =>
-        service.call(caller, 20_000, () => {
-          const { process, kem } = pairs as unknown as { process: SimulatedProcess; kem: KemAlgorithm };
-          const isHeld = this.held.delete(pairs);
+      decapsulate: (pairs: { publicKeys: Buffer }, ciphertexts: Uint8Array) => {
+        const { process, kem } = pairs as unknown as { process: SimulatedProcess; kem: KemAlgorithm };
+        // Used up whatever comes of it.
+        const isHeld = this.held.delete(pairs);
+        return service.call(caller, 20_000, () => {
           if (!isHeld || process !== service.process) {
             throw new KeyweaveError('SERVICE_UNAVAILABLE', 'pqc-source was restarted');
           }
-          return this.#secretsOf(kem, pairs.publicKeys, ciphertexts);
-        }),
+          return this.#secretsOf(kem, pairs.publicKeys, ciphertexts, caller);
+        });
+      },
       discard: (pairs: object) => {
         this.held.delete(pairs);
       },
@@ -156,11 +170,16 @@ export class SimulatedKems {
       const kem = kemOf(algorithm);
       const count = publicKeys.length / kem.publicKeyBytes;
       const ciphertexts = pieces(count, kem.ciphertextBytes, () => this.#random.uuid());
-      return { ciphertexts, sharedSecrets: this.#secretsOf(kem, publicKeys, ciphertexts) };
+      return { ciphertexts, sharedSecrets: this.#secretsOf(kem, publicKeys, ciphertexts, caller) };
     });
   }
 
-  #secretsOf(kem: KemAlgorithm, publicKeys: Uint8Array, ciphertexts: Uint8Array): Buffer {
+  #secretsOf(
+    kem: KemAlgorithm,
+    publicKeys: Uint8Array,
+    ciphertexts: Uint8Array,
+    holder: SimulatedProcess,
+  ): Buffer {
     const name = (all: Uint8Array, i: number, bytes: number) =>
       hex(all.subarray(i * bytes, i * bytes + NAME_BYTES));
     return this.#secrets.give(
@@ -170,6 +189,7 @@ export class SimulatedKems {
         kem.sharedSecretBytes,
         (i) => `${name(publicKeys, i, kem.publicKeyBytes)}/${name(ciphertexts, i, kem.ciphertextBytes)}`,
       ),
+      holder,
     );
   }
 }
@@ -183,7 +203,11 @@ function kemOf(algorithm: string): KemAlgorithm {
 const TAG_BYTES = 32;
 
 /** Derivation in name: everything in the request decides on keys and tags. */
-export function simulatedDerive({ batches }: DeriveRequest, secrets: Secrets): DeriveResponse {
+export function simulatedDerive(
+  { batches }: DeriveRequest,
+  secrets: Secrets,
+  holder: SimulatedProcess,
+): DeriveResponse {
   return {
     batches: batches.map((batch) => {
       const { context, slots, firstIndex, count, chunkBytes, method } = batch;
@@ -214,6 +238,7 @@ export function simulatedDerive({ batches }: DeriveRequest, secrets: Secrets): D
         keys: secrets.give(
           'derived keys',
           pieces(count, chunkBytes, (i) => of('key', i)),
+          holder,
         ),
         initiatorTags: pieces(count, TAG_BYTES, (i) => of('initiator', i)),
         responderTags: pieces(count, TAG_BYTES, (i) => of('responder', i)),

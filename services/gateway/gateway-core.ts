@@ -1,0 +1,73 @@
+import type { NodeConfig } from '#common/config/node-config.ts';
+import type { Random } from '#common/crypto/random.ts';
+import type { Log } from '#common/log/log.ts';
+import type { Clock } from '#common/time/clock.ts';
+import type { KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
+import type { HybridizerClient } from './clients/hybridizer-client.ts';
+import type { KemClient } from './clients/kem-client.ts';
+import type { PeerLinks } from './clients/peer-link.ts';
+import type { QkdClient } from './clients/qkd-client.ts';
+import type { SharedSeeds } from './clients/shared-seeds.ts';
+import { GatewayDelivery } from './delivery/gateway-delivery.ts';
+import type { KeyDelivery } from './delivery/key-delivery.ts';
+import type { TrustedNodes } from './delivery/trusted-nodes.ts';
+import { createAgreementService } from './frontends/peer/agreement-service.ts';
+import { InitiatorOpening } from './opening/initiator-opening.ts';
+import { ResponderOpening } from './opening/responder-opening.ts';
+import { StreamEnds } from './opening/stream-ends.ts';
+import { StreamFactory } from './opening/stream-factory.ts';
+import { usableAlgorithms } from './opening/usable-algorithms.ts';
+import type { EndStream } from './production/end-producer.ts';
+import { Producers } from './production/producers.ts';
+import type { StreamStore } from './store/stream-store.ts';
+import type { StreamEvents } from './streams/stream-events.ts';
+
+/** All that a gateway leans on: whoever brings these has one, on a machine or in a simulated world. */
+export interface GatewayPorts {
+  readonly config: Pick<NodeConfig, 'uuid' | 'limits' | 'policy' | 'qkd'>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly kem: KemClient;
+  readonly qkd: QkdClient;
+  readonly hybridizer: HybridizerClient;
+  readonly links: PeerLinks;
+  readonly seeds: SharedSeeds;
+  readonly trusted: TrustedNodes;
+  readonly store: StreamStore<EndStream>;
+  readonly events: StreamEvents;
+}
+
+/** What the front ends call: applications the one, other nodes the other. */
+export interface GatewayCore {
+  readonly delivery: KeyDelivery;
+  readonly agreement: KeyAgreementServiceImplementation;
+  /** Closes every stream; resolves when all peers have been told, or could not be. */
+  stop(reason: string): Promise<void>;
+}
+
+/** Puts the rooms of a gateway together; nothing here knows of a network, a file or a real clock. */
+export function createGatewayCore(ports: GatewayPorts): GatewayCore {
+  const { config, clock, random, log, kem, links, seeds, trusted, store, events } = ports;
+  const { uuid: nodeUuid, limits, policy, qkd: qkdSettings } = config;
+  const producers = new Producers({ ...ports, limits, qkdSettings });
+  const factory = new StreamFactory({ limits, policy, seeds, store, producers, events, clock });
+  const ends = new StreamEnds({ store, links, events, log });
+  const assertUsable = usableAlgorithms(kem, clock);
+  const initiator = new InitiatorOpening({ store, factory, ends, links, random, clock, log });
+  const responder = new ResponderOpening({
+    ...{ nodeUuid, limits: config, store, factory, ends, links, assertUsable, clock, log },
+  });
+  const delivery = new GatewayDelivery({
+    ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
+    ...{ assertUsable, events },
+  });
+  return {
+    delivery,
+    agreement: createAgreementService({ store, initiator, responder, ends, rounds: producers, clock }),
+    stop: (reason) => {
+      responder.stop();
+      return delivery.closeAll(reason);
+    },
+  };
+}
