@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
+import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
   APPLICATION,
@@ -16,7 +17,6 @@ import {
   QOS,
   settle,
 } from '#test/helpers/openings.ts';
-import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import type { RefusedRequest } from '../streams/stream-events.ts';
 import type { Delivered, GetKey, OpenConnect } from './key-delivery.ts';
@@ -70,8 +70,10 @@ function atOnce(delivered: Delivered | Promise<Delivered>): Delivered {
   return delivered;
 }
 
-const refusedAs = (reason: ErrorReason, words = /./) => (error: unknown) =>
-  isReason(error, reason) && words.test(String(error));
+const refusedAs =
+  (reason: ErrorReason, words = /./) =>
+  (error: unknown) =>
+    isReason(error, reason) && words.test(String(error));
 
 describe('OPEN_CONNECT', () => {
   it('of the source’s node offers the stream, which is the caller’s then, and has its first key made', async () => {
@@ -240,7 +242,10 @@ describe('a stream', () => {
     }
     assert.deepEqual([stream.ended, stream.buffer.size], [false, 1]);
     alice.ends.supersede(stream, new KeyweaveError('UNKNOWN_STREAM', 'opened anew; open it again'));
-    assert.throws(() => getKey({ owner: STRANGER }), refusedAs('UNKNOWN_STREAM', /OPEN_CONNECT must be called/));
+    assert.throws(
+      () => getKey({ owner: STRANGER }),
+      refusedAs('UNKNOWN_STREAM', /OPEN_CONNECT must be called/),
+    );
     assert.throws(() => getKey(), refusedAs('UNKNOWN_STREAM', /opened anew/));
   });
 
@@ -279,7 +284,8 @@ describe('CLOSE', () => {
   it('of all streams is over when all peers have been told, or could not be', async () => {
     await streamWith(1);
     await open({ ksid: ksidOf(2).text, destination: uri(CAROL) });
-    alice.peerOf(BOB).script.close = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    alice.peerOf(BOB).script.close = async () =>
+      Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     await alice.delivery.closeAll('the gateway is stopping');
     assert.equal(alice.store.size, 0);
     const [close] = alice.peerOf(CAROL).requests('close') as { reason: string }[];

@@ -19,13 +19,21 @@ const dns = (value: string) => ({ type: 'dns', value }) as const;
 
 describe('the identity of a client certificate', () => {
   it('is its SPIFFE URI, wherever that stands', async () => {
-    const names = [dns('app'), url('https://example.org/app'), url('spiffe://apps/billing'), url('spiffe://b')];
+    const names = [
+      dns('app'),
+      url('https://example.org/app'),
+      url('spiffe://apps/billing'),
+      url('spiffe://b'),
+    ];
     assert.equal(await identityOf('CN=app', ...names), 'spiffe://apps/billing');
   });
 
   it('is else another URI, else a DNS name, else the common name, each of a kind of its own', async () => {
     assert.equal(await identityOf('CN=app', dns('app'), url('urn:app:1')), 'urn:app:1');
-    assert.equal(await identityOf('CN=app', { type: 'ip', value: '10.0.0.1' }, dns('App.Example')), 'DNS:app.example');
+    assert.equal(
+      await identityOf('CN=app', { type: 'ip', value: '10.0.0.1' }, dns('App.Example')),
+      'DNS:app.example',
+    );
     assert.equal(await identityOf('CN=app,O=Example'), 'CN:app');
     assert.equal(await identityOf('CN=app', { type: 'email', value: 'app@example.org' }), 'CN:app');
   });

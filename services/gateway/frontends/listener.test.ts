@@ -20,7 +20,10 @@ let nobody: PemPair;
 before(async () => {
   ca = await createCa({ network: 'test', days: 1 });
   own = await clientCertificate(ca, { subject: 'CN=gateway', names: [{ type: 'dns', value: 'gateway' }] });
-  app = await clientCertificate(ca, { subject: 'CN=app', names: [{ type: 'url', value: 'spiffe://apps/a' }] });
+  app = await clientCertificate(ca, {
+    subject: 'CN=app',
+    names: [{ type: 'url', value: 'spiffe://apps/a' }],
+  });
   nobody = await clientCertificate(ca, { subject: 'O=Nobody' });
 });
 
@@ -83,7 +86,13 @@ function tcpClient(): Socket {
 function tlsClient(pair?: PemPair) {
   const { port } = (listener as Listener).address;
   const client = connectTls({
-    ...{ port, host: '127.0.0.1', ca: ca.certificate, servername: 'gateway', checkServerIdentity: () => undefined },
+    ...{
+      port,
+      host: '127.0.0.1',
+      ca: ca.certificate,
+      servername: 'gateway',
+      checkServerIdentity: () => undefined,
+    },
     ...(pair && { cert: pair.certificate, key: pair.key }),
   });
   clients.push(client.on('error', () => undefined));
@@ -142,7 +151,8 @@ describe('a listener without TLS', () => {
     await assert.rejects(
       listen({ address: { host: '127.0.0.1', port } }),
       (error) =>
-        isReason(error, 'BAD_CONFIG') && String(error).includes(`some_address: cannot listen on 127.0.0.1:${port}`),
+        isReason(error, 'BAD_CONFIG') &&
+        String(error).includes(`some_address: cannot listen on 127.0.0.1:${port}`),
     );
   });
 });

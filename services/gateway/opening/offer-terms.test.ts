@@ -60,11 +60,15 @@ function refuses(offer: Offered, ...words: string[]): void {
 }
 
 function refusesFor(reasons: Parameters<typeof isReason>[1][], offer: Offered, ...words: string[]): void {
-  assert.throws(() => open(offer), (error: Error) => {
-    assert.ok(isReason(error, ...reasons), `${error}`);
-    for (const word of words) assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
-    return true;
-  });
+  assert.throws(
+    () => open(offer),
+    (error: Error) => {
+      assert.ok(isReason(error, ...reasons), `${error}`);
+      for (const word of words)
+        assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
+      return true;
+    },
+  );
   assert.equal(taken, undefined);
 }
 
@@ -82,7 +86,10 @@ describe('an offer', () => {
   it('between other nodes than the one that it comes from and this one is refused', () => {
     const C = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
     for (const nodes of [{ source: C }, { destination: C }]) {
-      assert.throws(() => open({ ...nodes, slots: ['QKD'] }), (error) => isReason(error, 'NO_ROUTE'));
+      assert.throws(
+        () => open({ ...nodes, slots: ['QKD'] }),
+        (error) => isReason(error, 'NO_ROUTE'),
+      );
       assert.equal(taken, undefined);
     }
   });
@@ -157,19 +164,13 @@ describe("an offer beside the application's URI", () => {
     taken = undefined;
     refuses({ query: methodOnly, method: 'hkdf-sha384', slots: ['QKD'] }, 'hkdf-sha256 of QKD');
     const sourcesOnly = '?key_sources=QKD,QKD';
-    assert.deepEqual(open({ query: sourcesOnly, method: 'xoring', slots: ['QKD', 'QKD'] }), [
-      'QKD',
-      'QKD',
-    ]);
+    assert.deepEqual(open({ query: sourcesOnly, method: 'xoring', slots: ['QKD', 'QKD'] }), ['QKD', 'QKD']);
     taken = undefined;
     refuses({ query: sourcesOnly, method: 'xoring', slots: ['QKD'] }, 'xoring of QKD, QKD');
   });
 
   it('is refused where the URI itself is not to be opened', () => {
-    refuses(
-      { query: '?hybridisation=xoring', slots: ['QKD', 'ML-KEM-768'] },
-      'did you mean hybridization?',
-    );
+    refuses({ query: '?hybridisation=xoring', slots: ['QKD', 'ML-KEM-768'] }, 'did you mean hybridization?');
     refuses({ slots: [] }, 'no key source is named');
   });
 });
@@ -179,10 +180,7 @@ describe('an offer of a method that needs two distinct secrets, of one source', 
     it(`${method}: is taken only with the stand-in as its last slot, and where both policies let it`, () => {
       assert.deepEqual(open({ method, slots: ['QKD', standIn()] }), ['QKD', 'SHARED-SEED']);
       const query = `?hybridization=${method}&key_sources=HQC-128`;
-      assert.deepEqual(open({ query, method, slots: ['HQC-128', standIn(64)] }), [
-        'HQC-128',
-        'SHARED-SEED',
-      ]);
+      assert.deepEqual(open({ query, method, slots: ['HQC-128', standIn(64)] }), ['HQC-128', 'SHARED-SEED']);
       taken = undefined;
       const words = [`${method} needs two distinct secrets`, 'hkdf-sha384', 'policy.missing_source'];
       refuses({ method, slots: ['QKD'] }, ...words);

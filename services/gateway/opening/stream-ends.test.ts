@@ -43,7 +43,11 @@ function held(n: number, ttlS = 0): TestStream {
 }
 
 const closes = () => bob.peerOf(ALICE).requests('close');
-const closeOf = (reason: string) => ({ keyStreamId: stream.idBytes, incarnation: stream.incarnation, reason });
+const closeOf = (reason: string) => ({
+  keyStreamId: stream.idBytes,
+  incarnation: stream.incarnation,
+  reason,
+});
 const whyTold = () => bob.store.ended.whyOf(stream.id, () => true);
 const isNoted = ({ id, incarnation }: KeyStream) => bob.store.ended.has(ALICE, id, incarnation);
 
@@ -88,7 +92,8 @@ describe('close', () => {
     const warnings: unknown[] = [];
     const log: Log = { ...silentLog, warning: (message, fields) => warnings.push([message, fields]) };
     const { store, links, events } = bob;
-    bob.peerOf(ALICE).script.close = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    bob.peerOf(ALICE).script.close = async () =>
+      Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     await new StreamEnds({ store, links, events, log }).close(stream, 'as the test says');
     assert.deepEqual(warnings, [['the peer could not be told of a CLOSE', { ksid: stream.id }]]);
     assertOver(stream, /ended/);
@@ -110,7 +115,8 @@ describe('a TTL that has run out', () => {
 
 describe('withdraw', () => {
   it('ends what was never opened, as if it had never been, and does not mind whether the peer hears of it', async () => {
-    bob.peerOf(ALICE).script.close = async () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
+    bob.peerOf(ALICE).script.close = async () =>
+      Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'gone'));
     bob.ends.withdraw(stream);
     await settle();
     assertOver(stream, /the stream was never opened/);

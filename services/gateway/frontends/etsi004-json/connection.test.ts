@@ -115,7 +115,14 @@ for (const transport of ['TCP', 'TLS'] as const) {
       const serve = (open: (receive: (data: Buffer) => void) => Socket) => {
         served.push(
           serveJsonClient({
-            ...{ accepted: { owner: APPLICATION, open }, delivery, settings: SETTINGS, limits, turns, log: silentLog },
+            ...{
+              accepted: { owner: APPLICATION, open },
+              delivery,
+              settings: SETTINGS,
+              limits,
+              turns,
+              log: silentLog,
+            },
           }),
         );
       };

@@ -4,6 +4,7 @@ import { isReason } from '#common/errors/keyweave-error.ts';
 import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
+  opened as answerToOpen,
   BOB,
   CAROL,
   from,
@@ -11,7 +12,6 @@ import {
   ksidOf,
   type Openings,
   offerOf,
-  opened as answerToOpen,
   openingsOf,
   QOS,
   wishOf,

@@ -79,7 +79,10 @@ describe('Close at the initiator', () => {
 
 describe('Demand', () => {
   const demand = async (name: { keyStreamId: Uint8Array; incarnation: Uint8Array }, peer = BOB) => {
-    const { answers } = await service.demand({ demands: [{ ...name, count: 3, waitedFor: true }] }, from(peer));
+    const { answers } = await service.demand(
+      { demands: [{ ...name, count: 3, waitedFor: true }] },
+      from(peer),
+    );
     return answers?.[0]?.failure?.reason ?? 'noted';
   };
 
@@ -129,7 +132,10 @@ describe('Produce and Confirm at the responder', () => {
     );
     rounds[0]?.done.resolve();
     const { answers, decisions } = await produced;
-    assert.deepEqual([answers?.length, decisions], [2, [{ released: true, buffered: 1, failure: undefined }]]);
+    assert.deepEqual(
+      [answers?.length, decisions],
+      [2, [{ released: true, buffered: 1, failure: undefined }]],
+    );
     assert.ok(one.producer instanceof IdleResponder);
     assert.deepEqual(one.producer.confirmations, [confirmation]);
     assert.equal((await service.confirm({ confirmations: [confirmation] }, from(BOB))).decisions?.length, 1);
