@@ -85,6 +85,30 @@ describe('OPEN_CONNECT', () => {
     assert.deepEqual(idleInitiator(stream).wanted, [1]);
   });
 
+  it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {
+    const told: unknown[] = [];
+    alice.listener.opened = ({ id, owner }) => told.push(['opened', id, owner]);
+    alice.listener.joined = ({ id }) => told.push(['joined', id]);
+    await open({ ksid: KSID });
+    await alice.responder.offered(offerOf('app', BOB, ALICE, 3), BOB);
+    assert.equal(told.length, 2, 'an offer that nobody here has joined');
+    const uris = { source: uri(BOB), destination: uri(ALICE) };
+    await open(uris);
+    const waiting = open(uris);
+    await settle();
+    await alice.responder.offered(offerOf('app', BOB, ALICE, 4), BOB);
+    await waiting;
+    const [one, two, three] = [1, 3, 4].map((n) => ksidOf(n).text);
+    assert.deepEqual(told, [
+      ['joined', one],
+      ['opened', one, OWNER],
+      ...[two, three].flatMap((id) => [
+        ['opened', id, OWNER],
+        ['joined', id],
+      ]),
+    ]);
+  });
+
   it('of the destination’s node joins the peer’s offer', async () => {
     await alice.responder.offered(offerOf('app', BOB, ALICE, 3), BOB);
     const { ksid } = await open({ source: uri(BOB), destination: uri(ALICE) });

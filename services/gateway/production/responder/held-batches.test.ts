@@ -399,7 +399,7 @@ describe('HeldBatches', () => {
         method: 'xoring',
         keySources: ['QKD'],
       }),
-      { mayStandIn: true },
+      { mayDegrade: true },
     );
     stream = keyStream({ role: 'responder', terms, allowDegraded: true });
     exchange = new HeldBatches({ now: () => 0 } as NodeServices, stream);
