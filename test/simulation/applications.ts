@@ -39,6 +39,8 @@ export interface Witness {
   /** Streams of which an application has named indexes. */
   readonly named: Set<string>;
   readonly complaints: string[];
+  /** Whether the nodes let a shared_seed stand in. */
+  readonly mayDegrade: boolean;
   note(line: string): void;
 }
 
@@ -57,6 +59,8 @@ export class Application {
   readonly #random: Prng;
   readonly #witness: Witness;
   #stopping = false;
+  /** When a signal has fired. */
+  readonly #abortedMs = new WeakMap<AbortSignal, number>();
   /** When it last got a key. */
   lastKeyMs = Number.NEGATIVE_INFINITY;
 
@@ -148,6 +152,9 @@ export class Application {
       const key = outcome.key.expose();
       const digest = hash('sha256', key, 'hex');
       const keyBytes = key.length;
+      if (outcome.metadata.includes('"degraded":true') && !this.#witness.mayDegrade) {
+        this.#witness.complaints.push(`${this.name}: a degraded key, where no node lets a seed stand in`);
+      }
       outcome.key.wipe();
       next = Math.max(next, outcome.index + 1);
       read += 1;
@@ -169,7 +176,10 @@ export class Application {
   #leavesWithin(probability: number, timeoutMs: number): AbortSignal {
     const gone = new AbortController();
     if (this.#random.chance(probability)) {
-      this.#time.at(this.#time.nowMs + this.#random.between(0, timeoutMs / 4), () => gone.abort());
+      this.#time.at(this.#time.nowMs + this.#random.between(0, timeoutMs / 4), () => {
+        this.#abortedMs.set(gone.signal, this.#time.nowMs);
+        gone.abort();
+      });
     }
     return gone.signal;
   }
@@ -188,6 +198,10 @@ export class Application {
     const answer = call(delivery).catch((thrown: unknown) => KeyweaveError.from(thrown));
     const outcome = await Promise.race([answer, over.promise]);
     timer.cancel();
+    const abortedMs = this.#abortedMs.get(gone) ?? Number.POSITIVE_INFINITY;
+    if (isKey(outcome) && abortedMs > sentMs && abortedMs < this.#time.nowMs) {
+      this.#witness.complaints.push(`${this.name}: a key was taken after its application had gone`);
+    }
     if (outcome === 'gone' && this.#node.life === life && this.#node.delivery && !gone.aborted) {
       this.#witness.complaints.push(`${this.name}: no answer within ${timeoutMs} ms, asked at ${sentMs}`);
     }
@@ -218,6 +232,10 @@ export class Application {
           : (result.digest ?? 'open');
     this.#witness.note(`${answeredMs} ${this.name} ${op} ${what}`);
   }
+}
+
+function isKey(outcome: unknown): boolean {
+  return typeof outcome === 'object' && outcome !== null && 'key' in outcome;
 }
 
 function isOver({ reason }: KeyweaveError): boolean {

@@ -51,7 +51,12 @@ export function planFaults(
 ): Fault[] {
   const faults: Fault[] = [];
   for (let atMs = random.exponential(meanGapMs); atMs < untilMs; atMs += random.exponential(meanGapMs)) {
-    const forMs = Math.min(untilMs - atMs, 100 + random.exponential(random.chance(0.2) ? 20_000 : 3_000));
+    // Longer than this nobody holds what was not confirmed.
+    const forMs = Math.min(
+      untilMs - atMs,
+      100_000,
+      100 + random.exponential(random.chance(0.2) ? 20_000 : 3_000),
+    );
     faults.push({ ...oneFault(random, nodes), atMs: Math.round(atMs), forMs: Math.round(forMs) } as Fault);
   }
   return faults;

@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { FetchKeysRequest, FetchKeysResponse, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
 import type { Prng } from './prng.ts';
 import type { Secrets, SimulatedService } from './simulated-sources.ts';
 import type { SimulatedProcess } from './simulated-time.ts';
+import { Sponge } from './sponge.ts';
 
 /** What one end's key manager does wrong at the moment. */
 export interface KeyManagerFaults {
@@ -119,9 +119,7 @@ export class SimulatedKeyManagers {
 }
 
 function fillKey(into: Buffer, stream: string, position: number): void {
-  for (let at = 0; at < into.length; at += 32) {
-    hash('sha256', `${stream}/${position}/${at}`, 'buffer').copy(into, at);
-  }
+  new Sponge().absorb(Buffer.from(stream)).absorbNumber(position).squeeze(into);
 }
 
 function nameOf({ keyStreamId, epoch }: { keyStreamId: Uint8Array; epoch: number }): string {

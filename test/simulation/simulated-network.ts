@@ -142,8 +142,12 @@ export class SimulatedNetwork {
         if (isFirst) lost();
         return;
       }
-      const outcome = await this.#handle(target, from, method, requestType.decode(bytes.slice()));
-      if (!isFirst || outcome === undefined) return;
+      const lent = bytes.slice();
+      const outcome = await this.#handle(target, from, method, requestType.decode(lent));
+      if (!isFirst || outcome === undefined) {
+        lent.fill(0xee);
+        return;
+      }
       const reply =
         outcome instanceof KeyweaveError
           ? outcome
@@ -151,6 +155,8 @@ export class SimulatedNetwork {
               .encode(this.#lied(to, method, responseType.fromPartial(outcome), 'response'))
               .finish()
               .slice();
+      // A message is lent for the call alone: whoever keeps a piece of it without a copy finds this.
+      lent.fill(0xee);
       this.#send(to, from, `${method} answer`, lost, () => {
         finish(() => {
           if (reply instanceof KeyweaveError) answered.reject(new KeyweaveError(reply.reason, reply.detail));

@@ -1,9 +1,10 @@
-import { hash } from 'node:crypto';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
+import { packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
 import type { Prng } from './prng.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
+import { Sponge } from './sponge.ts';
 
 interface Given {
   readonly what: string;
@@ -100,20 +101,22 @@ export class SimulatedService {
   }
 }
 
-/** `count` pieces of `bytes` that follow from `from`. */
-function pieces(count: number, bytes: number, from: (i: number) => string): Buffer {
+/** `count` pieces of `bytes`, each from a sponge of its own. */
+function pieces(count: number, bytes: number, from: (i: number) => Sponge): Buffer {
   const all = Buffer.allocUnsafeSlow(count * bytes);
-  for (let i = 0; i < count; i++)
-    fill(all.subarray(i * bytes, (i + 1) * bytes), hash('sha256', from(i), 'buffer'));
+  for (let i = 0; i < count; i++) from(i).squeeze(all.subarray(i * bytes, (i + 1) * bytes));
   return all;
 }
 
-function fill(into: Buffer, digest: Buffer): void {
-  for (let at = 0; at < into.length; at += digest.length) digest.copy(into, at);
+/** Public keys or ciphertexts: only their beginnings differ. */
+function blanks(count: number, bytes: number, random: Prng): Buffer {
+  const all = Buffer.alloc(count * bytes, 0x55);
+  for (let i = 0; i < count; i++) random.bytes(NAME_BYTES).copy(all, i * bytes);
+  return all;
 }
 
 /** What of a public key, or of a ciphertext, tells it from all others. */
-const NAME_BYTES = 32;
+const NAME_BYTES = 16;
 
 /**
  * A KEM in name: a ciphertext is good for one public key, and the shared
@@ -140,7 +143,7 @@ export class SimulatedKems {
       generate: (algorithm: string, count: number) =>
         service.call(caller, 120_000, () => {
           const kem = kemOf(algorithm);
-          const publicKeys = pieces(count, kem.publicKeyBytes, () => this.#random.uuid());
+          const publicKeys = blanks(count, kem.publicKeyBytes, this.#random);
           const pairs = { id: this.held.size, publicKeys, opening: 1, kem, process: service.process };
           if (!closed) this.held.set(pairs, count);
           return pairs;
@@ -169,7 +172,7 @@ export class SimulatedKems {
     return this.service.call(caller, 20_000, () => {
       const kem = kemOf(algorithm);
       const count = publicKeys.length / kem.publicKeyBytes;
-      const ciphertexts = pieces(count, kem.ciphertextBytes, () => this.#random.uuid());
+      const ciphertexts = blanks(count, kem.ciphertextBytes, this.#random);
       return { ciphertexts, sharedSecrets: this.#secretsOf(kem, publicKeys, ciphertexts, caller) };
     });
   }
@@ -181,13 +184,13 @@ export class SimulatedKems {
     holder: SimulatedProcess,
   ): Buffer {
     const name = (all: Uint8Array, i: number, bytes: number) =>
-      hex(all.subarray(i * bytes, i * bytes + NAME_BYTES));
+      all.subarray(i * bytes, i * bytes + NAME_BYTES);
     return this.#secrets.give(
       'shared secrets of a KEM',
-      pieces(
-        ciphertexts.length / kem.ciphertextBytes,
-        kem.sharedSecretBytes,
-        (i) => `${name(publicKeys, i, kem.publicKeyBytes)}/${name(ciphertexts, i, kem.ciphertextBytes)}`,
+      pieces(ciphertexts.length / kem.ciphertextBytes, kem.sharedSecretBytes, (i) =>
+        new Sponge()
+          .absorb(name(publicKeys, i, kem.publicKeyBytes))
+          .absorb(name(ciphertexts, i, kem.ciphertextBytes)),
       ),
       holder,
     );
@@ -211,43 +214,33 @@ export function simulatedDerive(
   return {
     batches: batches.map((batch) => {
       const { context, slots, firstIndex, count, chunkBytes, method } = batch;
-      const common = JSON.stringify([
+      const words = JSON.stringify([
         method,
         chunkBytes,
-        {
-          ...context,
-          qkdPosition: `${context?.qkdPosition}`,
-          keyStreamId: hex(context?.keyStreamId),
-          incarnation: hex(context?.incarnation),
-        },
+        { ...context, qkdPosition: `${context?.qkdPosition}`, keyStreamId: '', incarnation: '' },
         slots.map(({ slot }) => slot?.algorithm),
       ]);
-      const of = (label: string, i: number) =>
-        [
-          label,
-          common,
-          firstIndex + i,
-          ...slots.map(({ secrets: all, secretBytes }) =>
-            hex(all.subarray(i * secretBytes, (i + 1) * secretBytes)),
-          ),
-          ...slots.flatMap(({ publicKeyDigests, ciphertextDigests }) =>
-            [publicKeyDigests, ciphertextDigests].map((all) => hex(all.subarray(i * 32, (i + 1) * 32))),
-          ),
-        ].join('/');
-      return {
-        keys: secrets.give(
-          'derived keys',
-          pieces(count, chunkBytes, (i) => of('key', i)),
-          holder,
-        ),
-        initiatorTags: pieces(count, TAG_BYTES, (i) => of('initiator', i)),
-        responderTags: pieces(count, TAG_BYTES, (i) => of('responder', i)),
-        failure: undefined,
+      const common = new Sponge().absorb(Buffer.from(words));
+      if (context) common.absorb(context.keyStreamId).absorb(context.incarnation);
+      const chunk = (i: number) => {
+        const sponge = common.copy().absorbNumber(firstIndex + i);
+        for (const { secrets: all, secretBytes, publicKeyDigests, ciphertextDigests } of slots) {
+          sponge.absorb(all.subarray(i * secretBytes, (i + 1) * secretBytes));
+          sponge.absorb(publicKeyDigests.subarray(i * 32, (i + 1) * 32));
+          sponge.absorb(ciphertextDigests.subarray(i * 32, (i + 1) * 32));
+        }
+        return sponge;
       };
+      const keys = secrets.give('derived keys', Buffer.allocUnsafeSlow(count * chunkBytes), holder);
+      const initiatorTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
+      const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
+      for (let i = 0; i < count; i++) {
+        const sponge = chunk(i);
+        sponge.squeeze(packedItem(keys, i, chunkBytes));
+        sponge.squeeze(packedItem(initiatorTags, i, TAG_BYTES));
+        sponge.squeeze(packedItem(responderTags, i, TAG_BYTES));
+      }
+      return { keys, initiatorTags, responderTags, failure: undefined };
     }),
   };
-}
-
-function hex(bytes: Uint8Array | undefined): string {
-  return bytes === undefined ? '' : Buffer.from(bytes).toString('hex');
 }
