@@ -147,7 +147,7 @@ describe('JSON of applications', () => {
       fc.property(request, (json) => {
         onlyKeyweaveErrors(() => {
           const read = parseJsonRequest(json);
-          if (read.command !== 'OPEN_CONNECT') assert.equal(typeof read.keyStreamId, 'string');
+          if (read.command !== 'OPEN_CONNECT') assert.equal(typeof read.ksid, 'string');
           if (read.command === 'GET_KEY') {
             assert.ok(read.index === undefined || isU32(read.index));
             assert.ok(read.metadataRoom === undefined || isU32(read.metadataRoom));

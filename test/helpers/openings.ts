@@ -200,9 +200,10 @@ export function openingsOf(
   const shared = { store, factory, ends, links, clock, log };
   const initiator = new InitiatorOpening({ ...shared, random: countingRandom() });
   const responder = new ResponderOpening({ ...shared, nodeUuid, limits: config, assertUsable });
+  const trusted = new Set([ALICE, BOB, CAROL]);
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, limits: config, store, initiator, responder, ends, assertUsable, events },
-    ...{ policy: factory, trusted: { has: (uuid) => uuid !== nodeUuid } },
+    ...{ policy: factory, trusted },
   });
   /** Offers that were answered, those of unknown streams among them. */
   const received: ReceivedOffer[] = [];
@@ -223,7 +224,7 @@ export function openingsOf(
   };
   return {
     ...{ config, clock, peerOf, links, store, factory, ends, initiator, responder, delivery, agreement },
-    ...{ events, listener, received, allowStandIn },
+    ...{ events, listener, trusted, received, allowStandIn },
   };
 }
 

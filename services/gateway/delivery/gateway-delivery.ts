@@ -108,9 +108,9 @@ export class GatewayDelivery implements KeyDelivery {
     ksid: string | undefined,
   ): Promise<StreamTerms> {
     const { nodeUuid, initiator, policy } = this.#o;
-    const mayStandIn = policy.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
+    const mayDegrade = policy.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
     try {
-      return withEnoughSecrets(said, mayStandIn ? { mayStandIn } : { mayStandIn, barredBy: nodeUuid });
+      return withEnoughSecrets(said, mayDegrade ? { mayDegrade } : { mayDegrade, barredBy: nodeUuid });
     } catch (refusal) {
       if (role === 'initiator') await initiator.offerRefused(said, ksid);
       throw refusal;

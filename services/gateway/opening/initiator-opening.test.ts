@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { PROTOCOL_VERSION, VERSION } from '#common/service/version.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
   BOB,
+  CAROL,
   from,
   idleInitiator,
   ksidOf,
@@ -14,6 +16,7 @@ import {
   openingsOf,
   QOS,
   settle,
+  termsOf,
   wishOf,
 } from '#test/helpers/openings.ts';
 import type { StreamWish } from './stream-wish.ts';
@@ -153,5 +156,57 @@ describe('the initiator', () => {
   it('refuses a KSID that is open at this end, with what to do', async () => {
     await open();
     await assert.rejects(open(), /KSID_IN_USE: .* is in use at this end; close it first/);
+  });
+
+  it('keeps to the quota of the peer, named, and its opening costs those with another peer nothing', async () => {
+    alice = openingsOf(ALICE, { max_streams: 6 }, 2);
+    const openTo = (n: number, peer: string) =>
+      alice.initiator.open(wishOf('app', ALICE, peer, { ksid: ksidOf(n).text }));
+    const first = await openTo(1, BOB);
+    await openTo(2, BOB);
+    await openTo(3, BOB);
+    await assert.rejects(openTo(4, BOB), /LIMIT_EXCEEDED: .*max_streams_per_peer/);
+    assert.equal(alice.peerOf(BOB).count('open'), 3, 'it was offered all the same');
+    for (const n of [4, 5, 6]) await openTo(n, CAROL);
+    await alice.ends.close(first, 'as the test says');
+    await openTo(7, BOB);
+  });
+});
+
+describe('an offer of what this end refuses', () => {
+  const terms = termsOf('app', ALICE, BOB);
+
+  it('goes to the peer under the KSID that was named', async () => {
+    await alice.initiator.offerRefused(terms, ksidOf(1).text);
+    const [offer] = offers();
+    assert.equal(offer?.incarnation.length, 8);
+    assert.deepEqual(offer, {
+      ...{ protocolVersion: PROTOCOL_VERSION, softwareVersion: VERSION, keyStreamId: ksidOf(1).bytes },
+      ...{ source: terms.source, destination: terms.destination, method: 'hkdf-sha384', qos: undefined },
+      ...{ slots: [...terms.slots], predefined: true, allowDegraded: false, incarnation: offer?.incarnation },
+    });
+    assert.equal(alice.store.size, 0);
+  });
+
+  it('draws a KSID where none was named', async () => {
+    await alice.initiator.offerRefused(terms, undefined);
+    await alice.initiator.offerRefused(terms, undefined);
+    const [first, second] = offers().map(({ keyStreamId }) => keyStreamId);
+    assert.deepEqual([first?.length, second?.length], [16, 16]);
+    assert.notDeepEqual(first, second);
+    assert.equal(offers()[0]?.predefined, false);
+  });
+
+  it('does not mind whether the peer is there, and waits for its answer, so that its application knows why first', async () => {
+    const pending = Promise.withResolvers<OpenResponse>();
+    answer = () => pending.promise;
+    let over = false;
+    const offered = alice.initiator.offerRefused(terms, undefined).then(() => {
+      over = true;
+    });
+    await settle();
+    assert.equal(over, false);
+    pending.reject(new KeyweaveError('UNSUPPORTED', 'refused, too'));
+    await offered;
   });
 });

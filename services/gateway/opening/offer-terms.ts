@@ -62,9 +62,9 @@ function standInPolicy(
   peer: string,
   own: OwnNode,
   offersStandIn: boolean,
-): { mayStandIn: boolean; barredBy?: string } {
-  if (!offersStandIn || !allowDegraded) return { mayStandIn: false, barredBy: peer };
-  return own.mayDegrade(peer) ? { mayStandIn: true } : { mayStandIn: false, barredBy: own.nodeUuid };
+): { mayDegrade: boolean; barredBy?: string } {
+  if (!offersStandIn || !allowDegraded) return { mayDegrade: false, barredBy: peer };
+  return own.mayDegrade(peer) ? { mayDegrade: true } : { mayDegrade: false, barredBy: own.nodeUuid };
 }
 
 /** The application at this end has named method and sources, too: it must not get others than those. */

@@ -1,26 +1,25 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ksidOf, termsOf } from '#test/helpers/openings.ts';
 import { ALICE, BOB, CAROL, keyStream } from '#test/helpers/streams.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { OpenOffers } from './open-offers.ts';
 
-let nowMs: number;
+let clock: FakeClock;
 let stale: KeyStream[];
 let offers: OpenOffers;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setInterval'] });
-  nowMs = 0;
+  clock = new FakeClock();
   stale = [];
   offers = openOffers();
 });
-afterEach(() => mock.timers.reset());
 
 const openOffers = (ofPeer = 100, maxStreams = 100) =>
   new OpenOffers({
-    now: () => nowMs,
+    clock,
     quotas: { streams: 100, offers: ofPeer, heldBytes: 0 },
     maxStreams,
     onStale: (stream) => {
@@ -28,21 +27,21 @@ const openOffers = (ofPeer = 100, maxStreams = 100) =>
     },
   });
 
+interface OfferedBy {
+  app?: string;
+  peer?: string;
+  predefined?: boolean;
+  nextHop?: string;
+}
+
 /** The `n`-th offer, of the application `app` at the peer. */
-const offer = (n: number, { app = 'app', peer = ALICE, predefined = false } = {}) =>
-  Object.assign(
-    keyStream({ id: ksidOf(n).text, terms: termsOf(app, peer, BOB), role: 'responder', predefined }),
-    {
-      peerNode: peer,
-    },
-  );
+const offer = (n: number, { app = 'app', peer = ALICE, predefined = false, ...by }: OfferedBy = {}) =>
+  keyStream({
+    ...{ id: ksidOf(n).text, terms: termsOf(app, peer, BOB), role: 'responder', predefined },
+    route: { nextHop: by.nextHop ?? peer, farNode: peer, hops: 0 },
+  });
 const wish = (app = 'app', ksid?: string, peer = ALICE) => ({ terms: termsOf(app, peer, BOB), ksid });
 const end = (stream: KeyStream) => stream.end(new KeyweaveError('UNKNOWN_STREAM', 'closed'));
-
-function pass(ms: number): void {
-  nowMs += ms;
-  mock.timers.tick(ms);
-}
 
 describe('OpenOffers', () => {
   it('gives the oldest that fits: of the same pair, and a predefined one only to who names it', () => {
@@ -75,47 +74,48 @@ describe('OpenOffers', () => {
     assert.equal(offers.oldest(wish()), second);
   });
 
-  it('drops what has not been repeated for 15 s, unless somebody is joining it', () => {
+  it('drops what has not been repeated for 15 s, unless somebody is joining it', async () => {
     const [left, repeated, taken] = [offer(1), offer(2), offer(3)];
     for (const one of [left, repeated, taken]) offers.note(one);
     offers.take(taken);
-    pass(14_000);
+    await clock.advance(14_000);
     offers.note(repeated);
-    pass(1_000);
+    await clock.advance(1_000);
     assert.deepEqual(stale, []);
-    pass(1_000);
+    await clock.advance(1_000);
     assert.deepEqual(stale, [left]);
     offers.putBack(taken);
-    pass(13_000);
+    await clock.advance(13_000);
     assert.deepEqual(stale, [left]);
-    pass(1_000);
+    await clock.advance(1_000);
     assert.deepEqual(stale, [left, repeated]);
-    pass(2_000);
+    await clock.advance(2_000);
     assert.deepEqual(stale, [left, repeated, taken]);
     assert.equal(offers.oldest(wish()), undefined);
   });
 
-  it('drops what has ended at the next look, and looks no more once stopped', () => {
+  it('drops what has ended at the next look, and looks no more once stopped', async () => {
     const [ended, left] = [offer(1), offer(2)];
     offers.note(ended);
     offers.note(left);
     end(ended);
-    pass(1_000);
+    await clock.advance(1_000);
     assert.deepEqual(stale, [ended]);
     offers.stop();
-    pass(60_000);
+    await clock.advance(60_000);
     assert.deepEqual(stale, [ended]);
   });
 
-  it('looks once a second, however many there are', () => {
-    let looks = 0;
-    offers.stop();
-    offers = new OpenOffers({
-      ...{ quotas: { streams: 9, offers: 9, heldBytes: 0 }, maxStreams: 9, onStale: () => undefined },
-      now: () => ++looks,
-    });
-    mock.timers.tick(10_000);
-    assert.equal(looks, 10);
+  it('looks once a second, however many there are, and not where there is none', async () => {
+    assert.equal(clock.pending, 0, 'it looks for nothing');
+    for (const n of [1, 2, 3]) offers.note(offer(n));
+    for (let second = 1; second <= 3; second++) {
+      assert.equal(clock.pending, 1);
+      assert.equal(clock.nextDueMs, second * 1_000);
+      await clock.advance(1_000);
+    }
+    await clock.advance(20_000);
+    assert.deepEqual([stale.length, clock.pending], [3, 0], 'it goes on when there are none');
   });
 
   it('knows nothing of a stream that it does not hold', () => {
@@ -156,7 +156,15 @@ describe('OpenOffers', () => {
     assert.deepEqual(stale, [second]);
   });
 
-  it('has room for half of the streams of the node, whoever offers them', () => {
+  it('counts them for the node through which they come, and finds them by the one that leads them', () => {
+    offers = openOffers(2);
+    for (const n of [1, 2]) offers.note(offer(n, { app: `app-${n}`, nextHop: CAROL }));
+    offers.assertRoom(ALICE);
+    assert.throws(() => offers.assertRoom(CAROL), /limit of 2 open offers of node cccccccc/);
+    assert.equal(offers.oldest(wish('app-2'))?.id, ksidOf(2).text);
+  });
+
+  it('has room for half of the streams of the node, whoever offers them', async () => {
     offers = openOffers(100, 5);
     const first = offer(1);
     offers.note(first);
@@ -171,7 +179,8 @@ describe('OpenOffers', () => {
     offers.remove(first);
     offers.note(offer(4));
     assert.throws(() => offers.assertRoom(CAROL), /LIMIT_EXCEEDED/);
-    nowMs += 15_001;
+    offers.stop();
+    await clock.advance(15_001);
     offers.assertRoom(BOB);
     assert.equal(stale.length, 3, 'what nobody repeats keeps another out');
   });

@@ -1,21 +1,20 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { PROTOCOL_VERSION, VERSION } from '#common/service/version.ts';
 import { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { ALICE, BOB, ksidOf, openingsOf, termsOf } from '#test/helpers/openings.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { parseStreamTerms } from '../streams/stream-terms.ts';
-import { offerRefused, RefusedOffers } from './refused-offers.ts';
+import { RefusedOffers } from './refused-offers.ts';
 
 const PEER = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const OTHER = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
 const KSID = '11111111-1111-4111-8111-111111111111';
 const DESTINATION = 'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 
-let nowMs: number;
+let clock: FakeClock;
 let refused: RefusedOffers;
 beforeEach(() => {
-  nowMs = 0;
-  refused = new RefusedOffers(() => nowMs);
+  clock = new FakeClock();
+  refused = new RefusedOffers(clock);
 });
 
 const source = (name: string, node = PEER) => `hybrid://${name}@${node}`;
@@ -60,15 +59,15 @@ describe('RefusedOffers', () => {
     assert.equal(refused.take(awaited('a', undefined, OTHER)), undefined);
   });
 
-  it('forgets after 10 s, and when the peer offers anew what can be taken', () => {
+  it('forgets after 10 s, and when the peer offers anew what can be taken', async () => {
     refused.note(offer('a'), KSID, PEER, 'why');
     refused.forget(offer('a'), PEER);
     assert.equal(refused.take(awaited('a')), undefined);
     refused.note(offer('a'), KSID, PEER, 'why');
     refused.note(offer('b'), KSID, PEER, 'why b');
-    nowMs = 9_999;
+    await clock.advance(9_999);
     assert.equal(refused.take(awaited('b')), 'why b');
-    nowMs = 10_000;
+    await clock.advance(1);
     assert.equal(refused.take(awaited('a')), undefined);
   });
 
@@ -82,61 +81,5 @@ describe('RefusedOffers', () => {
       [0, 35, 36, 99].map((i) => refused.take(awaited(`a${i}`))),
       [undefined, undefined, 36, 99],
     );
-  });
-});
-
-describe('offerRefused', () => {
-  const terms = termsOf('app', ALICE, BOB);
-
-  function offering() {
-    const alice = openingsOf(ALICE);
-    const peer = alice.peerOf(BOB);
-    const offers = () => peer.calls.map(({ request }) => request as OpenRequest);
-    return { services: alice.services, peer, offers };
-  }
-
-  it('offers the peer what this end refuses, under the KSID that was named', async () => {
-    const { services, offers } = offering();
-    await offerRefused(services, terms, ksidOf(1).text);
-    const [offer] = offers();
-    assert.equal(offer?.incarnation.length, 8);
-    assert.deepEqual(
-      offer,
-      OpenRequest.fromPartial({
-        ...{ protocolVersion: PROTOCOL_VERSION, softwareVersion: VERSION, keyStreamId: ksidOf(1).bytes },
-        ...{ source: terms.source, destination: terms.destination, method: 'hkdf-sha384' },
-        ...{ slots: [...terms.slots], predefined: true, incarnation: offer?.incarnation },
-      }),
-    );
-  });
-
-  it('draws a KSID where none was named', async () => {
-    const { services, offers } = offering();
-    await offerRefused(services, terms, undefined);
-    await offerRefused(services, terms, undefined);
-    const [first, second] = offers().map(({ keyStreamId }) => keyStreamId);
-    assert.deepEqual([first?.length, second?.length], [16, 16]);
-    assert.notDeepEqual(first, second);
-    assert.equal(offers()[0]?.predefined, false);
-  });
-
-  it('does not mind whether the peer is there', async () => {
-    const { services, peer } = offering();
-    peer.script.open = async () => Promise.reject(new Error('no route'));
-    await offerRefused(services, terms, undefined);
-  });
-
-  it('waits for the peer’s answer, so that its application knows why first', async () => {
-    const { services, peer } = offering();
-    const answer = Promise.withResolvers<never>();
-    peer.script.open = () => answer.promise;
-    let over = false;
-    const offered = offerRefused(services, terms, undefined).then(() => {
-      over = true;
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(over, false);
-    answer.reject(new Error('refused, too'));
-    await offered;
   });
 });

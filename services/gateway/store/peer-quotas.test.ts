@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
-import { ALICE, BOB, CAROL, ksidOf, openingsOf, wishOf } from '#test/helpers/openings.ts';
+import { ALICE, configOf } from '#test/helpers/openings.ts';
 import { peerQuotas } from './peer-quotas.ts';
 
-const limits = (change: object = {}) => ({ ...openingsOf(ALICE).config.limits, ...change });
+const limits = (change: object = {}) => ({ ...configOf(ALICE).limits, ...change });
 
 describe('peerQuotas', () => {
   it('gives a single peer everything, and several their even parts', () => {
@@ -24,32 +23,5 @@ describe('peerQuotas', () => {
       ...{ max_streams_per_peer: 7, max_open_offers_per_peer: 3, max_held_bytes_per_peer: 65_536 },
     });
     assert.deepEqual(peerQuotas(said, 5), { streams: 7, offers: 3, heldBytes: 65_536 });
-  });
-});
-
-describe('streams with one peer', () => {
-  it('have a limit, named, which those with another do not feel, and which is free again at their end', async () => {
-    const alice = openingsOf(ALICE, { max_streams: 6 }, 2);
-    const open = (n: number, peer: string) =>
-      alice.rendezvous.openAsInitiator({
-        ...wishOf(`app-${n}`, ALICE, peer),
-        ...{ ksid: ksidOf(n).text, predefined: false },
-      });
-    const first = await open(0, BOB);
-    await open(1, BOB);
-    await open(2, BOB);
-    await assert.rejects(open(3, BOB), (error: Error) => {
-      assert.ok(isReason(error, 'LIMIT_EXCEEDED'));
-      assert.match(
-        error.message,
-        /limit of 3 open streams with node bbbbbbbb.*\(limits.max_streams_per_peer\)/,
-      );
-      return true;
-    });
-    for (const n of [4, 5, 6]) await open(n, CAROL);
-    alice.registry.remove(first);
-    alice.registry.remove(first);
-    await open(7, BOB);
-    await assert.rejects(open(8, BOB), /LIMIT_EXCEEDED/);
   });
 });

@@ -170,7 +170,7 @@ describe('the slots of a stream', () => {
     assert.deepEqual([of(KEM, QKD), of(KEM, STAND_IN), of(STAND_IN)].map(standInSlot), [0, 2, 1]);
     const { slots } = withEnoughSecrets(
       { ...terms('?hybridization=hmac'), slots: [KEM] },
-      { mayStandIn: true },
+      { mayDegrade: true },
     );
     assert.deepEqual(slots, [KEM, STAND_IN]);
   });

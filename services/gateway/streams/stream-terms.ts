@@ -43,7 +43,7 @@ export const STAND_IN = 'SHARED-SEED';
  *   makes no key of so few sources.
  */
 export function parseStreamTerms(source: string, destination: string, defaults: TermsDefaults): StreamTerms {
-  return withEnoughSecrets(readStreamTerms(source, destination, defaults), { mayStandIn: false });
+  return withEnoughSecrets(readStreamTerms(source, destination, defaults), { mayDegrade: false });
 }
 
 /** What the URIs say, as `parseStreamTerms` reads them; whether that makes a key is for `withEnoughSecrets` to say. */
@@ -72,17 +72,17 @@ export function readStreamTerms(source: string, destination: string, defaults: T
  * second gets the stand-in as its last slot where the policy of both nodes
  * lets it.
  *
- * @param policy `mayStandIn`, and the node that does not let it where that is known.
+ * @param policy `mayDegrade`, and the node that does not let it where that is known.
  * @throws KeyweaveError UNSUPPORTED, saying what to do.
  */
 export function withEnoughSecrets(
   terms: StreamTerms,
-  policy: { mayStandIn: boolean; barredBy?: string },
+  policy: { mayDegrade: boolean; barredBy?: string },
 ): StreamTerms {
   const { method, slots } = terms;
   if (slots.length >= method.minDistinctSecrets) return terms;
   const [only] = slots;
-  if (only && policy.mayStandIn) return { ...terms, slots: [only, standInFor(only)] };
+  if (only && policy.mayDegrade) return { ...terms, slots: [only, standInFor(only)] };
   const whose = policy.barredBy === undefined ? '' : `, which node ${policy.barredBy} does not allow`;
   throw unsupported(
     `${method.name} needs two distinct secrets and ${only?.algorithm} gives one: name a second source in key_sources, ` +

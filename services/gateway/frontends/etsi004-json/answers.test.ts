@@ -1,22 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
-import { keyStream, QOS } from '#test/helpers/streams.ts';
-import { chunkMetadata, closeAnswer, errorAnswer, keyAnswer, openAnswer } from './answers.ts';
+import { QOS } from '#test/helpers/streams.ts';
+import { closeAnswer, errorAnswer, keyAnswer, openAnswer } from './answers.ts';
 
-const chunkOf = (key: Buffer, degraded = false) => ({
-  ...{ index: 7, key: new Secret(key), availableAtMs: 0, degraded },
-});
+const delivered = (key: Buffer, metadata = '') => ({ index: 7, key: new Secret(key), metadata });
 const read = (answer: Buffer) => JSON.parse(answer.toString('utf8'));
 
 describe('the answers of the JSON dialect', () => {
   it('write every byte of a key as a number', () => {
     const key = Buffer.from(Uint8Array.from({ length: 256 }, (_, i) => i));
-    assert.deepEqual(read(keyAnswer(chunkOf(key), undefined)), { status: 0, key_buffer: [...key], index: 7 });
+    assert.deepEqual(read(keyAnswer(delivered(key))), { status: 0, key_buffer: [...key], index: 7 });
   });
 
   it('carry metadata with its size, in a shape that readers of the reference know byte by byte', () => {
-    const answer = keyAnswer(chunkOf(Buffer.from([0, 10, 255])), '{"age":1}');
+    const answer = keyAnswer(delivered(Buffer.from([0, 10, 255]), '{"age":1}'));
     assert.equal(
       answer.toString('utf8'),
       '{"status":0,"key_buffer":[0,10,255],"index":7,"metadata":{"size":9,"buffer":"{\\"age\\":1}"}}',
@@ -29,7 +27,7 @@ describe('the answers of the JSON dialect', () => {
       metadata_mimetype: 'application/json',
     };
     const met = { ...QOS, maxBps: 1, minBps: 2, jitter: 3, priority: 4, ttlS: 5 };
-    const opened = { keyStreamId: 'id', qos: met, adjusted: undefined };
+    const opened = { ksid: 'id', qos: met, adjusted: undefined };
     assert.deepEqual(read(openAnswer(opened)), { status: 0, key_stream_id: 'id', qos });
     assert.deepEqual(read(openAnswer({ ...opened, adjusted: 'ttl is 5' })), {
       ...{ status: 7, key_stream_id: 'id', qos, message: 'ttl is 5' },
@@ -42,25 +40,5 @@ describe('the answers of the JSON dialect', () => {
       message: 'late',
     });
     assert.deepEqual(read(closeAnswer()), { status: 0 });
-  });
-});
-
-describe('the metadata of a key', () => {
-  const stream = keyStream({ now: () => 12 });
-  const all = (degraded: boolean) =>
-    `{"age":12,"hops":0,"sources":["ML-KEM-768","QKD"],"method":"hkdf-sha384","policy_met":${!degraded},"degraded":${degraded}}`;
-  const of = (room: number, degraded = false) =>
-    chunkMetadata(chunkOf(Buffer.alloc(1), degraded), stream, room);
-
-  it('says where the key comes from, and what stood in for a source', () => {
-    assert.equal(of(1_000), all(false));
-    assert.equal(of(1_000, true), all(true));
-  });
-
-  it('is what the standard asks for where there is no room for more, or nothing', () => {
-    const least = '{"age":12,"hops":0}';
-    const { length } = all(false);
-    assert.deepEqual([of(length), of(length - 1)], [all(false), least]);
-    assert.deepEqual([of(least.length), of(least.length - 1)], [least, undefined]);
   });
 });

@@ -21,7 +21,7 @@ describe('parseJsonRequest', () => {
       metadata_mimetype: 'm'.repeat(256),
     };
     assert.deepEqual(open({ source: 'a', destination: 'b', qos, key_stream_id: 'id' }), {
-      ...{ command: 'OPEN_CONNECT', source: 'a', destination: 'b', keyStreamId: 'id' },
+      ...{ command: 'OPEN_CONNECT', source: 'a', destination: 'b', ksid: 'id' },
       qos: {
         ...{ keyChunkSize: 1, maxBps: 2, minBps: 3, jitter: 4, priority: 5, timeoutMs: LARGEST, ttlS: 7 },
         metadataMimetype: 'm'.repeat(256),
@@ -31,7 +31,7 @@ describe('parseJsonRequest', () => {
 
   it('leaves to the node whatever of the QoS and the KSID is left out', () => {
     const left = {
-      ...{ command: 'OPEN_CONNECT', source: 'a', destination: 'b', keyStreamId: undefined },
+      ...{ command: 'OPEN_CONNECT', source: 'a', destination: 'b', ksid: undefined },
       qos: {
         ...{ keyChunkSize: 0, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0, ttlS: 0 },
         metadataMimetype: 'application/json',
@@ -57,7 +57,7 @@ describe('parseJsonRequest', () => {
   });
 
   it('reads a GET_KEY; no index, null and 0 are the next one', () => {
-    const next = { command: 'GET_KEY', keyStreamId: 'id', index: undefined, metadataRoom: undefined };
+    const next = { command: 'GET_KEY', ksid: 'id', index: undefined, metadataRoom: undefined };
     for (const data of [{}, { index: null, metadata: null }, { index: 0 }])
       assert.deepEqual(getKey(data), next);
     assert.deepEqual(getKey({ index: LARGEST, metadata: { size: 0 } }), {
@@ -78,7 +78,7 @@ describe('parseJsonRequest', () => {
 
   it('reads a CLOSE', () => {
     const close = { command: 'CLOSE', data: { key_stream_id: 'id' } };
-    assert.deepEqual(parseJsonRequest(close), { command: 'CLOSE', keyStreamId: 'id' });
+    assert.deepEqual(parseJsonRequest(close), { command: 'CLOSE', ksid: 'id' });
   });
 
   it('refuses what is no request, in words', () => {

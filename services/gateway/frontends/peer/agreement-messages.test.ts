@@ -8,8 +8,11 @@ import {
   ALICE,
   BOB,
   from,
+  IdleResponder,
+  idleInitiator,
   incarnation,
   ksidOf,
+  nameOf,
   type Openings,
   offerOf,
   opened,
@@ -26,7 +29,6 @@ beforeEach(() => {
   bob = openingsOf(BOB);
 });
 
-const nameOf = ({ idBytes, incarnation }: KeyStream) => ({ keyStreamId: idBytes, incarnation });
 const open = async (change: Partial<OpenRequest> = {}, n = 1) =>
   bob.agreement.open(offerOf('app', ALICE, BOB, n, change), from(ALICE));
 const close = async (stream: KeyStream) =>
@@ -38,31 +40,24 @@ async function led(): Promise<KeyStream> {
   return bob.responder.open(wishOf('app', ALICE, BOB));
 }
 
-/** A stream that this node leads, and what its supply was asked for. */
+/** A stream that this node leads, and what its production was asked for. */
 async function leading() {
-  const stream = await bob.initiator.open({
-    ...wishOf('app', BOB, ALICE),
-    ...{ ksid: ksidOf(2).text, predefined: true },
-  });
-  const demanded: [number, boolean][] = [];
-  Object.assign(stream.supply as object, {
-    demand: (...wanted: [number, boolean]) => {
-      demanded.push(wanted);
-    },
-  });
+  const stream = await bob.initiator.open(wishOf('app', BOB, ALICE, { ksid: ksidOf(2).text }));
+  const producer = idleInitiator(stream);
+  const { demanded } = producer;
   const demand = async (count: number, waitedFor = false) => {
     const demands = [{ ...nameOf(stream), count, waitedFor }];
     return (await bob.agreement.demand({ demands }, from(ALICE))).answers?.[0];
   };
-  return { stream, demanded, demand };
+  return { stream, producer, demanded, demand };
 }
 
 describe('Open', () => {
   const tellsWhy = async (reason: Parameters<typeof isReason>[1], change: Partial<OpenRequest>) => {
     let told: unknown;
     const gone = new AbortController();
-    const waiting = bob.rendezvous
-      .openAsResponder(wishOf('app', ALICE, BOB, { signal: gone.signal }))
+    const waiting = bob.responder
+      .open(wishOf('app', ALICE, BOB, { signal: gone.signal }))
       .catch((error: unknown) => {
         told = error;
       });
@@ -182,15 +177,11 @@ describe('Demand', () => {
 describe('Close', () => {
   it('of a joined stream leaves what is confirmed to its application, and drops what is not', async () => {
     const stream = await led();
-    let abandoned = 0;
-    Object.assign(bob.store.exchangeOf(stream) as object, {
-      abandon: () => {
-        abandoned += 1;
-      },
-    });
     stream.release(0, Buffer.alloc(32), false);
     assert.deepEqual(await close(stream), {});
-    assert.deepEqual([stream.peer, stream.ended, stream.buffer.size, abandoned], ['closed', false, 1, 1]);
+    assert.deepEqual([stream.peer, stream.ended, stream.buffer.size], ['closed', false, 1]);
+    assert.ok(stream.producer instanceof IdleResponder);
+    assert.equal(stream.producer.stopped, 1);
     assert.equal(bob.store.get(stream.id), stream);
   });
 
@@ -212,22 +203,16 @@ describe('Close', () => {
   });
 
   it('of a stream that this node leads waits for confirmations that are on their way, and is answered after 2.5 s at the latest', async () => {
-    const { stream } = await leading();
+    const { stream, producer } = await leading();
     const settled = Promise.withResolvers<void>();
-    let limit = 0;
-    Object.assign(stream.supply as object, {
-      settled: (limitMs: number) => {
-        limit = limitMs;
-        return settled.promise;
-      },
-    });
+    producer.settling = settled.promise;
     let over = false;
     const closing = close(stream).then(() => {
       over = true;
     });
     await settle();
     await bob.clock.advance(2_250);
-    assert.deepEqual([limit, over, stream.peer], [10_000, false, 'joined']);
+    assert.deepEqual([producer.settleLimitMs, over, stream.peer], [10_000, false, 'joined']);
     await bob.clock.advance(500);
     assert.deepEqual([over, stream.peer], [true, 'joined']);
     settled.resolve();
@@ -238,10 +223,7 @@ describe('Close', () => {
 
   it('of a stream whose opening is under way ends the opening', async () => {
     bob.peerOf(ALICE).script.open = async () => opened({ joined: false });
-    const opening = bob.initiator.open({
-      ...wishOf('app', BOB, ALICE),
-      ...{ ksid: ksidOf(2).text, predefined: true },
-    });
+    const opening = bob.initiator.open(wishOf('app', BOB, ALICE, { ksid: ksidOf(2).text }));
     const refused = assert.rejects(opening, /UNKNOWN_STREAM: .*closed while it was being opened/);
     await settle();
     const stream = bob.store.get(ksidOf(2).text) as KeyStream;

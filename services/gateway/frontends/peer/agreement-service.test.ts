@@ -1,273 +1,184 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type CallContext, Metadata } from 'nice-grpc';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { PEER_METADATA } from '#common/grpc/callers.ts';
+import { beforeEach, describe, it } from 'node:test';
+import { isReason } from '#common/errors/keyweave-error.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchAnswer, KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
-import { LIVING } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
-import type { Rendezvous } from '../../opening/rendezvous.ts';
-import { type Batch, InitiatorProducer } from '../../production/initiator/initiator-producer.ts';
-import type { HeldBatches } from '../../production/responder/held-batches.ts';
-import { SourceFaults } from '../../production/source-faults.ts';
-import { MemoryStreamStore } from '../../store/memory-stream-store.ts';
-import { KeyStream } from '../../streams/key-stream.ts';
-import { parseStreamTerms } from '../../streams/stream-terms.ts';
-import { createAgreementService } from './agreement-service.ts';
+import {
+  ALICE,
+  APPLICATION,
+  BOB,
+  CAROL,
+  from,
+  IdleInitiator,
+  IdleResponder,
+  incarnation,
+  ksidOf,
+  nameOf,
+  type Openings,
+  openingsOf,
+  type TestStream,
+  termsOf,
+} from '#test/helpers/openings.ts';
+import { answerOf, keyStream, LIVING } from '#test/helpers/streams.ts';
+import { createAgreementService, type ReceivedOffer } from './agreement-service.ts';
 
-const OWN = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
-const PEER = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
-const OTHER = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
-
-const INCARNATION = Buffer.alloc(8, 7);
-
-let nowMs: number;
-let stream: KeyStream;
-let supply: InitiatorProducer;
-let registry: MemoryStreamStore;
+let alice: Openings;
 let service: KeyAgreementServiceImplementation;
-/** Encapsulations that wait for the test. */
-let encapsulations: PromiseWithResolvers<never>[];
-
-const context = (peer: string) =>
-  ({ metadata: Metadata({ [PEER_METADATA]: peer }) }) as unknown as CallContext;
-
-function streamOf(role: 'initiator' | 'responder', id: string): KeyStream {
-  return new KeyStream({
-    id,
-    incarnation: INCARNATION,
-    terms: parseStreamTerms(`hybrid://app@${OWN}`, `hybrid://app@${PEER}`, {
-      method: 'hkdf-sha384',
-      keySources: ['ML-KEM-768'],
-    }),
-    role,
-    peerNode: PEER,
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 1000, ttlS: 0 },
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 4,
-    maxBufferedChunks: 4,
-    now: () => nowMs,
-  });
-}
+/** Rounds that wait for the test, oldest first. */
+let rounds: { offers: readonly ReceivedOffer[]; done: PromiseWithResolvers<void> }[];
 
 beforeEach(() => {
-  nowMs = 0;
-  encapsulations = [];
-  const services = {
-    now: () => nowMs,
-    log: silentLog,
-    sourceFaults: new SourceFaults(silentLog),
-    limits: { max_batch_chunks: 256 },
-    qkd: { block_keys: 1 },
-    pqcSource: {
-      encapsulate: () => {
-        const held = Promise.withResolvers<never>();
-        encapsulations.push(held);
-        return held.promise;
+  alice = openingsOf(ALICE);
+  rounds = [];
+  service = createAgreementService({
+    ...alice,
+    rounds: {
+      answer: async (offers) => {
+        const done = Promise.withResolvers<void>();
+        rounds.push({ offers, done });
+        await done.promise;
+        return offers.map(({ offer }) => answerOf(offer.count));
       },
     },
-  } as unknown as NodeServices;
-  registry = new MemoryStreamStore({ maxStreams: 100, onExpiry: () => undefined });
-  stream = streamOf('initiator', '11111111-1111-4111-8111-111111111111');
-  supply = new InitiatorProducer(services, stream, { enqueue: () => undefined });
-  stream.supply = supply;
-  registry.add(stream);
-  service = createAgreementService({
-    nodeUuid: OWN,
-    services,
-    registry,
-    rendezvous: { openingOver: () => undefined, forget: () => undefined } as unknown as Rendezvous,
-    assertUsable: async () => undefined,
   });
 });
-afterEach(() => {
-  for (const one of [...store.all()]) registry.remove(one);
-  stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
-});
 
-const demand = async (keyStreamId = stream.idBytes, peer = PEER) => {
-  const answer = await service.demand(
-    { demands: [{ keyStreamId, incarnation: INCARNATION, count: 3, waitedFor: true }] },
-    context(peer),
-  );
-  return answer.answers?.[0]?.failure?.reason ?? 'noted';
-};
-
-/** The supply's next batch fails. */
-async function failBatch(reason: 'QKD_UNAVAILABLE' | 'PEER_UNREACHABLE'): Promise<void> {
-  nowMs += 10_000;
-  const batch: Batch = supply.begin(supply.offerable);
-  supply.end(batch, 0, Promise.reject(new KeyweaveError(reason, 'as the test says')));
-  await new Promise((resolve) => setImmediate(resolve));
+/** The `n`-th stream with Bob's node, which this node leads or not. */
+function streamOf(n: number, role: 'initiator' | 'responder' = 'initiator'): TestStream {
+  const stream: TestStream = keyStream({
+    ...{ id: ksidOf(n).text, role, clock: alice.clock, maxBufferedChunks: 4 },
+    terms: role === 'initiator' ? termsOf('app', ALICE, BOB) : termsOf('app', BOB, ALICE),
+    route: { nextHop: BOB, farNode: BOB, hops: 0 },
+    producer: () => (role === 'initiator' ? new IdleInitiator() : new IdleResponder()),
+  });
+  alice.store.add(stream);
+  return stream;
 }
 
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+const UNKNOWN = { keyStreamId: ksidOf(99).bytes, incarnation: incarnation(1) };
+
 describe('Close at the initiator', () => {
-  const released = Buffer.alloc(32, 7);
-
-  /** A batch whose release at the other end is not known here yet. */
-  function confirming(): PromiseWithResolvers<Buffer> {
-    const outcome = Promise.withResolvers<Buffer>();
-    supply.end(supply.begin(1), 1, outcome.promise);
-    return outcome;
-  }
-  const close = () =>
-    service.close({ keyStreamId: stream.idBytes, incarnation: INCARNATION, reason: 'done' }, context(PEER));
-
   it('waits for what the other end may have read, so that no key is given to one end alone', async () => {
-    stream.local = 'joined';
-    const outcome = confirming();
+    const stream = streamOf(1);
+    stream.join(APPLICATION);
+    const settling = Promise.withResolvers<void>();
+    assert.ok(stream.producer instanceof IdleInitiator);
+    stream.producer.settling = settling.promise;
     const waiting = stream.take(undefined, 5_000, () => undefined, LIVING);
-    const closed = close();
-    await new Promise((resolve) => setImmediate(resolve));
+    const closed = service.close({ ...nameOf(stream), reason: 'done' }, from(BOB));
+    await turn();
     assert.equal(stream.peer, 'absent', 'the end came before the answer to the confirmation');
-    outcome.resolve(released);
+    stream.release(0, Buffer.alloc(32, 7), false);
+    settling.resolve();
     assert.equal((await waiting).index, 0);
     await closed;
     assert.equal(stream.peer, 'closed');
   });
-
-  it('is answered in time where that takes long, and ends the stream all the same when it is known', async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    stream.local = 'joined';
-    const outcome = confirming();
-    const waiting = Promise.resolve(stream.take(undefined, 60_000, () => undefined, LIVING));
-    const closed = close();
-    t.mock.timers.tick(2_501);
-    await closed;
-    assert.equal(stream.peer, 'absent');
-    outcome.reject(new KeyweaveError('AGREEMENT_FAILED', 'dropped'));
-    await assert.rejects(waiting, /PEER_APPLICATION_ABSENT|AGREEMENT_FAILED/);
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(stream.peer, 'closed');
-  });
 });
 
-describe('Demand at the initiator', () => {
-  it('is noted at once, and makes chunks wanted', async () => {
-    assert.equal(supply.offerable, 0);
-    assert.equal(await demand(), 'noted');
-    assert.equal(supply.offerable, 3);
-    assert.equal(supply.urgent, true);
-    assert.equal(await demand(), 'noted');
-    assert.equal(supply.offerable, 3, 'a question that is repeated counts twice');
-  });
+describe('Demand', () => {
+  const demand = async (name: { keyStreamId: Uint8Array; incarnation: Uint8Array }, peer = BOB) => {
+    const { answers } = await service.demand(
+      { demands: [{ ...name, count: 3, waitedFor: true }] },
+      from(peer),
+    );
+    return answers?.[0]?.failure?.reason ?? 'noted';
+  };
 
-  it('tells the next question, once, why nothing could be made', async () => {
-    await demand();
-    await failBatch('QKD_UNAVAILABLE');
-    assert.equal(await demand(), 'noted', 'it is still being tried');
-    await failBatch('QKD_UNAVAILABLE');
-    assert.equal(supply.offerable, 0);
-    assert.equal(await demand(), 'QKD_UNAVAILABLE');
-    assert.equal(supply.offerable, 0, 'who has been told has to ask again');
-    nowMs += 10_000;
-    assert.equal(await demand(), 'noted');
-    assert.equal(supply.offerable, 3);
-  });
-
-  it('does not tell of failures that the other end had not asked about', async () => {
-    supply.want(2);
-    await failBatch('QKD_UNAVAILABLE');
-    await failBatch('QKD_UNAVAILABLE');
-    assert.equal(await demand(), 'noted');
-  });
-
-  it('does not tell of failures that are long past', async () => {
-    await demand();
-    await failBatch('QKD_UNAVAILABLE');
-    await failBatch('QKD_UNAVAILABLE');
-    nowMs += 60_000;
-    assert.equal(await demand(), 'noted');
-  });
-
-  it('refuses, each for itself, streams that are unknown, of another peer, full, or led by the other end', async () => {
-    const led = streamOf('responder', '22222222-2222-4222-8222-222222222222');
-    registry.add(led);
-    assert.equal(await demand(Buffer.alloc(16, 9)), 'UNKNOWN_STREAM');
-    assert.equal(await demand(stream.idBytes, OTHER), 'UNKNOWN_STREAM');
-    assert.equal(await demand(led.idBytes), 'BAD_REQUEST');
+  it('is refused, each for itself, of streams that are unknown, of another peer, full, or led by the other end', async () => {
+    const [stream, led] = [streamOf(1), streamOf(2, 'responder')];
+    assert.equal(await demand(UNKNOWN), 'UNKNOWN_STREAM');
+    assert.equal(await demand(nameOf(stream), CAROL), 'UNKNOWN_STREAM');
+    assert.equal(await demand({ ...nameOf(stream), incarnation: incarnation(9) }), 'UNKNOWN_STREAM');
+    assert.equal(await demand(nameOf(led)), 'BAD_REQUEST');
+    assert.equal(await demand(nameOf(stream)), 'noted');
     stream.release(0, Buffer.alloc(4 * 32), false);
-    assert.equal(await demand(), 'NO_ROOM');
-    const both = [Buffer.alloc(16, 9), stream.idBytes].map((keyStreamId) => ({
-      keyStreamId,
-      incarnation: INCARNATION,
-      count: 1,
-      waitedFor: false,
-    }));
+    assert.equal(await demand(nameOf(stream)), 'NO_ROOM');
     stream.buffer.wipe();
-    const { answers } = await service.demand({ demands: both }, context(PEER));
+    const both = [UNKNOWN, nameOf(stream)].map((name) => ({ ...name, count: 1, waitedFor: false }));
+    const { answers } = await service.demand({ demands: both }, from(BOB));
     assert.deepEqual(
       answers?.map(({ failure }) => failure?.reason),
       ['UNKNOWN_STREAM', undefined],
     );
+    assert.ok(stream.producer instanceof IdleInitiator);
+    assert.deepEqual(stream.producer.demanded, [
+      [3, true],
+      [1, false],
+    ]);
   });
 });
 
-describe('limits of one message and of one peer', () => {
-  it('refuses lists that are too long, and says how long they may be', async () => {
-    const keyStreamId = stream.idBytes;
-    const confirmation = {
-      keyStreamId,
-      incarnation: INCARNATION,
-      firstIndex: 0,
-      count: 1,
-      initiatorTags: Buffer.alloc(32),
-    };
+describe('Produce and Confirm at the responder', () => {
+  const batch = { firstIndex: 0, count: 1 };
+  const offerOf = (stream: TestStream) => ({
+    ...{ ...nameOf(stream), ...batch, publicKeys: [], qkd: undefined, degradedSlot: 0 },
+  });
+
+  it('reach what makes the stream’s chunks: confirmations first, then the offers together', async () => {
+    const [one, two] = [streamOf(1, 'responder'), streamOf(2, 'responder')];
+    const confirmation = { ...nameOf(one), ...batch, initiatorTags: Buffer.alloc(32) };
+    const offers = [one, two].map(offerOf);
+    const produced = service.produce({ offers, confirmations: [confirmation] }, from(BOB));
+    await turn();
+    assert.equal(rounds.length, 1);
+    assert.deepEqual(
+      rounds[0]?.offers.map(({ offer, producer }) => [offer, producer]),
+      [
+        [offers[0], one.producer],
+        [offers[1], two.producer],
+      ],
+    );
+    rounds[0]?.done.resolve();
+    const { answers, decisions } = await produced;
+    assert.deepEqual(
+      [answers?.length, decisions],
+      [2, [{ released: true, buffered: 1, failure: undefined }]],
+    );
+    assert.ok(one.producer instanceof IdleResponder);
+    assert.deepEqual(one.producer.confirmations, [confirmation]);
+    assert.equal((await service.confirm({ confirmations: [confirmation] }, from(BOB))).decisions?.length, 1);
+    assert.equal(one.producer.confirmations.length, 2);
+  });
+
+  it('refuse lists that are too long, and say how long they may be', async () => {
+    const confirmation = { ...UNKNOWN, ...batch, initiatorTags: Buffer.alloc(32) };
     const { confirmations, demands } = MESSAGE_LIMITS;
+    const many = (count: number) => Array.from({ length: count }, () => confirmation);
     await assert.rejects(
-      service.confirm(
-        { confirmations: Array.from({ length: confirmations.taken + 1 }, () => confirmation) },
-        context(PEER),
-      ),
+      service.confirm({ confirmations: many(confirmations.taken + 1) }, from(BOB)),
       (error) =>
         isReason(error, 'BAD_REQUEST') &&
         String(error).includes(`at most ${confirmations.taken} confirmations`),
     );
-    const full = Array.from({ length: confirmations.taken }, () => confirmation);
-    assert.equal(
-      (await service.confirm({ confirmations: full }, context(PEER))).decisions?.length,
-      full.length,
-    );
-    const one = { keyStreamId, incarnation: INCARNATION, count: 1, waitedFor: false };
+    const full = many(confirmations.taken);
+    assert.equal((await service.confirm({ confirmations: full }, from(BOB))).decisions?.length, full.length);
+    const one = { ...UNKNOWN, count: 1, waitedFor: false };
     await assert.rejects(
-      service.demand({ demands: Array.from({ length: demands.taken + 1 }, () => one) }, context(PEER)),
+      service.demand({ demands: Array.from({ length: demands.taken + 1 }, () => one) }, from(BOB)),
       /BAD_REQUEST: .* demands, not /,
     );
   });
 
-  it('works on so many rounds of a peer at a time, even of those it has cancelled, and on those of another beside them', async () => {
-    const responder = streamOf('responder', '33333333-3333-4333-8333-333333333333');
-    const exchange = {
-      stream: responder,
-      admit: () => 1,
-      fail: () => undefined,
-      stop: () => undefined,
-    } as unknown as HeldBatches;
-    registry.add(responder, exchange);
-    const offer = {
-      keyStreamId: responder.idBytes,
-      incarnation: INCARNATION,
-      firstIndex: 0,
-      count: 1,
-      publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(1184) }],
-      qkd: undefined,
-      degradedSlot: 0,
-    };
-    const produce = async (peer = PEER) =>
-      (await service.produce({ offers: [offer], confirmations: [] }, context(peer))).answers as BatchAnswer[];
+  it('work on so many rounds of a peer at a time, even of those it has cancelled, and on those of another beside them', async () => {
+    const responder = streamOf(3, 'responder');
+    const leading = streamOf(4);
+    const produce = async (peer = BOB) =>
+      (await service.produce({ offers: [offerOf(responder)], confirmations: [] }, from(peer)))
+        .answers as BatchAnswer[];
     const running = Array.from({ length: CALL_LIMITS.produce.taken }, () => produce());
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(encapsulations.length, CALL_LIMITS.produce.taken);
+    await turn();
+    assert.equal(rounds.length, CALL_LIMITS.produce.taken);
     await assert.rejects(produce(), (error) => isReason(error, 'LIMIT_EXCEEDED'));
-    assert.equal((await produce(OTHER))[0]?.failure?.reason, 'UNKNOWN_STREAM');
-    assert.equal(await demand(), 'noted');
-    for (const held of encapsulations) held.reject(new KeyweaveError('AGREEMENT_FAILED', 'as the test says'));
-    await Promise.all(running);
+    const others = produce(CAROL);
+    await turn();
+    const { producer } = rounds.at(-1)?.offers[0] ?? {};
+    assert.ok(isReason(producer, 'UNKNOWN_STREAM'), 'the other peer got the stream');
+    const demands = [{ ...nameOf(leading), count: 1, waitedFor: true }];
+    const { answers } = await service.demand({ demands }, from(BOB));
+    assert.equal(answers?.[0]?.failure, undefined);
+    for (const { done } of rounds) done.resolve();
+    await Promise.all([...running, others]);
   });
 });

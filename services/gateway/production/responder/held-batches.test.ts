@@ -381,7 +381,7 @@ describe('HeldBatches', () => {
         method: 'xoring',
         keySources: ['QKD'],
       }),
-      { mayStandIn: true },
+      { mayDegrade: true },
     );
     stream = keyStream({ role: 'responder', terms, allowDegraded: true });
     exchange = new HeldBatches(stream, clock);

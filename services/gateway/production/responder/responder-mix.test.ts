@@ -296,7 +296,7 @@ describe('answerRound', () => {
         method: 'xoring',
         keySources: ['QKD'],
       }),
-      { mayStandIn: true },
+      { mayDegrade: true },
     );
     const one = offered(['QKD'], 2, { degradedSlot: 2 }, 1, terms);
     assert.deepEqual(reasons(await answersTo(one)), [undefined]);
