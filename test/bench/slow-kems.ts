@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { findKemAlgorithm, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { createEngines } from '../../services/pqc-source/engines/built-in-engines.ts';
-import { measureKem } from '../../services/pqc-source/engines/kem-speed.ts';
+import { measureKem } from '../../services/pqc-source/engines/measure-kem.ts';
 import {
   keyOf,
   type LocalNetwork,

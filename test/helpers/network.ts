@@ -6,15 +6,15 @@ import { join } from 'node:path';
 import { after } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
 import {
   type LocalNode,
   type NodeLog,
   startNode,
   startNodes,
   stopNode,
-} from '../../services/cli/local-node.ts';
-import { type NodeFiles, nodeUuid, writeNetworkFiles } from '../../services/cli/network-files.ts';
+} from '../../services/cli/demo/local-node.ts';
+import { type NodeFiles, nodeUuid, writeNetworkFiles } from '../../services/cli/demo/network-files.ts';
+import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
 import {
   type KmeSimulator,
   type KmeSimulatorOptions,

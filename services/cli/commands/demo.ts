@@ -1,9 +1,9 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { type DemoNetwork, startDemoNetwork } from '../demo-network.ts';
+import { type DemoNetwork, startDemoNetwork } from '../demo/demo-network.ts';
+import type { LocalNode } from '../demo/local-node.ts';
 import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
-import type { LocalNode } from '../local-node.ts';
 import { printTable } from '../table.ts';
 
 const KEYS_PER_STREAM = 3;

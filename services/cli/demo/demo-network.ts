@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type KmeSimulator, startKmeSimulator } from '../kme-simulator/main.ts';
+import { type KmeSimulator, startKmeSimulator } from '../../kme-simulator/main.ts';
 import { type LocalNode, startNodes, stopNode } from './local-node.ts';
 import { writeNetworkFiles } from './network-files.ts';
 

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCa } from '#certs/issue.ts';
 import type { Address } from '#common/config/fields.ts';
-import { freePorts } from './free-ports.ts';
+import { freePorts } from '../free-ports.ts';
 
 /** A node whose config.json and trusted_peers_info.json lie in `folder`. */
 export interface NodeFiles {
