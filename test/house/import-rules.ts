@@ -132,8 +132,3 @@ export function importBreaches(root: string): Breach[] {
       .map((found) => ({ ...found, path, words }));
   });
 }
-
-/** One line for a breach, as linters write them. */
-export function inWords({ path, line, target, words }: Breach): string {
-  return `${path}:${line} imports ${target}: ${words}`;
-}
