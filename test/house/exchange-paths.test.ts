@@ -88,6 +88,7 @@ describe('the lists of files', () => {
       /no file of hybridizer/,
     ],
     ['hops without a contract', [d, service], /no file before it speaks a contract/],
+    ['leaves its process unmarked', [e, { ...service, enters: undefined }], /is not of gateway/],
     [
       'hops without a mark',
       [e, { ...service, enters: undefined }],
