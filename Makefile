@@ -7,9 +7,6 @@ NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
 
-# Decoded byte fields are views of the message: a copy of every batch costs more than decoding it.
-LEND_BYTES := sed -i.bak -e 's/Buffer\.from(reader\.bytes())/reader.bytes() as Buffer/'
-
 .PHONY: bench engines mutants help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
 
 help: ## list the targets
@@ -76,12 +73,10 @@ native-doctor:
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
-	$(LEND_BYTES) proto/gen/keyweave/v1/*.ts && rm proto/gen/keyweave/v1/*.bak
 
 gen-check: install ## the committed proto/gen is what the contracts say
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
-	@$(LEND_BYTES) .cache/gen/gen/keyweave/v1/*.ts && rm .cache/gen/gen/keyweave/v1/*.bak
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 
 lint: install ## biome, which room imports which, buf

@@ -1,3 +1,4 @@
+import { packedItem } from '#common/crypto/bytes.ts';
 import type { DeriveBatch, StreamContext } from '#gen/keyweave/v1/hybridizer.ts';
 
 const DIGEST_BYTES = 32;
@@ -13,7 +14,7 @@ export class ChunkContext {
   readonly #bytes: Buffer;
   readonly #indexAt: number;
   readonly #positionAt: number;
-  readonly #slots: { at: number; digests: Buffer }[] = [];
+  readonly #slots: { at: number; digests: Uint8Array }[] = [];
   readonly #request: DeriveBatch;
 
   constructor(request: DeriveBatch, context: StreamContext) {
@@ -51,7 +52,7 @@ export class ChunkContext {
     this.#bytes.writeUInt32BE(firstIndex + i, this.#indexAt);
     this.#bytes.writeBigUInt64BE((context?.qkdPosition ?? 0n) + BigInt(i), this.#positionAt);
     for (const { at, digests } of this.#slots) {
-      digests.copy(this.#bytes, at, i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);
+      this.#bytes.set(packedItem(digests, i, DIGEST_BYTES), at);
     }
     return this.#bytes;
   }
@@ -59,10 +60,10 @@ export class ChunkContext {
 
 /** Collects length-prefixed fields; each method returns where the field's content starts. */
 class FieldWriter {
-  readonly #parts: Buffer[] = [];
+  readonly #parts: Uint8Array[] = [];
   #length = 0;
 
-  bytes(content: Buffer): number {
+  bytes(content: Uint8Array): number {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(content.length);
     this.#parts.push(length, content);

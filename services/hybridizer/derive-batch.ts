@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findMethod, type HybridizationMethodRow } from '#common/catalogue/methods.ts';
-import { ownMemory, packedItem, wipe } from '#common/crypto/bytes.ts';
+import { asBuffer, ownMemory, packedItem, wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -86,7 +86,7 @@ export async function deriveBatch(
     const responderTags = Buffer.allocUnsafeSlow(count * TAG_BYTES);
     for (let i = 0; i < count; i++) {
       if (i > 0 && i % CHUNKS_PER_TURN === 0) await nextTurn();
-      const secrets = slots.map((slot) => packedItem(slot.secrets, i, slot.secretBytes));
+      const secrets = slots.map((slot) => packedItem(asBuffer(slot.secrets), i, slot.secretBytes));
       assertSound(secrets, names, firstIndex + i);
       const chunkContext = context.of(i);
       method.derive(secrets, chunkContext, packedItem(keys, i, chunkBytes));

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { SourceSlot } from '#gen/keyweave/v1/common.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
-import { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
 import { deriveBatch, deriveBatches } from './derive-batch.ts';
 import { BUILT_IN_METHODS } from './methods/built-in-methods.ts';
 import type { HybridizationMethod } from './methods/method.ts';
@@ -206,16 +206,6 @@ describe('several batches', () => {
 describe('the service of the hybridizer', () => {
   const service = createHybridizerService(BUILT_IN_METHODS);
   const context = {} as Parameters<typeof service.derive>[1];
-
-  it('lists what it can do', async () => {
-    const { methods } = await service.listMethods({}, context);
-    assert.deepEqual(
-      methods?.map(({ name }) => name),
-      [...BUILT_IN_METHODS.keys()],
-    );
-    const stranger = createHybridizerService(new Map([['rot13', {} as HybridizationMethod]]));
-    assert.deepEqual(await stranger.listMethods({}, context), { methods: [] });
-  });
 
   it('derives what it is sent', async () => {
     const answer = await service.derive({ batches: [batch({}), batch({ count: 3 })] }, context);

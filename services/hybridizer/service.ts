@@ -1,4 +1,3 @@
-import { findMethod } from '#common/catalogue/methods.ts';
 import type { HybridizerServiceImplementation } from '#gen/keyweave/v1/hybridizer.ts';
 import { deriveBatches } from './derive-batch.ts';
 import type { HybridizationMethod } from './methods/method.ts';
@@ -7,10 +6,5 @@ import type { HybridizationMethod } from './methods/method.ts';
 export function createHybridizerService(
   methods: ReadonlyMap<string, HybridizationMethod>,
 ): HybridizerServiceImplementation {
-  return {
-    listMethods: async () => ({
-      methods: [...methods.keys()].flatMap((name) => findMethod(name) ?? []),
-    }),
-    derive: async ({ batches }) => ({ batches: await deriveBatches(methods, batches) }),
-  };
+  return { derive: async ({ batches }) => ({ batches: await deriveBatches(methods, batches) }) };
 }

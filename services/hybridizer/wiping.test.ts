@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, it } from 'node:test';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 
 /** Every digest that is made, and every buffer of the modules below, so that what is left in them can be seen. */
@@ -65,8 +66,8 @@ describe('what lies around after a derivation', () => {
       // The transcript and the tags are for everybody to see.
       const open = [
         hash('sha256', context, 'hex'),
-        initiatorTags.toString('hex'),
-        responderTags.toString('hex'),
+        asBuffer(initiatorTags).toString('hex'),
+        asBuffer(responderTags).toString('hex'),
       ];
       const left = digests.filter((digest) => !isZero(digest) && !open.includes(digest.toString('hex')));
       assert.equal(left.length, 0, `${left.length} of ${digests.length} digests were not wiped`);

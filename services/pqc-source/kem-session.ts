@@ -1,5 +1,5 @@
 import type { KemAlgorithm } from '#common/catalogue/kems.ts';
-import { countPacked } from '#common/crypto/bytes.ts';
+import { asBuffer, countPacked } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -50,7 +50,7 @@ export async function* serveKemSession(
     return { publicKeys };
   }
 
-  async function decapsulate(keyPairsId: number, ciphertexts: Buffer): Promise<Outcome> {
+  async function decapsulate(keyPairsId: number, ciphertexts: Uint8Array): Promise<Outcome> {
     const batch = held.get(keyPairsId);
     if (!batch) throw new KeyweaveError('AGREEMENT_FAILED', 'the private keys of this batch are gone');
     held.delete(keyPairsId);
@@ -59,7 +59,9 @@ export async function* serveKemSession(
       const count = countPacked('ciphertexts', ciphertexts, algorithm.ciphertextBytes);
       if (count > privateKeys.count)
         throw new KeyweaveError('BAD_REQUEST', 'more ciphertexts than private keys');
-      return { sharedSecrets: await decapsulateJoined(engine, algorithm, privateKeys, ciphertexts) };
+      return {
+        sharedSecrets: await decapsulateJoined(engine, algorithm, privateKeys, asBuffer(ciphertexts)),
+      };
     } finally {
       privateKeys.wipe();
     }

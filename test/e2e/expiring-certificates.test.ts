@@ -44,7 +44,7 @@ describe('a certificate that runs out on a connection that lives', { concurrency
       'hybridizer',
       false,
       'gateway',
-      (c) => c.client(HybridizerDefinition).listMethods({}, { timeoutMs: 2_000 }),
+      (c) => c.client(HybridizerDefinition).derive({ batches: [] }, { timeoutMs: 2_000 }),
     ],
     [
       'pqc-source',

@@ -42,7 +42,8 @@ after(async () => {
 
 /** One harmless call of each gRPC service. */
 const CALLS = {
-  'keyweave.v1.Hybridizer': (c: ReturnType<typeof connect>) => c.client(HybridizerDefinition).listMethods({}),
+  'keyweave.v1.Hybridizer': (c: ReturnType<typeof connect>) =>
+    c.client(HybridizerDefinition).derive({ batches: [] }),
   'keyweave.v1.PqcSource': (c: ReturnType<typeof connect>) =>
     c.client(PqcSourceDefinition).listAlgorithms({}),
   'keyweave.v1.QkdSource': (c: ReturnType<typeof connect>) =>

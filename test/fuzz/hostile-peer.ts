@@ -1,4 +1,5 @@
 import { Metadata } from 'nice-grpc';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { CALLER_METADATA, PEER_METADATA } from '#common/grpc/callers.ts';
 import type { GrpcConnection, ServiceClient } from '#common/grpc/client.ts';
@@ -69,7 +70,7 @@ function messageOf(plan: CallPlan, world: World): object {
   const message = edited(template ?? fromNothing(method), []);
   if (what === 'made') {
     const keyStreamId = world.ksidBytes(of);
-    renamed(message, keyStreamId, incarnationOf(keyStreamId, world));
+    renamed(message, keyStreamId, asBuffer(incarnationOf(keyStreamId, world)));
     if (method === 'open') Object.assign(message, world.urisFor(plan));
   }
   return edited(message, edits);
@@ -83,9 +84,12 @@ function renamed(value: unknown, keyStreamId: Buffer, incarnation: Buffer): void
 }
 
 /** That of the stream's last offer between any two nodes, so that nothing but who calls gives a lie away. */
-function incarnationOf(keyStreamId: Buffer, world: World): Buffer {
+function incarnationOf(keyStreamId: Uint8Array, world: World): Uint8Array {
   const offers = world.wires.flatMap(({ seen }) => seen.open);
-  return offers.findLast((offer) => offer.keyStreamId.equals(keyStreamId))?.incarnation ?? Buffer.alloc(8, 1);
+  return (
+    offers.findLast((offer) => asBuffer(offer.keyStreamId).equals(keyStreamId))?.incarnation ??
+    Buffer.alloc(8, 1)
+  );
 }
 
 function fromNothing(method: Method): object {

@@ -11,13 +11,13 @@ import type { Wire } from './lying-peer.ts';
 /** What was lied about: chunks [first, end) of a stream. */
 export type Spoilt = [ksid: string, first: number, end: number][];
 
-function flip(bytes: Buffer, at = 0): Buffer {
+function flip(bytes: Uint8Array, at = 0): Buffer {
   const copy = Buffer.from(bytes);
   copy[at] = (copy[at] as number) ^ 1;
   return copy;
 }
 
-const ksidOf = ({ keyStreamId }: { keyStreamId: Buffer }) => uuidText('key_stream_id', keyStreamId);
+const ksidOf = ({ keyStreamId }: { keyStreamId: Uint8Array }) => uuidText('key_stream_id', keyStreamId);
 
 /** The chunks that the responder has made of each offer. */
 function note(spoilt: Spoilt, { offers }: ProduceRequest, { answers }: ProduceResponse): void {

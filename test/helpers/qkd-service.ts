@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { CallContext } from 'nice-grpc';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
@@ -64,7 +65,7 @@ export async function fetchOne(qkd: QkdSourceServiceImplementation, fetch: QkdFe
   const [result] = results as QkdFetched[];
   if (!result) throw new Error('no result');
   if (result.failure) throw errorOf(result.failure);
-  return result.keys;
+  return asBuffer(result.keys);
 }
 
 export const fails = (reason: ErrorReason) => async (): Promise<Buffer> => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
@@ -118,7 +119,7 @@ export function newRound(): void {
       derive: async ({ batches }: DeriveRequest) => {
         calls.push(`derive ${batches.map(({ count }) => count).join()}`);
         derived = structuredCopy(batches);
-        for (const { slots } of batches) secrets.push(...slots.map((slot) => slot.secrets));
+        for (const { slots } of batches) secrets.push(...slots.map((slot) => asBuffer(slot.secrets)));
         await others.derive();
         return {
           batches: batches.map(({ count }) => ({

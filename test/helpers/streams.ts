@@ -1,4 +1,5 @@
-import type { BatchAnswer, Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
+import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
 import { KeyStream, type KeyStreamOptions } from '../../services/gateway/streams/key-stream.ts';
 import { parseStreamTerms, type StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 

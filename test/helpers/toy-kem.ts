@@ -20,7 +20,7 @@ export function toyKem(change: ToyChange = {}) {
     },
   });
   /** Secrets that must be wiped by whoever has asked for them. */
-  const secretsOf = ({ ciphertextBytes, sharedSecretBytes }: KemAlgorithm, ciphertexts: Buffer) => {
+  const secretsOf = ({ ciphertextBytes, sharedSecretBytes }: KemAlgorithm, ciphertexts: Uint8Array) => {
     const count = ciphertexts.length / ciphertextBytes;
     const secret = Buffer.concat(
       Array.from({ length: count }, (_, i) =>

@@ -20,8 +20,8 @@ export function countPacked(what: string, packed: Uint8Array, itemBytes: number)
 }
 
 /** The `i`-th item of `itemBytes` in `packed`, as a view (no copy). */
-export function packedItem(packed: Buffer, i: number, itemBytes: number): Buffer {
-  return packed.subarray(i * itemBytes, (i + 1) * itemBytes);
+export function packedItem<T extends Uint8Array>(packed: T, i: number, itemBytes: number): T {
+  return packed.subarray(i * itemBytes, (i + 1) * itemBytes) as T;
 }
 
 /** Up to this size the run time puts a typed array into the JavaScript heap. */
@@ -54,7 +54,7 @@ export function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 /** SHA-256 of each item of `itemBytes` in `packed`, end to end; nothing of nothing. */
-export function digestPacked(packed: Buffer, itemBytes: number): Buffer {
+export function digestPacked(packed: Uint8Array, itemBytes: number): Buffer {
   const count = packed.length === 0 ? 0 : packed.length / itemBytes;
   const digests = Buffer.allocUnsafeSlow(count * 32);
   for (let i = 0; i < count; i++) {

@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isErrorReason } from '#common/errors/status-table.ts';
-import type { Failure } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Failure } from '#gen/keyweave/v1/common.ts';
 
 /** What one entry of a message says of its failure; nothing of an unexpected error but that there was one. */
 export function failureOf(thrown: unknown): Failure {

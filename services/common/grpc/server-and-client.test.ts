@@ -29,7 +29,8 @@ const NO_IPV6 =
 const ANY_PORT = { host: '127.0.0.1', port: 0 };
 
 /** What the hybridizer of these tests does when it is called. */
-let derive: (signal: AbortSignal) => Promise<object> = async () => ({ batches: [] });
+const ONE_BATCH = { batches: [{ keys: Buffer.alloc(32, 1) }] };
+let derive: (signal: AbortSignal) => Promise<object> = async () => ONE_BATCH;
 /** Told when a stream of key pairs ends, and how. */
 let streamEnded: (why: string) => void = () => undefined;
 
@@ -42,7 +43,6 @@ async function start(change: object = {}, log?: Log) {
       {
         definition: HybridizerDefinition,
         implementation: {
-          listMethods: async () => ({ methods: [{ name: 'known' }] }),
           derive: (_request: object, { signal }: { signal: AbortSignal }) => derive(signal),
         },
         callers: ownCallers(config, 'hybridizer'),
@@ -91,11 +91,10 @@ describe('a gRPC server of ours', () => {
       assert.ok(node.port > 0);
       assert.equal(node.server.address.host, '127.0.0.1');
       const list = (service: Parameters<typeof certificates.context>[1]) =>
-        asCaller(node, service, (connection) => connection.client(HybridizerDefinition).listMethods({}));
-      assert.deepEqual(
-        (await list('gateway')).methods.map(({ name }) => name),
-        ['known'],
-      );
+        asCaller(node, service, (connection) =>
+          connection.client(HybridizerDefinition).derive({ batches: [] }),
+        );
+      assert.equal((await list('gateway')).batches.length, 1);
       await assert.rejects(list('qkd-source'), (error) => isReason(error, 'NOT_ALLOWED'));
     } finally {
       await stopped(node.server);
@@ -142,7 +141,7 @@ describe('a gRPC server of ours', () => {
       await assert.rejects(call(), /^KeyweaveError: INTERNAL: internal error; see the log of the service$/);
       assert.equal(errors.length, 1);
     } finally {
-      derive = async () => ({ batches: [] });
+      derive = async () => ONE_BATCH;
       await stopped(node.server);
     }
   });
@@ -162,7 +161,7 @@ describe('a gRPC server of ours', () => {
       await assert.rejects(call, /TIMEOUT: hybridizer did not answer in time/);
       await ended.promise;
     } finally {
-      derive = async () => ({ batches: [] });
+      derive = async () => ONE_BATCH;
       await stopped(node.server);
     }
   });
@@ -197,11 +196,11 @@ describe('a gRPC server of ours', () => {
     assert.equal(wasHurried, false, 'a call that may finish was told to end');
     await pairs.next().catch(() => undefined);
     await stopping;
-    await assert.rejects(connection.client(HybridizerDefinition).listMethods({}), (error) =>
+    await assert.rejects(connection.client(HybridizerDefinition).derive({ batches: [] }), (error) =>
       isReason(error, 'SERVICE_UNAVAILABLE'),
     );
     connection.close();
-    derive = async () => ({ batches: [] });
+    derive = async () => ONE_BATCH;
   });
 
   it('has stopped after its grace though a call never ends', { timeout: 4_000 }, async () => {
@@ -221,7 +220,7 @@ describe('a gRPC server of ours', () => {
     assert.ok(performance.now() - started >= 95, 'the call had no time to finish');
     gone.abort();
     await assert.rejects(call);
-    derive = async () => ({ batches: [] });
+    derive = async () => ONE_BATCH;
   });
 
   it('says which address it cannot have', async () => {
@@ -238,9 +237,9 @@ describe('a gRPC server of ours', () => {
 
   it('serves no definition without a name, since it could have no list of callers', async () => {
     const context = await certificates.context(certificates.config(ALICE), 'hybridizer');
-    const { listMethods } = leanDefinition(HybridizerDefinition) as Record<string, object>;
-    const definition = { listMethods } as unknown as CompatServiceDefinition;
-    const implementation = { listMethods: async () => ({}) };
+    const { derive } = leanDefinition(HybridizerDefinition) as Record<string, object>;
+    const definition = { derive } as unknown as CompatServiceDefinition;
+    const implementation = { derive: async () => ({}) };
     const entry = { definition, implementation, callers: new Set<string>() };
     await assert.rejects(startGrpcServer(context, { address: ANY_PORT, services: [entry] }), TypeError);
     const named = await startGrpcServer(context, {
@@ -291,7 +290,10 @@ describe('a connection', () => {
           service: 'hybridizer',
           unreachable: 'SERVICE_UNAVAILABLE',
         });
-        assert.equal((await connection.client(HybridizerDefinition).listMethods({})).methods.length, 1);
+        assert.equal(
+          (await connection.client(HybridizerDefinition).derive({ batches: [] })).batches.length,
+          1,
+        );
         connection.close();
       }
     } finally {
@@ -333,7 +335,7 @@ describe('a connection', () => {
           service,
           unreachable: 'PEER_UNREACHABLE',
         });
-        await assert.rejects(connection.client(HybridizerDefinition).listMethods({}), words);
+        await assert.rejects(connection.client(HybridizerDefinition).derive({ batches: [] }), words);
         connection.close();
       }
     } finally {

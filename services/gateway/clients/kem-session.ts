@@ -1,3 +1,4 @@
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isErrorReason } from '#common/errors/status-table.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
@@ -119,7 +120,7 @@ export class KemSession {
     this.#pending.delete(answer.id);
     clearTimeout(pending.timer);
     const bytes = answer.publicKeys ?? answer.sharedSecrets;
-    if (bytes) pending.resolve(bytes);
+    if (bytes) pending.resolve(asBuffer(bytes));
     else {
       const { reason = '', detail = 'pqc-source failed' } = answer.failure ?? {};
       pending.reject(new KeyweaveError(isErrorReason(reason) ? reason : 'AGREEMENT_FAILED', detail));

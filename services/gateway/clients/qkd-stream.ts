@@ -1,3 +1,4 @@
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { waitFor } from '#common/time/wait-for.ts';
@@ -306,7 +307,7 @@ async function fetchAll(
     throw new KeyweaveError('INTERNAL', 'qkd-source answered for a wrong number of streams');
   }
   return {
-    results: results.map(({ keys, failure }) => (failure ? errorOf(failure) : keys)),
+    results: results.map(({ keys, failure }) => (failure ? errorOf(failure) : asBuffer(keys))),
     blockBytes,
   };
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { NodeServices } from '../clients/node-services.ts';
 import { STEP_TIMEOUT_MS } from '../clients/node-services.ts';
 import { meetQos, unmetQos } from '../opening/qos.ts';

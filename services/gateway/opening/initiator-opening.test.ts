@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { OpenRequest, OpenResponse, Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
+import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
   BOB,

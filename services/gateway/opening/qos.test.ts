@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { parseStreamTerms } from '../streams/stream-terms.ts';
 import { agreedQos, meetQos, type QosLimits, unmetQos } from './qos.ts';
 

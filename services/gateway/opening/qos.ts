@@ -1,7 +1,7 @@
 import { findKemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { isQkd, QKD_SECRET_BYTES, type StreamTerms } from '../streams/stream-terms.ts';
 
 /** Chunk size where the application leaves it to the key manager. */

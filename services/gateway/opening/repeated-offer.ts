@@ -1,6 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
-import type { OpenRequest, Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
+import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 import { meetQos, type QosLimits } from './qos.ts';

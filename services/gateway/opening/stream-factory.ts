@@ -1,5 +1,5 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { NodeServices } from '../clients/node-services.ts';
 import type { MemoryStreamStore } from '../store/memory-stream-store.ts';
 import { KeyStream, type StreamRole } from '../streams/key-stream.ts';

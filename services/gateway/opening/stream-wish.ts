@@ -1,4 +1,4 @@
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 
 /** What an application wants of a stream. */

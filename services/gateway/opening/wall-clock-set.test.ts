@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
 import { systemClock } from '#common/time/clock.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { LIVING } from '#test/helpers/streams.ts';
 import { KemClient } from '../clients/kem-client.ts';
 import type { KeyPairBatch } from '../clients/kem-session.ts';

@@ -1,6 +1,6 @@
 import { findKemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 
 /**

@@ -4,7 +4,7 @@ import type { DerivedBatch, DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts
 import type { NodeServices } from '../clients/node-services.ts';
 import { KeyStream } from '../streams/key-stream.ts';
 import { parseStreamTerms } from '../streams/stream-terms.ts';
-import { type BatchInputs, deriveTogether } from './derivation.ts';
+import { type BatchInputs, type DerivedKeys, deriveTogether } from './derivation.ts';
 
 const UUIDS = ['aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa', 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb'];
 const [SOURCE, DESTINATION] = UUIDS.map((uuid) => `hybrid://app@${uuid}`) as [string, string];
@@ -76,7 +76,7 @@ describe('derived batches', () => {
       const answers: DerivedBatch[] = [];
       const services = { hybridizer: hybridizerOf(message, answers) } as unknown as NodeServices;
       const inputs = [inputsOf(count, keyChunkSize), inputsOf(count, keyChunkSize)];
-      const derived = (await deriveTogether(services, inputs)) as DerivedBatch[];
+      const derived = (await deriveTogether(services, inputs)) as DerivedKeys[];
       assert.equal(derived.length, 2);
       for (const { keys, initiatorTags, responderTags } of derived) {
         assert.ok(keys.length === count * keyChunkSize && keys.every((byte) => byte === 0xaa));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, hkdfSync } from 'node:crypto';
 import { describe, it, mock } from 'node:test';
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
@@ -64,8 +65,8 @@ describe('deriveTogether', () => {
     const [kem, qkd] = asked[0]?.slots ?? [];
     const expected = (bytes: number, first: number) =>
       sha256(Buffer.alloc(bytes, first)) + sha256(Buffer.alloc(bytes, first + 1));
-    assert.equal(kem?.publicKeyDigests.toString('hex'), expected(PUBLIC_KEY_BYTES, 0x10));
-    assert.equal(kem?.ciphertextDigests.toString('hex'), expected(CIPHERTEXT_BYTES, 0x20));
+    assert.equal(kem && asBuffer(kem.publicKeyDigests).toString('hex'), expected(PUBLIC_KEY_BYTES, 0x10));
+    assert.equal(kem && asBuffer(kem.ciphertextDigests).toString('hex'), expected(CIPHERTEXT_BYTES, 0x20));
     assert.deepEqual([qkd?.publicKeyDigests.length, qkd?.ciphertextDigests.length], [0, 0]);
   });
 
@@ -110,7 +111,7 @@ describe('deriveTogether', () => {
       derived.map((each) => (each instanceof KeyweaveError ? each : each.keys.length)),
       [32, failed, 96],
     );
-    for (const { slots } of batches) assert.ok(slots.every(({ secrets }) => isZero(secrets)));
+    for (const { slots } of batches) assert.ok(slots.every(({ secrets }) => isZero(asBuffer(secrets))));
     assert.ok(answers.every(isZero), 'the message that brought the keys was not wiped');
   });
 
@@ -127,7 +128,7 @@ describe('deriveTogether', () => {
     const services = { hybridizer: { derive } } as unknown as NodeServices;
     const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
     assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
-    assert.ok(batch.slots.every(({ secrets }) => isZero(secrets)));
+    assert.ok(batch.slots.every(({ secrets }) => isZero(asBuffer(secrets))));
   });
 
   it('takes the failure of a batch, and a missing or misshapen answer, for that batch alone', async () => {

@@ -5,8 +5,9 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { failpoint } from '#common/service/failpoint.ts';
 import { PROTOCOL_VERSION } from '#common/service/version.ts';
+import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
 import type { DeriveBatch, DerivedBatch, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
-import type { QkdReference, SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { type NodeServices, STEP_TIMEOUT_MS } from '../clients/node-services.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 
@@ -16,10 +17,10 @@ const NOTHING = Buffer.alloc(0);
 
 /** What one slot contributes to a batch; `secrets` are wiped once derived. */
 export interface SlotContribution {
-  readonly secrets: Buffer;
+  readonly secrets: Uint8Array;
   /** Public keys and ciphertexts, end to end; absent for QKD. */
-  readonly publicKeys?: Buffer;
-  readonly ciphertexts?: Buffer;
+  readonly publicKeys?: Uint8Array;
+  readonly ciphertexts?: Uint8Array;
 }
 
 export interface BatchInputs {
@@ -33,6 +34,14 @@ export interface BatchInputs {
   readonly degradedSlot: number;
 }
 
+/** Keys of a batch and the tags that prove them, end to end. */
+export interface DerivedKeys {
+  /** The caller's, who wipes them. */
+  readonly keys: Buffer;
+  readonly initiatorTags: Buffer;
+  readonly responderTags: Uint8Array;
+}
+
 /**
  * Has the hybridizer join several batches, in one call where they fit one
  * message. An entry that has failed already passes through, and one that fails
@@ -42,9 +51,9 @@ export interface BatchInputs {
 export async function deriveTogether(
   services: NodeServices,
   inputs: readonly (BatchInputs | KeyweaveError)[],
-): Promise<(DerivedBatch | KeyweaveError)[]> {
+): Promise<(DerivedKeys | KeyweaveError)[]> {
   const whole = inputs.filter((input): input is BatchInputs => !(input instanceof KeyweaveError));
-  let derived: (DerivedBatch | KeyweaveError)[] = [];
+  let derived: (DerivedKeys | KeyweaveError)[] = [];
   try {
     derived = (await Promise.all(messagesOf(whole).map((message) => derive(services, message)))).flat();
   } finally {
@@ -52,7 +61,7 @@ export async function deriveTogether(
   }
   let next = 0;
   return inputs.map((input) =>
-    input instanceof KeyweaveError ? input : (derived[next++] as DerivedBatch | KeyweaveError),
+    input instanceof KeyweaveError ? input : (derived[next++] as DerivedKeys | KeyweaveError),
   );
 }
 
@@ -60,7 +69,7 @@ export async function deriveTogether(
 async function derive(
   services: NodeServices,
   inputs: readonly BatchInputs[],
-): Promise<(DerivedBatch | KeyweaveError)[]> {
+): Promise<(DerivedKeys | KeyweaveError)[]> {
   try {
     await failpoint('gateway.derive');
     const request = { batches: inputs.map(deriveRequest) };
@@ -171,7 +180,7 @@ export function standInSecrets(
 function checked(
   derived: DerivedBatch | undefined,
   { count, stream }: BatchInputs,
-): DerivedBatch | KeyweaveError {
+): DerivedKeys | KeyweaveError {
   if (derived?.failure) return errorOf(derived.failure);
   if (
     derived?.keys.length === count * stream.qos.keyChunkSize &&
@@ -181,7 +190,7 @@ function checked(
     // Keys and the tags that release them wait, and must not keep the whole message alive.
     const keys = ownCopy(derived.keys);
     wipe(derived.keys);
-    return { ...derived, keys, initiatorTags: ownCopy(derived.initiatorTags) };
+    return { keys, initiatorTags: ownCopy(derived.initiatorTags), responderTags: derived.responderTags };
   }
   wipe(derived?.keys);
   return new KeyweaveError('INTERNAL', 'the hybridizer answered with keys of the wrong size');

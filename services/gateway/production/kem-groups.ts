@@ -1,6 +1,6 @@
 import type { KemCost } from '#common/catalogue/kems.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
 import { costOf } from './batch-limit.ts';
 
 /** Items of one algorithm that several batches put together, so that one call serves them all. */
@@ -53,6 +53,6 @@ function maxItems(slot: SourceSlot): number {
 }
 
 /** The share's items in what the group's call brought, as a view. */
-export function shareOf(packed: Buffer, share: KemShare, itemBytes: number): Buffer {
-  return packed.subarray(share.offset * itemBytes, (share.offset + share.count) * itemBytes);
+export function shareOf<T extends Uint8Array>(packed: T, share: KemShare, itemBytes: number): T {
+  return packed.subarray(share.offset * itemBytes, (share.offset + share.count) * itemBytes) as T;
 }

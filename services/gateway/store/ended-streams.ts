@@ -1,3 +1,4 @@
+import { asBuffer } from '#common/crypto/bytes.ts';
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 
@@ -41,8 +42,8 @@ export class EndedStreams {
   }
 
   /** Whether this incarnation of a peer's stream has ended here. */
-  has(peerNode: string, ksid: string, incarnation: Buffer): boolean {
-    return this.#of(peerNode, ksid)?.incarnation === incarnation.toString('hex');
+  has(peerNode: string, ksid: string, incarnation: Uint8Array): boolean {
+    return this.#of(peerNode, ksid)?.incarnation === asBuffer(incarnation).toString('hex');
   }
 
   /** Why the stream ended, for the application that still asks for its keys. */

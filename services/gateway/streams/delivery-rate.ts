@@ -1,4 +1,4 @@
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 
 /** What may be saved up while nobody asks, as time at the full rate. */
 const BURST_MS = 1_000;

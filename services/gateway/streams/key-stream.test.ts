@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { keyStream, LIVING as signal, termsOf } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
 import type { KeyStream } from './key-stream.ts';

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { abandonedError, type Chunk, ChunkBuffer } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
 import type { HeldBytes } from './held-bytes.ts';

@@ -36,9 +36,13 @@ export interface KemEngine {
   readonly name: KemEngineName;
   supports(algorithm: KemAlgorithm): boolean;
   generateKeyPairs(algorithm: KemAlgorithm, count: number): Promise<KeyPairs>;
-  encapsulate(algorithm: KemAlgorithm, publicKeys: Buffer): Promise<Encapsulated>;
+  encapsulate(algorithm: KemAlgorithm, publicKeys: Uint8Array): Promise<Encapsulated>;
   /** Shared secrets for the first private keys, one for each ciphertext. */
-  decapsulate(algorithm: KemAlgorithm, privateKeys: PrivateKeyBatch, ciphertexts: Buffer): Promise<Buffer>;
+  decapsulate(
+    algorithm: KemAlgorithm,
+    privateKeys: PrivateKeyBatch,
+    ciphertexts: Uint8Array,
+  ): Promise<Buffer>;
   /** A round trip with a known outcome. @throws when the engine cannot be trusted. */
   selfTest(): Promise<void>;
   close(): Promise<void>;

@@ -7,7 +7,7 @@ import {
 } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
-import { ownMemory, packedItem } from '#common/crypto/bytes.ts';
+import { asBuffer, ownMemory, packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { KemEngine, PrivateKeyBatch } from './kem-engine.ts';
 import { roundTrip } from './round-trip.ts';
@@ -63,7 +63,7 @@ export function createOpensslEngine(): KemEngine {
       const sharedSecrets = ownMemory(count * algorithm.sharedSecretBytes);
       for (let i = 0; i < count; i++) {
         if (i > 0 && i % OPERATIONS_PER_TURN === 0) await nextTurn();
-        const key = importPublic(type, packedItem(publicKeys, i, algorithm.publicKeyBytes));
+        const key = importPublic(type, packedItem(asBuffer(publicKeys), i, algorithm.publicKeyBytes));
         const { ciphertext, sharedKey } = opensslEncapsulate(key);
         ciphertext.copy(ciphertexts, i * algorithm.ciphertextBytes);
         sharedKey.copy(sharedSecrets, i * algorithm.sharedSecretBytes);

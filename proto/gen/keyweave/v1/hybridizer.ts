@@ -7,31 +7,16 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
-import { Failure, SourceSlot } from "./key_agreement.ts";
+import { Failure, SourceSlot } from "./common.ts";
 
 export const protobufPackage = "keyweave.v1";
 
 export const protobufFileName = "keyweave/v1/hybridizer.proto";
 
-export interface ListMethodsRequest {
-}
-
-export interface HybridizationMethod {
-  name: string;
-  /** True for the three methods that are bit for bit the reference's. */
-  compatible: boolean;
-  /** True where secrets are joined in the agreed order. */
-  ordered: boolean;
-}
-
-export interface ListMethodsResponse {
-  methods: HybridizationMethod[];
-}
-
 /** What all chunks of a batch share. */
 export interface StreamContext {
   protocolVersion: number;
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   initiatorNode: string;
   responderNode: string;
   source: string;
@@ -41,7 +26,7 @@ export interface StreamContext {
   qkdPosition: bigint;
   /** Slot that a shared_seed stands in for, plus one; 0 = none. */
   degradedSlot: number;
-  incarnation: Buffer;
+  incarnation: Uint8Array;
 }
 
 export interface SlotSecrets {
@@ -49,11 +34,11 @@ export interface SlotSecrets {
     | SourceSlot
     | undefined;
   /** count secrets end to end, each of secret_bytes. */
-  secrets: Buffer;
+  secrets: Uint8Array;
   secretBytes: number;
   /** count SHA-256 digests end to end; empty for QKD. */
-  publicKeyDigests: Buffer;
-  ciphertextDigests: Buffer;
+  publicKeyDigests: Uint8Array;
+  ciphertextDigests: Uint8Array;
 }
 
 export interface DeriveBatch {
@@ -70,13 +55,13 @@ export interface DeriveBatch {
 
 export interface DerivedBatch {
   /** count keys of chunk_bytes end to end. */
-  keys: Buffer;
+  keys: Uint8Array;
   /**
    * count tags of 32 bytes end to end, under the confirmation key of each
    * chunk, which stays in the hybridizer.
    */
-  initiatorTags: Buffer;
-  responderTags: Buffer;
+  initiatorTags: Uint8Array;
+  responderTags: Uint8Array;
   /** Set when nothing was derived; then all else is empty. */
   failure: Failure | undefined;
 }
@@ -90,187 +75,10 @@ export interface DeriveResponse {
   batches: DerivedBatch[];
 }
 
-function createBaseListMethodsRequest(): ListMethodsRequest {
-  return {};
-}
-
-export const ListMethodsRequest: MessageFns<ListMethodsRequest> = {
-  encode(_: ListMethodsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): ListMethodsRequest {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseListMethodsRequest();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<ListMethodsRequest>): ListMethodsRequest {
-    return ListMethodsRequest.fromPartial(base ?? {});
-  },
-  fromPartial(_: DeepPartial<ListMethodsRequest>): ListMethodsRequest {
-    const message = createBaseListMethodsRequest();
-    return message;
-  },
-};
-
-function createBaseHybridizationMethod(): HybridizationMethod {
-  return { name: "", compatible: false, ordered: false };
-}
-
-export const HybridizationMethod: MessageFns<HybridizationMethod> = {
-  encode(message: HybridizationMethod, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== "") {
-      writer.uint32(10).string(message.name);
-    }
-    if (message.compatible !== false) {
-      writer.uint32(16).bool(message.compatible);
-    }
-    if (message.ordered !== false) {
-      writer.uint32(24).bool(message.ordered);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): HybridizationMethod {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHybridizationMethod();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.name = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.compatible = reader.bool();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.ordered = reader.bool();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<HybridizationMethod>): HybridizationMethod {
-    return HybridizationMethod.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<HybridizationMethod>): HybridizationMethod {
-    const message = createBaseHybridizationMethod();
-    message.name = object.name ?? "";
-    message.compatible = object.compatible ?? false;
-    message.ordered = object.ordered ?? false;
-    return message;
-  },
-};
-
-function createBaseListMethodsResponse(): ListMethodsResponse {
-  return { methods: [] };
-}
-
-export const ListMethodsResponse: MessageFns<ListMethodsResponse> = {
-  encode(message: ListMethodsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.methods) {
-      HybridizationMethod.encode(v!, writer.uint32(10).fork()).join();
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): ListMethodsResponse {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseListMethodsResponse();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.methods.push(HybridizationMethod.decode(reader, reader.uint32()));
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<ListMethodsResponse>): ListMethodsResponse {
-    return ListMethodsResponse.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<ListMethodsResponse>): ListMethodsResponse {
-    const message = createBaseListMethodsResponse();
-    message.methods = object.methods?.map((e) => HybridizationMethod.fromPartial(e)) || [];
-    return message;
-  },
-};
-
 function createBaseStreamContext(): StreamContext {
   return {
     protocolVersion: 0,
-    keyStreamId: Buffer.alloc(0),
+    keyStreamId: new Uint8Array(0),
     initiatorNode: "",
     responderNode: "",
     source: "",
@@ -279,7 +87,7 @@ function createBaseStreamContext(): StreamContext {
     qkdEpoch: 0,
     qkdPosition: 0n,
     degradedSlot: 0,
-    incarnation: Buffer.alloc(0),
+    incarnation: new Uint8Array(0),
   };
 }
 
@@ -350,7 +158,7 @@ export const StreamContext: MessageFns<StreamContext> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 3: {
@@ -422,7 +230,7 @@ export const StreamContext: MessageFns<StreamContext> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -443,7 +251,7 @@ export const StreamContext: MessageFns<StreamContext> = {
   fromPartial(object: DeepPartial<StreamContext>): StreamContext {
     const message = createBaseStreamContext();
     message.protocolVersion = object.protocolVersion ?? 0;
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.initiatorNode = object.initiatorNode ?? "";
     message.responderNode = object.responderNode ?? "";
     message.source = object.source ?? "";
@@ -454,7 +262,7 @@ export const StreamContext: MessageFns<StreamContext> = {
       ? BigInt(object.qkdPosition)
       : 0n;
     message.degradedSlot = object.degradedSlot ?? 0;
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -462,10 +270,10 @@ export const StreamContext: MessageFns<StreamContext> = {
 function createBaseSlotSecrets(): SlotSecrets {
   return {
     slot: undefined,
-    secrets: Buffer.alloc(0),
+    secrets: new Uint8Array(0),
     secretBytes: 0,
-    publicKeyDigests: Buffer.alloc(0),
-    ciphertextDigests: Buffer.alloc(0),
+    publicKeyDigests: new Uint8Array(0),
+    ciphertextDigests: new Uint8Array(0),
   };
 }
 
@@ -515,7 +323,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.secrets = reader.bytes() as Buffer;
+            message.secrets = reader.bytes();
             continue;
           }
           case 3: {
@@ -531,7 +339,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.publicKeyDigests = reader.bytes() as Buffer;
+            message.publicKeyDigests = reader.bytes();
             continue;
           }
           case 5: {
@@ -539,7 +347,7 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
               break;
             }
 
-            message.ciphertextDigests = reader.bytes() as Buffer;
+            message.ciphertextDigests = reader.bytes();
             continue;
           }
         }
@@ -562,10 +370,10 @@ export const SlotSecrets: MessageFns<SlotSecrets> = {
     message.slot = (object.slot !== undefined && object.slot !== null)
       ? SourceSlot.fromPartial(object.slot)
       : undefined;
-    message.secrets = object.secrets ?? Buffer.alloc(0);
+    message.secrets = object.secrets ?? new Uint8Array(0);
     message.secretBytes = object.secretBytes ?? 0;
-    message.publicKeyDigests = object.publicKeyDigests ?? Buffer.alloc(0);
-    message.ciphertextDigests = object.ciphertextDigests ?? Buffer.alloc(0);
+    message.publicKeyDigests = object.publicKeyDigests ?? new Uint8Array(0);
+    message.ciphertextDigests = object.ciphertextDigests ?? new Uint8Array(0);
     return message;
   },
 };
@@ -688,7 +496,12 @@ export const DeriveBatch: MessageFns<DeriveBatch> = {
 };
 
 function createBaseDerivedBatch(): DerivedBatch {
-  return { keys: Buffer.alloc(0), initiatorTags: Buffer.alloc(0), responderTags: Buffer.alloc(0), failure: undefined };
+  return {
+    keys: new Uint8Array(0),
+    initiatorTags: new Uint8Array(0),
+    responderTags: new Uint8Array(0),
+    failure: undefined,
+  };
 }
 
 export const DerivedBatch: MessageFns<DerivedBatch> = {
@@ -726,7 +539,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.keys = reader.bytes() as Buffer;
+            message.keys = reader.bytes();
             continue;
           }
           case 2: {
@@ -734,7 +547,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.initiatorTags = reader.bytes() as Buffer;
+            message.initiatorTags = reader.bytes();
             continue;
           }
           case 3: {
@@ -742,7 +555,7 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
               break;
             }
 
-            message.responderTags = reader.bytes() as Buffer;
+            message.responderTags = reader.bytes();
             continue;
           }
           case 4: {
@@ -770,9 +583,9 @@ export const DerivedBatch: MessageFns<DerivedBatch> = {
   },
   fromPartial(object: DeepPartial<DerivedBatch>): DerivedBatch {
     const message = createBaseDerivedBatch();
-    message.keys = object.keys ?? Buffer.alloc(0);
-    message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
-    message.responderTags = object.responderTags ?? Buffer.alloc(0);
+    message.keys = object.keys ?? new Uint8Array(0);
+    message.initiatorTags = object.initiatorTags ?? new Uint8Array(0);
+    message.responderTags = object.responderTags ?? new Uint8Array(0);
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
       : undefined;
@@ -895,14 +708,6 @@ export const HybridizerDefinition = {
   name: "Hybridizer",
   fullName: "keyweave.v1.Hybridizer",
   methods: {
-    listMethods: {
-      name: "ListMethods",
-      requestType: ListMethodsRequest as typeof ListMethodsRequest,
-      requestStream: false,
-      responseType: ListMethodsResponse as typeof ListMethodsResponse,
-      responseStream: false,
-      options: {},
-    },
     /** Derives batches of chunks, each of a stream of its own. */
     derive: {
       name: "Derive",
@@ -916,19 +721,11 @@ export const HybridizerDefinition = {
 } as const;
 
 export interface HybridizerServiceImplementation<CallContextExt = {}> {
-  listMethods(
-    request: ListMethodsRequest,
-    context: CallContext & CallContextExt,
-  ): Promise<DeepPartial<ListMethodsResponse>>;
   /** Derives batches of chunks, each of a stream of its own. */
   derive(request: DeriveRequest, context: CallContext & CallContextExt): Promise<DeepPartial<DeriveResponse>>;
 }
 
 export interface HybridizerClient<CallOptionsExt = {}> {
-  listMethods(
-    request: DeepPartial<ListMethodsRequest>,
-    options?: CallOptions & CallOptionsExt,
-  ): Promise<ListMethodsResponse>;
   /** Derives batches of chunks, each of a stream of its own. */
   derive(request: DeepPartial<DeriveRequest>, options?: CallOptions & CallOptionsExt): Promise<DeriveResponse>;
 }

@@ -7,47 +7,16 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
+import { Failure, Qos, SourceSlot } from "./common.ts";
 
 export const protobufPackage = "keyweave.v1";
 
 export const protobufFileName = "keyweave/v1/key_agreement.proto";
 
-/** One entry of the ordered source list as one node understands it. */
-export interface SourceSlot {
-  /**
-   * "QKD", the canonical KEM name, e.g. "ML-KEM-768", or "SHARED-SEED": a
-   * secret from the seed agreed beforehand, which stands in for the second
-   * source where the method needs two and the URI names one.
-   */
-  algorithm: string;
-  /** Revision of the KEM's specification, e.g. "FIPS203"; empty for QKD. */
-  revision: string;
-  publicKeyBytes: number;
-  ciphertextBytes: number;
-  sharedSecretBytes: number;
-}
-
-/** ETSI GS QKD 004 V2.1.1 Table 2, same order and units. */
-export interface Qos {
-  /** bytes */
-  keyChunkSize: number;
-  /** bit/s */
-  maxBps: number;
-  /** bit/s */
-  minBps: number;
-  /** bit/s */
-  jitter: number;
-  priority: number;
-  timeoutMs: number;
-  /** seconds */
-  ttlS: number;
-  metadataMimetype: string;
-}
-
 export interface OpenRequest {
   protocolVersion: number;
   /** 16 bytes, UUID v4 in network order */
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   source: string;
   destination: string;
   method: string;
@@ -61,7 +30,7 @@ export interface OpenRequest {
   allowDegraded: boolean;
   softwareVersion: string;
   /** 8 random bytes */
-  incarnation: Buffer;
+  incarnation: Uint8Array;
 }
 
 export interface OpenResponse {
@@ -75,8 +44,8 @@ export interface OpenResponse {
 }
 
 export interface JoinRequest {
-  keyStreamId: Buffer;
-  incarnation: Buffer;
+  keyStreamId: Uint8Array;
+  incarnation: Uint8Array;
 }
 
 export interface JoinResponse {
@@ -106,20 +75,13 @@ export interface KemPublicKeys {
   /** Which entry of the agreed slot list this is. */
   slot: number;
   /** count public keys end to end, each of the slot's public_key_bytes. */
-  publicKeys: Buffer;
+  publicKeys: Uint8Array;
 }
 
 export interface KemCiphertexts {
   slot: number;
   /** count ciphertexts end to end, each of the slot's ciphertext_bytes. */
-  ciphertexts: Buffer;
-}
-
-/** Why one entry of a message failed while the others went on. */
-export interface Failure {
-  /** Name of an error reason. */
-  reason: string;
-  detail: string;
+  ciphertexts: Uint8Array;
 }
 
 /**
@@ -127,7 +89,7 @@ export interface Failure {
  * offers them.
  */
 export interface BatchOffer {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   firstIndex: number;
   count: number;
   publicKeys: KemPublicKeys[];
@@ -140,7 +102,7 @@ export interface BatchOffer {
    * 0 = none. Always that of "SHARED-SEED" where the list has one.
    */
   degradedSlot: number;
-  incarnation: Buffer;
+  incarnation: Uint8Array;
 }
 
 export interface BatchAnswer {
@@ -151,7 +113,7 @@ export interface BatchAnswer {
   count: number;
   ciphertexts: KemCiphertexts[];
   /** count tags of 32 bytes end to end. */
-  responderTags: Buffer;
+  responderTags: Uint8Array;
   /** Unread confirmed chunks at the responder. */
   buffered: number;
   /** Set when nothing was made; then all else is empty. */
@@ -168,12 +130,12 @@ export interface BatchAnswer {
 }
 
 export interface BatchConfirmation {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   firstIndex: number;
   count: number;
   /** count tags of 32 bytes end to end; empty asks to drop the batch. */
-  initiatorTags: Buffer;
-  incarnation: Buffer;
+  initiatorTags: Uint8Array;
+  incarnation: Uint8Array;
 }
 
 export interface BatchDecision {
@@ -211,12 +173,12 @@ export interface ConfirmResponse {
 }
 
 export interface StreamDemand {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   /** Chunks wanted. */
   count: number;
   /** The responder's application waits for them. */
   waitedFor: boolean;
-  incarnation: Buffer;
+  incarnation: Uint8Array;
 }
 
 export interface DemandRequest {
@@ -239,261 +201,19 @@ export interface DemandResponse {
 }
 
 export interface CloseRequest {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   /** Why, for the log; never shown to applications. */
   reason: string;
-  incarnation: Buffer;
+  incarnation: Uint8Array;
 }
 
 export interface CloseResponse {
 }
 
-function createBaseSourceSlot(): SourceSlot {
-  return { algorithm: "", revision: "", publicKeyBytes: 0, ciphertextBytes: 0, sharedSecretBytes: 0 };
-}
-
-export const SourceSlot: MessageFns<SourceSlot> = {
-  encode(message: SourceSlot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.algorithm !== "") {
-      writer.uint32(10).string(message.algorithm);
-    }
-    if (message.revision !== "") {
-      writer.uint32(18).string(message.revision);
-    }
-    if (message.publicKeyBytes !== 0) {
-      writer.uint32(24).uint32(message.publicKeyBytes);
-    }
-    if (message.ciphertextBytes !== 0) {
-      writer.uint32(32).uint32(message.ciphertextBytes);
-    }
-    if (message.sharedSecretBytes !== 0) {
-      writer.uint32(40).uint32(message.sharedSecretBytes);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): SourceSlot {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseSourceSlot();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.algorithm = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.revision = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.publicKeyBytes = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.ciphertextBytes = reader.uint32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.sharedSecretBytes = reader.uint32();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<SourceSlot>): SourceSlot {
-    return SourceSlot.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<SourceSlot>): SourceSlot {
-    const message = createBaseSourceSlot();
-    message.algorithm = object.algorithm ?? "";
-    message.revision = object.revision ?? "";
-    message.publicKeyBytes = object.publicKeyBytes ?? 0;
-    message.ciphertextBytes = object.ciphertextBytes ?? 0;
-    message.sharedSecretBytes = object.sharedSecretBytes ?? 0;
-    return message;
-  },
-};
-
-function createBaseQos(): Qos {
-  return { keyChunkSize: 0, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0, ttlS: 0, metadataMimetype: "" };
-}
-
-export const Qos: MessageFns<Qos> = {
-  encode(message: Qos, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.keyChunkSize !== 0) {
-      writer.uint32(8).uint32(message.keyChunkSize);
-    }
-    if (message.maxBps !== 0) {
-      writer.uint32(16).uint32(message.maxBps);
-    }
-    if (message.minBps !== 0) {
-      writer.uint32(24).uint32(message.minBps);
-    }
-    if (message.jitter !== 0) {
-      writer.uint32(32).uint32(message.jitter);
-    }
-    if (message.priority !== 0) {
-      writer.uint32(40).uint32(message.priority);
-    }
-    if (message.timeoutMs !== 0) {
-      writer.uint32(48).uint32(message.timeoutMs);
-    }
-    if (message.ttlS !== 0) {
-      writer.uint32(56).uint32(message.ttlS);
-    }
-    if (message.metadataMimetype !== "") {
-      writer.uint32(66).string(message.metadataMimetype);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): Qos {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseQos();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.keyChunkSize = reader.uint32();
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.maxBps = reader.uint32();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.minBps = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.jitter = reader.uint32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.priority = reader.uint32();
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.timeoutMs = reader.uint32();
-            continue;
-          }
-          case 7: {
-            if (tag !== 56) {
-              break;
-            }
-
-            message.ttlS = reader.uint32();
-            continue;
-          }
-          case 8: {
-            if (tag !== 66) {
-              break;
-            }
-
-            message.metadataMimetype = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<Qos>): Qos {
-    return Qos.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<Qos>): Qos {
-    const message = createBaseQos();
-    message.keyChunkSize = object.keyChunkSize ?? 0;
-    message.maxBps = object.maxBps ?? 0;
-    message.minBps = object.minBps ?? 0;
-    message.jitter = object.jitter ?? 0;
-    message.priority = object.priority ?? 0;
-    message.timeoutMs = object.timeoutMs ?? 0;
-    message.ttlS = object.ttlS ?? 0;
-    message.metadataMimetype = object.metadataMimetype ?? "";
-    return message;
-  },
-};
-
 function createBaseOpenRequest(): OpenRequest {
   return {
     protocolVersion: 0,
-    keyStreamId: Buffer.alloc(0),
+    keyStreamId: new Uint8Array(0),
     source: "",
     destination: "",
     method: "",
@@ -502,7 +222,7 @@ function createBaseOpenRequest(): OpenRequest {
     predefined: false,
     allowDegraded: false,
     softwareVersion: "",
-    incarnation: Buffer.alloc(0),
+    incarnation: new Uint8Array(0),
   };
 }
 
@@ -570,7 +290,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 3: {
@@ -642,7 +362,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -663,7 +383,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
   fromPartial(object: DeepPartial<OpenRequest>): OpenRequest {
     const message = createBaseOpenRequest();
     message.protocolVersion = object.protocolVersion ?? 0;
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.source = object.source ?? "";
     message.destination = object.destination ?? "";
     message.method = object.method ?? "";
@@ -672,7 +392,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.predefined = object.predefined ?? false;
     message.allowDegraded = object.allowDegraded ?? false;
     message.softwareVersion = object.softwareVersion ?? "";
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -781,7 +501,7 @@ export const OpenResponse: MessageFns<OpenResponse> = {
 };
 
 function createBaseJoinRequest(): JoinRequest {
-  return { keyStreamId: Buffer.alloc(0), incarnation: Buffer.alloc(0) };
+  return { keyStreamId: new Uint8Array(0), incarnation: new Uint8Array(0) };
 }
 
 export const JoinRequest: MessageFns<JoinRequest> = {
@@ -813,7 +533,7 @@ export const JoinRequest: MessageFns<JoinRequest> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -821,7 +541,7 @@ export const JoinRequest: MessageFns<JoinRequest> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -841,8 +561,8 @@ export const JoinRequest: MessageFns<JoinRequest> = {
   },
   fromPartial(object: DeepPartial<JoinRequest>): JoinRequest {
     const message = createBaseJoinRequest();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -997,7 +717,7 @@ export const QkdReference: MessageFns<QkdReference> = {
 };
 
 function createBaseKemPublicKeys(): KemPublicKeys {
-  return { slot: 0, publicKeys: Buffer.alloc(0) };
+  return { slot: 0, publicKeys: new Uint8Array(0) };
 }
 
 export const KemPublicKeys: MessageFns<KemPublicKeys> = {
@@ -1037,7 +757,7 @@ export const KemPublicKeys: MessageFns<KemPublicKeys> = {
               break;
             }
 
-            message.publicKeys = reader.bytes() as Buffer;
+            message.publicKeys = reader.bytes();
             continue;
           }
         }
@@ -1058,13 +778,13 @@ export const KemPublicKeys: MessageFns<KemPublicKeys> = {
   fromPartial(object: DeepPartial<KemPublicKeys>): KemPublicKeys {
     const message = createBaseKemPublicKeys();
     message.slot = object.slot ?? 0;
-    message.publicKeys = object.publicKeys ?? Buffer.alloc(0);
+    message.publicKeys = object.publicKeys ?? new Uint8Array(0);
     return message;
   },
 };
 
 function createBaseKemCiphertexts(): KemCiphertexts {
-  return { slot: 0, ciphertexts: Buffer.alloc(0) };
+  return { slot: 0, ciphertexts: new Uint8Array(0) };
 }
 
 export const KemCiphertexts: MessageFns<KemCiphertexts> = {
@@ -1104,7 +824,7 @@ export const KemCiphertexts: MessageFns<KemCiphertexts> = {
               break;
             }
 
-            message.ciphertexts = reader.bytes() as Buffer;
+            message.ciphertexts = reader.bytes();
             continue;
           }
         }
@@ -1125,87 +845,20 @@ export const KemCiphertexts: MessageFns<KemCiphertexts> = {
   fromPartial(object: DeepPartial<KemCiphertexts>): KemCiphertexts {
     const message = createBaseKemCiphertexts();
     message.slot = object.slot ?? 0;
-    message.ciphertexts = object.ciphertexts ?? Buffer.alloc(0);
-    return message;
-  },
-};
-
-function createBaseFailure(): Failure {
-  return { reason: "", detail: "" };
-}
-
-export const Failure: MessageFns<Failure> = {
-  encode(message: Failure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.reason !== "") {
-      writer.uint32(10).string(message.reason);
-    }
-    if (message.detail !== "") {
-      writer.uint32(18).string(message.detail);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): Failure {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFailure();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.reason = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.detail = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<Failure>): Failure {
-    return Failure.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<Failure>): Failure {
-    const message = createBaseFailure();
-    message.reason = object.reason ?? "";
-    message.detail = object.detail ?? "";
+    message.ciphertexts = object.ciphertexts ?? new Uint8Array(0);
     return message;
   },
 };
 
 function createBaseBatchOffer(): BatchOffer {
   return {
-    keyStreamId: Buffer.alloc(0),
+    keyStreamId: new Uint8Array(0),
     firstIndex: 0,
     count: 0,
     publicKeys: [],
     qkd: undefined,
     degradedSlot: 0,
-    incarnation: Buffer.alloc(0),
+    incarnation: new Uint8Array(0),
   };
 }
 
@@ -1253,7 +906,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -1301,7 +954,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -1321,13 +974,13 @@ export const BatchOffer: MessageFns<BatchOffer> = {
   },
   fromPartial(object: DeepPartial<BatchOffer>): BatchOffer {
     const message = createBaseBatchOffer();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.firstIndex = object.firstIndex ?? 0;
     message.count = object.count ?? 0;
     message.publicKeys = object.publicKeys?.map((e) => KemPublicKeys.fromPartial(e)) || [];
     message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReference.fromPartial(object.qkd) : undefined;
     message.degradedSlot = object.degradedSlot ?? 0;
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -1336,7 +989,7 @@ function createBaseBatchAnswer(): BatchAnswer {
   return {
     count: 0,
     ciphertexts: [],
-    responderTags: Buffer.alloc(0),
+    responderTags: new Uint8Array(0),
     buffered: 0,
     failure: undefined,
     qkdBlockKeys: 0,
@@ -1404,7 +1057,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
               break;
             }
 
-            message.responderTags = reader.bytes() as Buffer;
+            message.responderTags = reader.bytes();
             continue;
           }
           case 4: {
@@ -1458,7 +1111,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     const message = createBaseBatchAnswer();
     message.count = object.count ?? 0;
     message.ciphertexts = object.ciphertexts?.map((e) => KemCiphertexts.fromPartial(e)) || [];
-    message.responderTags = object.responderTags ?? Buffer.alloc(0);
+    message.responderTags = object.responderTags ?? new Uint8Array(0);
     message.buffered = object.buffered ?? 0;
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
@@ -1471,11 +1124,11 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
 
 function createBaseBatchConfirmation(): BatchConfirmation {
   return {
-    keyStreamId: Buffer.alloc(0),
+    keyStreamId: new Uint8Array(0),
     firstIndex: 0,
     count: 0,
-    initiatorTags: Buffer.alloc(0),
-    incarnation: Buffer.alloc(0),
+    initiatorTags: new Uint8Array(0),
+    incarnation: new Uint8Array(0),
   };
 }
 
@@ -1517,7 +1170,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -1541,7 +1194,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
               break;
             }
 
-            message.initiatorTags = reader.bytes() as Buffer;
+            message.initiatorTags = reader.bytes();
             continue;
           }
           case 5: {
@@ -1549,7 +1202,7 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -1569,11 +1222,11 @@ export const BatchConfirmation: MessageFns<BatchConfirmation> = {
   },
   fromPartial(object: DeepPartial<BatchConfirmation>): BatchConfirmation {
     const message = createBaseBatchConfirmation();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.firstIndex = object.firstIndex ?? 0;
     message.count = object.count ?? 0;
-    message.initiatorTags = object.initiatorTags ?? Buffer.alloc(0);
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.initiatorTags = object.initiatorTags ?? new Uint8Array(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -1904,7 +1557,7 @@ export const ConfirmResponse: MessageFns<ConfirmResponse> = {
 };
 
 function createBaseStreamDemand(): StreamDemand {
-  return { keyStreamId: Buffer.alloc(0), count: 0, waitedFor: false, incarnation: Buffer.alloc(0) };
+  return { keyStreamId: new Uint8Array(0), count: 0, waitedFor: false, incarnation: new Uint8Array(0) };
 }
 
 export const StreamDemand: MessageFns<StreamDemand> = {
@@ -1942,7 +1595,7 @@ export const StreamDemand: MessageFns<StreamDemand> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -1966,7 +1619,7 @@ export const StreamDemand: MessageFns<StreamDemand> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -1986,10 +1639,10 @@ export const StreamDemand: MessageFns<StreamDemand> = {
   },
   fromPartial(object: DeepPartial<StreamDemand>): StreamDemand {
     const message = createBaseStreamDemand();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.count = object.count ?? 0;
     message.waitedFor = object.waitedFor ?? false;
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };
@@ -2174,7 +1827,7 @@ export const DemandResponse: MessageFns<DemandResponse> = {
 };
 
 function createBaseCloseRequest(): CloseRequest {
-  return { keyStreamId: Buffer.alloc(0), reason: "", incarnation: Buffer.alloc(0) };
+  return { keyStreamId: new Uint8Array(0), reason: "", incarnation: new Uint8Array(0) };
 }
 
 export const CloseRequest: MessageFns<CloseRequest> = {
@@ -2209,7 +1862,7 @@ export const CloseRequest: MessageFns<CloseRequest> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -2225,7 +1878,7 @@ export const CloseRequest: MessageFns<CloseRequest> = {
               break;
             }
 
-            message.incarnation = reader.bytes() as Buffer;
+            message.incarnation = reader.bytes();
             continue;
           }
         }
@@ -2245,9 +1898,9 @@ export const CloseRequest: MessageFns<CloseRequest> = {
   },
   fromPartial(object: DeepPartial<CloseRequest>): CloseRequest {
     const message = createBaseCloseRequest();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.reason = object.reason ?? "";
-    message.incarnation = object.incarnation ?? Buffer.alloc(0);
+    message.incarnation = object.incarnation ?? new Uint8Array(0);
     return message;
   },
 };

@@ -7,7 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
-import { SourceSlot } from "./key_agreement.ts";
+import { SourceSlot } from "./common.ts";
 
 export const protobufPackage = "keyweave.v1";
 
@@ -49,7 +49,7 @@ export interface DecapsulateBatch {
    * Ciphertexts for the first private keys of the batch, end to end; the
    * remaining private keys are wiped.
    */
-  ciphertexts: Buffer;
+  ciphertexts: Uint8Array;
 }
 
 /** Wipes the private keys of a batch that will not be used. */
@@ -75,24 +75,24 @@ export interface KeyPairsResponse {
   id: number;
   /** Public keys, end to end. */
   publicKeys?:
-    | Buffer
+    | Uint8Array
     | undefined;
   /** Shared secrets, end to end. */
-  sharedSecrets?: Buffer | undefined;
+  sharedSecrets?: Uint8Array | undefined;
   failure?: KeyPairsFailure | undefined;
 }
 
 export interface EncapsulateRequest {
   algorithm: string;
   /** Public keys, end to end. */
-  publicKeys: Buffer;
+  publicKeys: Uint8Array;
   /** UUID of the node whose public keys they are; peers take turns. */
   peerNode: string;
 }
 
 export interface EncapsulateResponse {
-  ciphertexts: Buffer;
-  sharedSecrets: Buffer;
+  ciphertexts: Uint8Array;
+  sharedSecrets: Uint8Array;
 }
 
 function createBaseListAlgorithmsRequest(): ListAlgorithmsRequest {
@@ -432,7 +432,7 @@ export const GenerateKeyPairs: MessageFns<GenerateKeyPairs> = {
 };
 
 function createBaseDecapsulateBatch(): DecapsulateBatch {
-  return { keyPairsId: 0, ciphertexts: Buffer.alloc(0) };
+  return { keyPairsId: 0, ciphertexts: new Uint8Array(0) };
 }
 
 export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
@@ -472,7 +472,7 @@ export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
               break;
             }
 
-            message.ciphertexts = reader.bytes() as Buffer;
+            message.ciphertexts = reader.bytes();
             continue;
           }
         }
@@ -493,7 +493,7 @@ export const DecapsulateBatch: MessageFns<DecapsulateBatch> = {
   fromPartial(object: DeepPartial<DecapsulateBatch>): DecapsulateBatch {
     const message = createBaseDecapsulateBatch();
     message.keyPairsId = object.keyPairsId ?? 0;
-    message.ciphertexts = object.ciphertexts ?? Buffer.alloc(0);
+    message.ciphertexts = object.ciphertexts ?? new Uint8Array(0);
     return message;
   },
 };
@@ -764,7 +764,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.publicKeys = reader.bytes() as Buffer;
+            message.publicKeys = reader.bytes();
             continue;
           }
           case 3: {
@@ -772,7 +772,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
               break;
             }
 
-            message.sharedSecrets = reader.bytes() as Buffer;
+            message.sharedSecrets = reader.bytes();
             continue;
           }
           case 4: {
@@ -811,7 +811,7 @@ export const KeyPairsResponse: MessageFns<KeyPairsResponse> = {
 };
 
 function createBaseEncapsulateRequest(): EncapsulateRequest {
-  return { algorithm: "", publicKeys: Buffer.alloc(0), peerNode: "" };
+  return { algorithm: "", publicKeys: new Uint8Array(0), peerNode: "" };
 }
 
 export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
@@ -854,7 +854,7 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
               break;
             }
 
-            message.publicKeys = reader.bytes() as Buffer;
+            message.publicKeys = reader.bytes();
             continue;
           }
           case 3: {
@@ -883,14 +883,14 @@ export const EncapsulateRequest: MessageFns<EncapsulateRequest> = {
   fromPartial(object: DeepPartial<EncapsulateRequest>): EncapsulateRequest {
     const message = createBaseEncapsulateRequest();
     message.algorithm = object.algorithm ?? "";
-    message.publicKeys = object.publicKeys ?? Buffer.alloc(0);
+    message.publicKeys = object.publicKeys ?? new Uint8Array(0);
     message.peerNode = object.peerNode ?? "";
     return message;
   },
 };
 
 function createBaseEncapsulateResponse(): EncapsulateResponse {
-  return { ciphertexts: Buffer.alloc(0), sharedSecrets: Buffer.alloc(0) };
+  return { ciphertexts: new Uint8Array(0), sharedSecrets: new Uint8Array(0) };
 }
 
 export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
@@ -922,7 +922,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.ciphertexts = reader.bytes() as Buffer;
+            message.ciphertexts = reader.bytes();
             continue;
           }
           case 2: {
@@ -930,7 +930,7 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
               break;
             }
 
-            message.sharedSecrets = reader.bytes() as Buffer;
+            message.sharedSecrets = reader.bytes();
             continue;
           }
         }
@@ -950,8 +950,8 @@ export const EncapsulateResponse: MessageFns<EncapsulateResponse> = {
   },
   fromPartial(object: DeepPartial<EncapsulateResponse>): EncapsulateResponse {
     const message = createBaseEncapsulateResponse();
-    message.ciphertexts = object.ciphertexts ?? Buffer.alloc(0);
-    message.sharedSecrets = object.sharedSecrets ?? Buffer.alloc(0);
+    message.ciphertexts = object.ciphertexts ?? new Uint8Array(0);
+    message.sharedSecrets = object.sharedSecrets ?? new Uint8Array(0);
     return message;
   },
 };

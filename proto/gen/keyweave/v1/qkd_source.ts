@@ -7,7 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
-import { Failure } from "./key_agreement.ts";
+import { Failure } from "./common.ts";
 
 export const protobufPackage = "keyweave.v1";
 
@@ -15,7 +15,7 @@ export const protobufFileName = "keyweave/v1/qkd_source.proto";
 
 export interface OpenQkdRequest {
   /** 16 bytes: the Keyweave stream, and the epoch of its QKD stream. */
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   epoch: number;
   /** UUID of the initiator */
   sourceNode: string;
@@ -33,7 +33,7 @@ export interface OpenQkdResponse {
 
 /** The next keys of one stream. */
 export interface QkdFetch {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   epoch: number;
   /**
    * Ordinal of the first key within the epoch; a mismatch with the keys read
@@ -47,7 +47,7 @@ export interface QkdFetch {
 
 export interface QkdFetched {
   /** Keys of key_bytes each, end to end. */
-  keys: Buffer;
+  keys: Uint8Array;
   /** Set when the fetch failed; then there are no keys. */
   failure: Failure | undefined;
 }
@@ -67,7 +67,7 @@ export interface FetchKeysResponse {
 }
 
 export interface CloseQkdRequest {
-  keyStreamId: Buffer;
+  keyStreamId: Uint8Array;
   epoch: number;
   qkdKeyStreamId: string;
 }
@@ -77,7 +77,7 @@ export interface CloseQkdResponse {
 
 function createBaseOpenQkdRequest(): OpenQkdRequest {
   return {
-    keyStreamId: Buffer.alloc(0),
+    keyStreamId: new Uint8Array(0),
     epoch: 0,
     sourceNode: "",
     destinationNode: "",
@@ -127,7 +127,7 @@ export const OpenQkdRequest: MessageFns<OpenQkdRequest> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -187,7 +187,7 @@ export const OpenQkdRequest: MessageFns<OpenQkdRequest> = {
   },
   fromPartial(object: DeepPartial<OpenQkdRequest>): OpenQkdRequest {
     const message = createBaseOpenQkdRequest();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.epoch = object.epoch ?? 0;
     message.sourceNode = object.sourceNode ?? "";
     message.destinationNode = object.destinationNode ?? "";
@@ -253,7 +253,7 @@ export const OpenQkdResponse: MessageFns<OpenQkdResponse> = {
 };
 
 function createBaseQkdFetch(): QkdFetch {
-  return { keyStreamId: Buffer.alloc(0), epoch: 0, position: 0n, count: 0, keyBytes: 0, qkdKeyStreamId: "" };
+  return { keyStreamId: new Uint8Array(0), epoch: 0, position: 0n, count: 0, keyBytes: 0, qkdKeyStreamId: "" };
 }
 
 export const QkdFetch: MessageFns<QkdFetch> = {
@@ -300,7 +300,7 @@ export const QkdFetch: MessageFns<QkdFetch> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -360,7 +360,7 @@ export const QkdFetch: MessageFns<QkdFetch> = {
   },
   fromPartial(object: DeepPartial<QkdFetch>): QkdFetch {
     const message = createBaseQkdFetch();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.epoch = object.epoch ?? 0;
     message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
     message.count = object.count ?? 0;
@@ -371,7 +371,7 @@ export const QkdFetch: MessageFns<QkdFetch> = {
 };
 
 function createBaseQkdFetched(): QkdFetched {
-  return { keys: Buffer.alloc(0), failure: undefined };
+  return { keys: new Uint8Array(0), failure: undefined };
 }
 
 export const QkdFetched: MessageFns<QkdFetched> = {
@@ -403,7 +403,7 @@ export const QkdFetched: MessageFns<QkdFetched> = {
               break;
             }
 
-            message.keys = reader.bytes() as Buffer;
+            message.keys = reader.bytes();
             continue;
           }
           case 2: {
@@ -431,7 +431,7 @@ export const QkdFetched: MessageFns<QkdFetched> = {
   },
   fromPartial(object: DeepPartial<QkdFetched>): QkdFetched {
     const message = createBaseQkdFetched();
-    message.keys = object.keys ?? Buffer.alloc(0);
+    message.keys = object.keys ?? new Uint8Array(0);
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
       : undefined;
@@ -562,7 +562,7 @@ export const FetchKeysResponse: MessageFns<FetchKeysResponse> = {
 };
 
 function createBaseCloseQkdRequest(): CloseQkdRequest {
-  return { keyStreamId: Buffer.alloc(0), epoch: 0, qkdKeyStreamId: "" };
+  return { keyStreamId: new Uint8Array(0), epoch: 0, qkdKeyStreamId: "" };
 }
 
 export const CloseQkdRequest: MessageFns<CloseQkdRequest> = {
@@ -597,7 +597,7 @@ export const CloseQkdRequest: MessageFns<CloseQkdRequest> = {
               break;
             }
 
-            message.keyStreamId = reader.bytes() as Buffer;
+            message.keyStreamId = reader.bytes();
             continue;
           }
           case 2: {
@@ -633,7 +633,7 @@ export const CloseQkdRequest: MessageFns<CloseQkdRequest> = {
   },
   fromPartial(object: DeepPartial<CloseQkdRequest>): CloseQkdRequest {
     const message = createBaseCloseQkdRequest();
-    message.keyStreamId = object.keyStreamId ?? Buffer.alloc(0);
+    message.keyStreamId = object.keyStreamId ?? new Uint8Array(0);
     message.epoch = object.epoch ?? 0;
     message.qkdKeyStreamId = object.qkdKeyStreamId ?? "";
     return message;

@@ -1,6 +1,6 @@
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS, STATUS_TABLE } from '#common/errors/status-table.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { Opened } from '../../delivery/gateway-delivery.ts';
 import type { Chunk } from '../../streams/chunk-buffer.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Qos } from '#gen/keyweave/v1/key_agreement.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 
 const u32 = z.int().min(0).max(0xffffffff);
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import type { OpenRequest, SourceSlot } from '#gen/keyweave/v1/key_agreement.ts';
+import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
+import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import { ALICE, BOB, offerOf, QOS } from '#test/helpers/openings.ts';
 import { assertCloseText, assertOfferText } from './peer-text.ts';
 

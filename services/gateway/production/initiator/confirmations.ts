@@ -1,3 +1,4 @@
+import { asBuffer } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -159,7 +160,7 @@ export class Confirmations {
   }
 
   #streamOf({ keyStreamId, incarnation }: BatchConfirmation): Stream {
-    const key = keyStreamId.toString('latin1') + incarnation.toString('latin1');
+    const key = asBuffer(keyStreamId).toString('latin1') + asBuffer(incarnation).toString('latin1');
     let stream = this.#streams.get(key);
     if (!stream) {
       stream = { key, waiting: [], travelling: false };

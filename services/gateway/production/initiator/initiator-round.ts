@@ -1,4 +1,4 @@
-import { equalBytes, wipe } from '#common/crypto/bytes.ts';
+import { asBuffer, equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/service/failpoint.ts';
@@ -369,8 +369,8 @@ function ciphertextsOf(group: KemGroup, entries: readonly Agreed[]): Buffer {
     }),
   );
   const [only] = parts;
-  if (only && parts.length === 1 && only.at === 0) return only.ciphertexts;
+  if (only && parts.length === 1 && only.at === 0) return asBuffer(only.ciphertexts);
   const packed = Buffer.alloc(Math.max(0, ...parts.map(({ at, ciphertexts }) => at + ciphertexts.length)));
-  for (const { at, ciphertexts } of parts) ciphertexts.copy(packed, at);
+  for (const { at, ciphertexts } of parts) packed.set(ciphertexts, at);
   return packed;
 }

@@ -211,7 +211,7 @@ function inputsOf(
     if (share) {
       const part = { ...share, count: possible };
       const { ciphertexts, sharedSecrets } = made.get(share.group) as EncapsulateResponse;
-      const offered = offer.publicKeys.find((entry) => entry.slot === i)?.publicKeys as Buffer;
+      const offered = offer.publicKeys.find((entry) => entry.slot === i)?.publicKeys as Uint8Array;
       return {
         secrets: shareOf(sharedSecrets, part, slot.sharedSecretBytes),
         publicKeys: offered.subarray(0, possible * slot.publicKeyBytes),
