@@ -26,6 +26,25 @@ describe('reportKems', () => {
     assert.deepEqual(openssl.calls, [], 'nothing is measured');
   });
 
+  it('measures the engine in use, or every one that has the KEM', async () => {
+    const isOne = ({ name }: { name: string }) => name === 'ML-KEM-768';
+    const row = KEM_ALGORITHMS.find(isOne);
+    const available = () => ({
+      engines: (row?.engines ?? []).slice(0, 2).map((name) => toyKem({ name, supports: isOne }).engine),
+      missing: new Map(),
+    });
+    const [inUse, other] = row?.engines ?? [];
+    for (const [measured, names] of [
+      ['used', [inUse]],
+      ['all', [inUse, other]],
+    ] as const) {
+      const reports = await reportKems(available(), measured);
+      assert.deepEqual(Object.keys(reports.find(isOne)?.microseconds ?? {}), names, measured);
+      for (const report of reports)
+        if (!isOne(report)) assert.deepEqual(report.microseconds, {}, report.name);
+    }
+  });
+
   it('takes no engine that fails its self-test', async () => {
     const broken = toyKem({ selfTest: () => Promise.reject(new Error('wrong')) });
     const reports = await reportKems({ engines: [broken.engine], missing: new Map() }, 'none');

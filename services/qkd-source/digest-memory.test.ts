@@ -26,6 +26,8 @@ describe('DigestMemory', () => {
       [0, 0],
       [0, 5],
       [5, 0],
+      [0, 7],
+      [1, 7],
       [5, 5],
       [0xffffffff, 5],
     ] as const;
