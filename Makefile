@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
+UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
@@ -79,8 +79,9 @@ gen-check: install ## the committed proto/gen is what the contracts say
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 
-lint: install ## biome and buf
+lint: install ## biome, which room imports which, buf
 	node_modules/.bin/biome check --error-on-warnings .
+	$(NODE) test/house/main.ts
 	cd proto && ../node_modules/.bin/buf lint
 
 typecheck: install ## tsc, strict

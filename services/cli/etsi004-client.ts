@@ -10,7 +10,7 @@ import {
   type JsonQos,
   parseJsonAnswer,
 } from '#common/etsi/etsi004-json-codec.ts';
-import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { JsonClient } from '#common/etsi/json-client.ts';
 
 /** The data of an OPEN_CONNECT as the reference's request files hold it. */
 export interface OpenData {
@@ -29,9 +29,9 @@ export interface FetchedKey {
 
 /** An application's end of the JSON API, over one connection. */
 export class Etsi004Client {
-  readonly #connection: JsonConnection;
+  readonly #connection: JsonClient;
 
-  private constructor(connection: JsonConnection) {
+  private constructor(connection: JsonClient) {
     this.#connection = connection;
   }
 
@@ -47,7 +47,7 @@ export class Etsi004Client {
         );
       });
     });
-    return new Etsi004Client(new JsonConnection(socket));
+    return new Etsi004Client(new JsonClient(socket));
   }
 
   async open(data: OpenData): Promise<JsonAnswer> {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FAULT_KINDS } from './faults.ts';
-import type { KmeSimulator } from './main.ts';
+import type { KmeSimulator } from './kme-simulator.ts';
 
 const faultSchema = z.strictObject({
   end: z.int().min(0),

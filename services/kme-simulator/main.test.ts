@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { JsonClient } from '#common/etsi/json-client.ts';
 import { type KmeSimulatorOptions, type KmeSimulatorState, startKmeSimulator } from './main.ts';
 
 const anyPort = { host: '127.0.0.1', port: 0 };
@@ -22,7 +22,7 @@ async function simulator(t: TestContext, options: Partial<KmeSimulatorOptions> =
   const client = async (end: number) => {
     const socket = connect(kme.addresses[end] as Address);
     await once(socket, 'connect');
-    const connection = new JsonConnection(socket);
+    const connection = new JsonClient(socket);
     const call = async (command: string, data: unknown) =>
       (await connection.request(Buffer.from(JSON.stringify({ command, data })))) as Record<string, unknown>;
     return { socket, connection, call };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { type CallContext, Metadata } from 'nice-grpc';
-import { isReason } from '#common/errors/keyweave-error.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { CALLER_METADATA, PEER_METADATA } from '#common/grpc/callers.ts';
 import { TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
@@ -185,6 +185,21 @@ describe('the relay for calls of peers', () => {
   });
 });
 
+describe('what the next hop answers', () => {
+  it('comes back as it is: bytes, and failures with their reason', async () => {
+    for (const [call, peer] of [
+      [() => inbound.join(Buffer.alloc(0), from(BOB)), BOB],
+      [() => outbound.join(Buffer.alloc(0), context({ [PEER_METADATA]: CAROL })), CAROL],
+    ] as const) {
+      const answer = call();
+      await settle();
+      assert.equal(passed.at(-1)?.to, peer);
+      passed.at(-1)?.answered.reject(new KeyweaveError('NO_ROOM', 'the other end holds its limit'));
+      await refused(answer, 'NO_ROOM', /holds its limit/);
+    }
+  });
+});
+
 describe('the relay for calls of the own gateway', () => {
   const to = (peer?: string) =>
     context({
@@ -204,6 +219,32 @@ describe('the relay for calls of the own gateway', () => {
       ],
     );
     assert.deepEqual(passed[0]?.metadata, []);
+  });
+
+  it('refuses peers that there is no way to, before a place is taken or anything is sent', async () => {
+    const strict = createOutboundRelay((peer) => {
+      if (peer !== BOB) throw new KeyweaveError('NO_ROUTE', `node ${peer} is not among the trusted peers`);
+      return clientOf(peer);
+    });
+    for (let i = 0; i < 2 * CALL_LIMITS.produce.taken; i++)
+      await refused(strict.produce(Buffer.alloc(0), to(CAROL)), 'NO_ROUTE', /not among the trusted/);
+    assert.equal(passed.length, 0);
+    void strict.produce(Buffer.alloc(0), to(BOB));
+    await settle();
+    assert.equal(passed.length, 1);
+  });
+
+  it('gives the next hop the time that is left, less what an answer of its own needs', async () => {
+    void outbound.produce(Buffer.alloc(0), context({ [PEER_METADATA]: BOB, [TIMEOUT_METADATA]: '700' }));
+    await settle();
+    assert.equal(passed[0]?.timeoutMs, 680);
+  });
+
+  it('does not read offers: what a node may say to another is for that one to judge', async () => {
+    const answer = outbound.open(Buffer.from([0x0a, 0xff]), to(BOB));
+    await settle();
+    passed[0]?.answered.resolve(Buffer.from([1]));
+    assert.deepEqual(await answer, Buffer.from([1]));
   });
 
   it('refuses a call that names nobody', async () => {

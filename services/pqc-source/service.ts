@@ -4,8 +4,8 @@ import { countPacked } from '#common/crypto/bytes.ts';
 import type { PqcSourceServiceImplementation } from '#gen/keyweave/v1/pqc_source.ts';
 import type { EngineSet } from './engine-set.ts';
 import { FairQueue } from './fair-queue.ts';
+import { assertCount, serveKemSession } from './kem-session.ts';
 import type { KeyPairPool } from './key-pair-pool.ts';
-import { assertCount, serveKeyPairs } from './key-pair-stream.ts';
 
 /** Encapsulations of one cost that run at a time, as many as there are threads for them. */
 const CONCURRENCY = Math.max(2, availableParallelism());
@@ -45,7 +45,7 @@ export function createPqcSourceService(
         family: row.family,
       })),
     }),
-    keyPairs: (requests, context) => serveKeyPairs(engines, pool, requests, context.signal),
+    keyPairs: (requests, context) => serveKemSession(engines, pool, requests, context.signal),
     encapsulate: async ({ algorithm: name, publicKeys, peerNode }, { signal }) => {
       const { algorithm, engine } = engines.find(name);
       assertCount(algorithm, countPacked('public_keys', publicKeys, algorithm.publicKeyBytes));

@@ -8,8 +8,8 @@
 import { parseArgs } from 'node:util';
 import { KEM_ALGORITHMS, type KemAlgorithm, type KemEngineName } from '#common/catalogue/kems.ts';
 import { printTable } from '../../services/cli/table.ts';
-import { type KemSpeed, measureKem, SPEED_BATCH } from '../../services/pqc-source/engines/kem-speed.ts';
 import { laneOf, loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
+import { type KemSpeed, measureKem, SPEED_BATCH } from '../../services/pqc-source/engines/measure-kem.ts';
 import { available, nativeMissing } from '../helpers/engines.ts';
 
 const MOST = 1.3;

@@ -2,8 +2,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { printTable } from '../../services/cli/table.ts';
+import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../helpers/network.ts';
 import { comparable, LoadClient } from './load-client.ts';
 import { cpuMs, median, percentiles, rssMb } from './measure.ts';
 

@@ -8,10 +8,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { findKemAlgorithm, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/catalogue/kems.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { createEngines } from '../../services/pqc-source/engines/built-in-engines.ts';
-import { measureKem } from '../../services/pqc-source/engines/kem-speed.ts';
-import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { measureKem } from '../../services/pqc-source/engines/measure-kem.ts';
+import {
+  keyOf,
+  type LocalNetwork,
+  type LocalNode,
+  openData,
+  openPair,
+  type Pair,
+  startLocalNetwork,
+} from '../helpers/network.ts';
 import { percentiles } from './measure.ts';
 
 const { values: options } = parseArgs({

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { KEM_ALGORITHMS, type KemEngineName } from '#common/catalogue/kems.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { nativeMissing } from '../helpers/engines.ts';
-import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+import {
+  keyOf,
+  type LocalNetwork,
+  type LocalNode,
+  networkFor,
+  openData,
+  openPair,
+  twoNodes,
+} from '../helpers/network.ts';
 
 const WITHOUT_ADDON: KemEngineName[] = ['openssl', 'liboqs-wasm'];
 
@@ -11,10 +18,9 @@ const WITHOUT_ADDON: KemEngineName[] = ['openssl', 'liboqs-wasm'];
 const bike = KEM_ALGORITHMS.filter((row) => row.family === 'BIKE');
 const others = KEM_ALGORITHMS.filter((row) => row.family !== 'BIKE');
 
-let network: LocalNetwork;
+const { network, alice, bob } = await twoNodes();
 
 async function deliversEqualKeys(name: string): Promise<void> {
-  const [alice, bob] = network.nodes as [LocalNode, LocalNode];
   const query = `hybridization=hkdf-sha256&key_sources=${name},QKD`;
   const pair = await openPair(network, openData(alice, bob, query, { timeout: 120_000 }));
   assert.deepEqual(
@@ -41,11 +47,6 @@ async function isRefused(on: LocalNetwork, name: string, words: RegExp): Promise
 }
 
 describe('every KEM through the whole system', () => {
-  before(async () => {
-    network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  });
-  after(() => network.stop());
-
   it('there are 29, three of which need the native engine', () => {
     assert.deepEqual([others.length, bike.length], [26, 3]);
   });
@@ -59,7 +60,6 @@ describe('every KEM through the whole system', () => {
   }
 
   it('a slow KEM beside it does not hold up ML-KEM', async () => {
-    const [alice, bob] = network.nodes as [LocalNode, LocalNode];
     const slow = await openPair(
       network,
       openData(alice, bob, 'hybridization=hmac&kem_mec=Classic-McEliece-6688128', { timeout: 120_000 }),

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, beforeEach, describe, it } from 'node:test';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { eventually, keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
-import { type NodeClock, startNodeClock } from '../helpers/node-clock.ts';
+import { eventually, keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
+import { startNodeClock } from '../helpers/node-clock.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -18,24 +17,11 @@ const STEPS = [
 
 const NO_STREAM = '00000000-0000-4000-8000-000000000000';
 
-let clock: NodeClock;
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+const clock = startNodeClock();
+const { network, alice, bob } = await twoNodes({ config: () => ({ qkd: { timeout: '300ms' } }) });
 
-before(async () => {
-  clock = startNodeClock();
-  network = await startLocalNetwork({
-    names: ['Alice', 'Bob'],
-    config: () => ({ qkd: { timeout: '300ms' } }),
-  });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
 beforeEach(() => clock.set(0));
-after(async () => {
-  await network.stop();
-  clock.stop();
-});
+after(() => clock.stop());
 
 /** Reads `count` keys at both ends; how long the slowest took, and the greatest `age` that was told. */
 async function read(pair: Pair, count: number): Promise<{ slowestMs: number; oldestMs: number }> {

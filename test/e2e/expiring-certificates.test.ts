@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { Metadata } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import type { ServiceName } from '#common/config/node-config.ts';
@@ -11,19 +11,10 @@ import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
 import { dial, impersonate } from '../helpers/lying-peer.ts';
-import { eventually } from '../helpers/network.ts';
+import { eventually, type LocalNode, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { network, alice, bob } = await twoNodes();
 
 /** Life of a certificate that ends during the test; X.509 counts whole seconds. */
 const SHORT_LIFE_MS = 4_000;

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
+import { after, describe, it } from 'node:test';
 import { askBoth, askEnd } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
-import { eventually, openData, openPair, type Pair } from '../helpers/network.ts';
+import { eventually, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
 /** Every step of an exchange, in its order. */
 const FAILPOINTS = [
@@ -29,17 +28,9 @@ const RELEASE = 'initiator.confirmed';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-failpoints-'));
 const file = join(folder, 'failpoints');
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  process.env.KEYWEAVE_FAILPOINTS = file;
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(async () => {
-  await network.stop();
+process.env.KEYWEAVE_FAILPOINTS = file;
+const { network, alice, bob } = await twoNodes();
+after(() => {
   delete process.env.KEYWEAVE_FAILPOINTS;
   rmSync(folder, { recursive: true, force: true });
 });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { freePorts } from '../../services/cli/free-ports.ts';
-import type { LocalNode } from '../../services/cli/local-network.ts';
-import { eventually, networkFor } from '../helpers/network.ts';
+import { eventually, type LocalNode, networkFor } from '../helpers/network.ts';
 
 describe('the health port of a whole node', () => {
   it('is ready when all five services are, not while one is started again, and alive all along', async (t) => {

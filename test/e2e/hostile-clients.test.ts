@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { text as streamText } from 'node:stream/consumers';
-import { after, before, describe, it, type TestContext } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
+import { before, describe, it, type TestContext } from 'node:test';
 import { rssMb } from '../bench/measure.ts';
-import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
 const MIB = 1024 * 1024;
 const FLOODS = {
@@ -14,20 +13,15 @@ const FLOODS = {
   'unknown commands': '{"command":"X"}',
 };
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+const { network, alice, bob } = await twoNodes();
 let pair: Pair;
 let gateway: number;
 
 before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
   gateway = alice.services.gateway?.pid ?? 0;
   pair = await openPair(network, openData(alice, bob));
   await askAtA(1_000);
 });
-after(() => network.stop());
 
 /** Asks at the node under attack, again and again; what that cost at worst, and the gateway's largest memory. */
 async function askAtA(count: number): Promise<{ slowestMs: number; rssMb: number }> {

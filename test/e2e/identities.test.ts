@@ -18,12 +18,9 @@ import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { openData, openPair } from '../helpers/network.ts';
+import { type LocalNode, openData, openPair, startLocalNetwork, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+const { network, alice, bob } = await twoNodes();
 let ca: PemPair;
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-ids-'));
 const quiet = {
@@ -34,15 +31,12 @@ const quiet = {
 };
 
 before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
   ca = {
     certificate: readFileSync(join(network.folder, 'ca', 'ca.crt'), 'utf8'),
     key: readFileSync(join(network.folder, 'ca', 'ca.key'), 'utf8'),
   };
 });
 after(async () => {
-  await network.stop();
   rmSync(folder, { recursive: true });
 });
 

@@ -1,20 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair, QOS, sendRaw } from '../helpers/network.ts';
+import { keyOf, openData, openPair, QOS, sendRaw, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { network, alice, bob } = await twoNodes();
 
 const text = (value: unknown) => Buffer.from(JSON.stringify(value));
 

@@ -1,22 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
+import { describe, it } from 'node:test';
 import { askBoth } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
-import { eventually, networkFor, openData, openPair } from '../helpers/network.ts';
+import { eventually, type LocalNode, networkFor, openData, openPair, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({
-    names: ['Alice', 'Bob'],
-    config: () => ({ qkd: { timeout: '400ms' } }),
-  });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { network, alice, bob } = await twoNodes({ config: () => ({ qkd: { timeout: '400ms' } }) });
 
 const KEY_BYTES = 32;
 

@@ -3,23 +3,15 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { text as streamText } from 'node:stream/consumers';
-import { after, afterEach, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { afterEach, describe, it } from 'node:test';
+import { keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+const { network, alice, bob } = await twoNodes();
 const toClose: (() => unknown)[] = [];
 
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
 afterEach(async () => {
   for (const close of toClose.splice(0)) await close();
 });
-after(() => network.stop());
 
 const getKey = (ksid: string) =>
   JSON.stringify({ command: 'GET_KEY', data: { key_stream_id: ksid, index: 0 } });

@@ -12,12 +12,11 @@ import {
   OpenRequest,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import type { LocalNode } from '../../services/cli/local-network.ts';
 import { LIES, type Spoilt } from '../helpers/agreement-lies.ts';
 import { askBoth, askEnd } from '../helpers/asking.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
 import { dial, impersonate, silence, startWiredNetwork, type WiredNetwork } from '../helpers/lying-peer.ts';
-import { eventually, openData, openPair, type Pair } from '../helpers/network.ts';
+import { eventually, type LocalNode, openData, openPair, type Pair } from '../helpers/network.ts';
 
 /** A trusted node whose certificate the test holds and that is not there otherwise. */
 const MALLORY = 'eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee';

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
 /** More than one message, or one HTTP/2 session, takes at a time. */
 const STREAMS = 1400;
@@ -97,19 +96,14 @@ class Load {
   }
 }
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+const { network, alice, bob } = await twoNodes({
+  // Little is held ahead, so that an outage is felt at once.
+  config: () => ({ limits: { max_prefetch_chunks: 1 } }),
+});
 let streams: Load[];
 let running: Promise<void>[];
 
 before(async () => {
-  network = await startLocalNetwork({
-    names: ['Alice', 'Bob'],
-    // Little is held ahead, so that an outage is felt at once.
-    config: () => ({ limits: { max_prefetch_chunks: 1 } }),
-  });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
   streams = [];
   for (let i = 0; i < STREAMS; i += 100) {
     const opening = Array.from({ length: 100 }, () => openStream());
@@ -126,7 +120,6 @@ after(async () => {
     stream.pair.b.disconnect();
   }
   await Promise.allSettled(running);
-  await network.stop();
 });
 
 /** Opens a stream; its timeout, which is short, holds for the opening too, so a busy machine gets a second try. */

@@ -17,21 +17,20 @@ import {
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { freePorts } from '../../services/cli/free-ports.ts';
 import {
-  type LocalNetwork,
+  keyOf,
   type LocalNode,
-  startLocalNetwork,
+  openData,
+  openPair,
   startNode,
-  stopProcess,
-} from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair } from '../helpers/network.ts';
+  stopNode,
+  twoNodes,
+} from '../helpers/network.ts';
 
 /** What the stand-in does to an offer on its way from Alice to Bob. */
 let alter: (offer: OpenRequest) => OpenRequest = (offer) => offer;
 let produced = 0;
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
+let { network, alice, bob } = await twoNodes();
 let standIn: GrpcServer;
 let toBob: GrpcConnection;
 const identities: TlsIdentity[] = [];
@@ -88,23 +87,20 @@ async function startStandIn(): Promise<GrpcServer> {
 }
 
 before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
   standIn = await startStandIn();
-  await stopProcess(alice.process);
+  await stopNode(alice);
   const file = join(alice.folder, 'trusted_peers_info.json');
   const peers = JSON.parse(readFileSync(file, 'utf8'));
   peers[bob.uuid].address = standIn.address;
   writeFileSync(file, JSON.stringify(peers));
   alice = await startNode(alice);
-  network = { ...network, nodes: [alice, bob], stop: network.stop };
+  network = { ...network, nodes: [alice, bob] };
 });
 after(async () => {
-  await stopProcess(alice.process);
+  await stopNode(alice);
   await standIn.stop();
   toBob.close();
   for (const identity of identities) identity.close();
-  await network.stop();
 });
 
 /** Both applications' answers, at the latest after the test's patience. */

@@ -2,8 +2,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { eventually, keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+import {
+  eventually,
+  keyOf,
+  type LocalNode,
+  networkFor,
+  openData,
+  openPair,
+  startLocalNetwork,
+} from '../helpers/network.ts';
 
 const alive = (pid: number) =>
   existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));

@@ -2,8 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setInterval } from 'node:timers/promises';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { keyOf, openData, openPair } from '../helpers/network.ts';
+import {
+  keyOf,
+  type LocalNetwork,
+  type LocalNode,
+  openData,
+  openPair,
+  startLocalNetwork,
+} from '../helpers/network.ts';
 
 /** Pace of an application that reads slowly, and keys that the other one reads beside it. */
 const PACE_MS = 10;

@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
+import { describe, it } from 'node:test';
 import { askEnd } from '../helpers/asking.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
-import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { network, alice, bob } = await twoNodes();
 
 const open = (qos: Parameters<typeof openData>[3] = {}): Promise<Pair> =>
   openPair(network, openData(alice, bob, undefined, qos));

@@ -1,20 +1,12 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
-import { after, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { openData } from '../helpers/network.ts';
+import { describe, it } from 'node:test';
+import { type LocalNode, openData, twoNodes } from '../helpers/network.ts';
 
 /** What the reference's clients read of an answer, in one call. */
 const READ_BYTES = 65_057;
 
-let network: LocalNetwork;
-let nodes: readonly [LocalNode, LocalNode];
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  nodes = network.nodes as unknown as typeof nodes;
-});
-after(() => network.stop());
+const { alice, bob } = await twoNodes();
 
 interface Answer {
   status: number;
@@ -72,7 +64,7 @@ async function drive(node: LocalNode, request: object): Promise<{ ksid: string; 
 
 async function driveBoth(count: number, request: object, keyBytes: number): Promise<void> {
   const ends = await Promise.all(
-    nodes.map((node) => Promise.all(Array.from({ length: count }, () => drive(node, request)))),
+    [alice, bob].map((node) => Promise.all(Array.from({ length: count }, () => drive(node, request)))),
   );
   const [atA, atB] = ends.map((drivers) => new Map(drivers.map(({ ksid, key }) => [ksid, key])));
   assert.equal(atA?.size, count);
@@ -86,13 +78,13 @@ describe("the reference's driver and bulk driver, as they are", () => {
   const [method, kem] = ['xoring', 'ML-KEM-768'];
   for (const count of [1, 10, 100]) {
     it(`get equal keys at both nodes, ${count} at once`, async () => {
-      const request = openData(nodes[0], nodes[1], `hybridization=${method}&kem_mec=${kem}`);
+      const request = openData(alice, bob, `hybridization=${method}&kem_mec=${kem}`);
       await driveBoth(count, request, 32);
     });
   }
 
   it('read the largest key whole in their one read', async () => {
-    const request = openData(nodes[0], nodes[1], 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD', {
+    const request = openData(alice, bob, 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD', {
       key_chunk_size: 255 * 48,
     });
     await driveBoth(3, request, 255 * 48);

@@ -1,23 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { eventually, keyOf, openData } from '../helpers/network.ts';
+import { eventually, keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
 
 /** Keys that both ends read before a gateway goes, and after the stream is opened anew. */
 const KEYS = 30;
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { alice, bob } = await twoNodes();
 
 /** The live process of a node's gateway, found by its command line, since restarts change the pid. */
 function gatewayOf(node: LocalNode): number {

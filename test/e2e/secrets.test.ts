@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { LocalNode } from '../../services/cli/local-network.ts';
-import { keyOf, networkFor, openData, openPair } from '../helpers/network.ts';
+import { keyOf, type LocalNode, networkFor, openData, openPair } from '../helpers/network.ts';
 
 /** Every way in which bytes could have been printed. */
 function forms(key: Buffer): string[] {

@@ -1,18 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { eventually, keyOf, openData, openPair } from '../helpers/network.ts';
+import { describe, it } from 'node:test';
+import { eventually, keyOf, type LocalNode, openData, openPair, twoNodes } from '../helpers/network.ts';
 
-let network: LocalNetwork;
-let alice: LocalNode;
-let bob: LocalNode;
-
-before(async () => {
-  network = await startLocalNetwork({ names: ['Alice', 'Bob'] });
-  [alice, bob] = network.nodes as [LocalNode, LocalNode];
-});
-after(() => network.stop());
+const { network, alice, bob } = await twoNodes();
 
 /** The live process of a service, found by its parent and command line, since restarts change the pid. */
 function pidOf(node: LocalNode, service: string): number {

@@ -5,7 +5,6 @@ import fc from 'fast-check';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import type { GrpcConnection } from '#common/grpc/client.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
-import type { LocalNode } from '../../services/cli/local-network.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
 import { fuzzSeconds, startingPoint } from '../helpers/fuzz-parameters.ts';
 import {
@@ -15,7 +14,7 @@ import {
   startWiredNetwork,
   type WiredNetwork,
 } from '../helpers/lying-peer.ts';
-import { openData, openPair, type Pair } from '../helpers/network.ts';
+import { type LocalNode, openData, openPair, type Pair } from '../helpers/network.ts';
 import { deadServices, type Holding, ServiceWatch } from '../helpers/service-watch.ts';
 import { SteadyReaders } from '../helpers/steady-readers.ts';
 import { type ConversationPlan, conversation, LIAR, NODES } from './conversation-plans.ts';

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { decodeKeyBuffer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { JsonClient } from '#common/etsi/json-client.ts';
 import { decodeJson, JsonFramer } from '#common/etsi/json-framer.ts';
 import { parseJsonRequest } from '../../services/gateway/frontends/etsi004-json/requests.ts';
 import { parseKsid } from '../../services/gateway/streams/ksid.ts';
@@ -339,7 +339,7 @@ describe('answers of key managers', () => {
         fc.integer({ min: 1, max: 4 }),
         async (parts, asked) => {
           const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
-          const connection = new JsonConnection(
+          const connection = new JsonClient(
             Object.assign(socket, { setNoDelay: () => socket }) as unknown as Socket,
           );
           const requests = Array.from({ length: asked }, () => connection.request(Buffer.from('{}')));

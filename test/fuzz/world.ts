@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { LocalNode } from '../../services/cli/local-network.ts';
 import { parseStreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
 import type { Wire } from '../helpers/lying-peer.ts';
+import type { LocalNode } from '../helpers/network.ts';
 import {
   type CallPlan,
   type ConversationPlan,

@@ -22,7 +22,7 @@ import {
   type LocalNode,
   nodeUuid,
   startLocalNetwork,
-} from '../../services/cli/local-network.ts';
+} from './network.ts';
 
 /** An address on which no node of a local network listens. */
 const HOST = '127.0.0.9';

@@ -1,14 +1,98 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import {
+  type LocalNode,
+  type NodeLog,
+  startNode,
+  startNodes,
+  stopNode,
+} from '../../services/cli/demo/local-node.ts';
+import { type NodeFiles, nodeUuid, writeNetworkFiles } from '../../services/cli/demo/network-files.ts';
 import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
 import {
-  type LocalNetwork,
-  type LocalNetworkOptions,
-  type LocalNode,
-  startLocalNetwork,
-} from '../../services/cli/local-network.ts';
+  type KmeSimulator,
+  type KmeSimulatorOptions,
+  startKmeSimulator,
+} from '../../services/kme-simulator/main.ts';
+
+export { type LocalNode, nodeUuid, startNode, stopNode };
+
+export interface LocalNetworkOptions {
+  names: readonly string[];
+  /** Laid over each node's config.json. */
+  config?: (name: string) => Record<string, unknown>;
+  /** Laid over each node's trusted_peers_info.json: peers by UUID. */
+  peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
+  kme?: Partial<KmeSimulatorOptions>;
+  /** Where the nodes' console logs go; dropped by default. */
+  onLog?: NodeLog;
+}
+
+export interface LocalNetwork {
+  readonly folder: string;
+  readonly nodes: readonly LocalNode[];
+  readonly kme: KmeSimulator;
+  /** Stops everything and removes the folder; may be called again. */
+  stop(): Promise<void>;
+}
+
+/** Whole nodes, one or more, with simulated key managers that the test holds in its hands. */
+export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
+  const { names, config, peers, onLog } = options;
+  const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
+  let kme: KmeSimulator | undefined;
+  let nodes: readonly LocalNode[] = [];
+  let stopped: Promise<void> | undefined;
+  const stop = () => {
+    stopped ??= (async () => {
+      await Promise.all(nodes.map((node) => stopNode(node)));
+      await kme?.stop();
+      rmSync(folder, { recursive: true, force: true });
+    })();
+    return stopped;
+  };
+  try {
+    // A link has two ends, even where only one node is started.
+    const ends = Array.from({ length: Math.max(2, names.length) }, () => ({ host: '127.0.0.1', port: 0 }));
+    kme = await startKmeSimulator({ ...options.kme, ends });
+    const files = await writeNetworkFiles(folder, names, kme.addresses);
+    for (const node of files) {
+      layOver(node, 'config.json', config?.(node.name));
+      layOver(node, 'trusted_peers_info.json', peers?.(node.name));
+    }
+    nodes = await startNodes(files, onLog);
+    return { folder, nodes, kme, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Replaces members of a file that a node has not read yet. */
+function layOver({ folder }: NodeFiles, file: string, changes: object | undefined): void {
+  if (!changes) return;
+  const path = join(folder, file);
+  writeFileSync(
+    path,
+    JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...changes }, undefined, 2),
+  );
+}
+
+/** Two nodes for all the tests of a file, and their network, which ends after the last of them. */
+export async function twoNodes(
+  options: Omit<LocalNetworkOptions, 'names'> = {},
+): Promise<{ network: LocalNetwork; alice: LocalNode; bob: LocalNode }> {
+  const network = await startLocalNetwork({ ...options, names: ['Alice', 'Bob'] });
+  after(() => network.stop());
+  const [alice, bob] = network.nodes as [LocalNode, LocalNode];
+  return { network, alice, bob };
+}
 
 export const QOS = {
   key_chunk_size: 32,

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import type { LocalNode } from '../../services/cli/local-network.ts';
 import { rssMb } from '../bench/measure.ts';
+import type { LocalNode } from './network.ts';
 
 const INSPECTOR_LIMIT_MS = 10_000;
 

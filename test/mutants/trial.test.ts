@@ -100,6 +100,20 @@ describe('the trial of mutants', () => {
     await assert.rejects(verdicts(), /scale\.test\.ts does not pass as the code stands/);
   });
 
+  it('leaves the entries of rooms that are not tried alone, but not those of no room', async () => {
+    write('ruler.ts', ['export const isLong = (metres: number) => metres > 3;']);
+    describeRooms({
+      rulers: { files: ['ruler.ts'], tests: [] },
+      scales: { files: ['scale.ts'], tests: ['*.test.ts'] },
+    });
+    excuse(BOUNDARY, { ...BOUNDARY, file: 'ruler.ts' });
+    assert.ok((await verdicts({ rooms: ['scales'] })).length > 0);
+    await assert.rejects(verdicts({ rooms: ['rulers'] }), /no mutant "boundary" of ruler\.ts/);
+    await assert.rejects(verdicts(), /no mutant "boundary" of ruler\.ts/);
+    excuse({ ...BOUNDARY, file: 'gone.ts' });
+    await assert.rejects(verdicts({ rooms: ['scales'] }), /no mutant "boundary" of gone\.ts/);
+  });
+
   it('draws the same sample for the same seed', async () => {
     const sample = (seed: number) => verdicts({ sample: 2, seed });
     assert.deepEqual(await sample(5), await sample(5));

@@ -51,8 +51,8 @@ const LIMIT_MS = 5_000;
 /**
  * Plants every mutant by itself and runs the tests that reach it, the quickest first.
  *
- * @throws Error for an entry of the list of equivalents that fits no mutant, an unknown room,
- *   or a test that fails as the code stands.
+ * @throws Error for an entry of the list of equivalents that fits no mutant (of the rooms that are
+ *   tried, or of none), an unknown room, or a test that fails as the code stands.
  */
 export async function tryMutants(options: TrialOptions): Promise<RoomResult[]> {
   const { root, description, cache } = options;
@@ -66,7 +66,11 @@ export async function tryMutants(options: TrialOptions): Promise<RoomResult[]> {
   const mutants = new Map(all.map((room) => [room, room.sources.flatMap((file) => mutantsIn(root, file))]));
   const listed = join(description, 'equivalents.json');
   const equivalents = existsSync(listed) ? loadEquivalents(listed) : [];
-  const [stale] = staleEquivalents(equivalents, [...mutants.values()].flat());
+  const elsewhere = new Set(
+    all.flatMap(({ name, sources }) => ((options.rooms ?? [name]).includes(name) ? [] : sources)),
+  );
+  const looked = equivalents.filter(({ file }) => !elsewhere.has(file));
+  const [stale] = staleEquivalents(looked, [...mutants.values()].flat());
   if (stale) {
     throw new Error(
       `equivalents.json: no mutant "${stale.mutator}" of ${stale.file} fits the line ${JSON.stringify(stale.line)} any more; remove the entry or mend it`,

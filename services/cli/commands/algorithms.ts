@@ -1,13 +1,6 @@
-import { KEM_ALGORITHMS, KEM_ENGINE_NAMES, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
-import { silentLog } from '#common/log/silent-log.ts';
-import { EngineSet } from '../../pqc-source/engine-set.ts';
-import { createEngines } from '../../pqc-source/engines/built-in-engines.ts';
-import { type KemSpeed, measureKem } from '../../pqc-source/engines/kem-speed.ts';
+import { type KemReport, kemsOfThisMachine } from '../../pqc-source/main.ts';
 import { printTable } from '../table.ts';
-
-/** Milliseconds spent on measuring one algorithm in one engine. */
-const BENCH_BUDGET_MS = 300;
 
 export interface AlgorithmsOptions {
   json?: boolean;
@@ -17,29 +10,7 @@ export interface AlgorithmsOptions {
 
 /** Prints the KEMs with their engine on this machine, and the methods. */
 export async function runAlgorithms(options: AlgorithmsOptions): Promise<void> {
-  const available = createEngines(KEM_ENGINE_NAMES);
-  const engines = new EngineSet(available, silentLog);
-  await engines.selfTest();
-  const kems = [];
-  for (const row of KEM_ALGORITHMS) {
-    const engine = engines.engineOf(row);
-    const measured = available.engines.filter(
-      (other) =>
-        other.supports(row) &&
-        row.engines.includes(other.name) &&
-        (options.bench === 'all' || other === engine),
-    );
-    const microseconds: Record<string, KemSpeed> = {};
-    if (options.bench)
-      for (const other of measured) microseconds[other.name] = await measureKem(other, row, BENCH_BUDGET_MS);
-    kems.push({
-      ...row,
-      engine: engine?.name ?? null,
-      unavailable: engines.unavailable(row),
-      ...(options.bench ? { microseconds } : {}),
-    });
-  }
-  await engines.close();
+  const kems = await kemsOfThisMachine(measuredBy(options));
   const methods = HYBRIDIZATION_METHODS.map(({ name, compatible }) => ({ name, compatible }));
   if (options.json) {
     process.stdout.write(`${JSON.stringify({ kems, methods }, undefined, 2)}\n`);
@@ -54,9 +25,12 @@ export async function runAlgorithms(options: AlgorithmsOptions): Promise<void> {
   process.stdout.write(`Methods: ${methods.map((row) => row.name).join(', ')}\n`);
 }
 
-type Row = KemAlgorithm & { engine: string | null; microseconds?: Record<string, KemSpeed> };
+function measuredBy({ bench }: AlgorithmsOptions) {
+  if (!bench) return 'none';
+  return bench === 'all' ? 'all' : 'used';
+}
 
-function printKems(kems: readonly Row[]): void {
+function printKems(kems: readonly KemReport[]): void {
   printTable(
     ['KEM', 'level', 'public key', 'ciphertext', 'secret', 'engine', 'revision', 'also called', 'note'],
     kems.map((row) => [
@@ -74,7 +48,7 @@ function printKems(kems: readonly Row[]): void {
   process.stdout.write('Sizes in bytes.\n');
 }
 
-function printSpeeds(kems: readonly Row[]): void {
+function printSpeeds(kems: readonly KemReport[]): void {
   printTable(
     ['KEM', 'engine', 'key pair', 'encapsulation', 'decapsulation'],
     kems.flatMap((row) =>

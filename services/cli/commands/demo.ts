@@ -1,8 +1,9 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { type DemoNetwork, startDemoNetwork } from '../demo/demo-network.ts';
+import type { LocalNode } from '../demo/local-node.ts';
 import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
-import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../local-network.ts';
 import { printTable } from '../table.ts';
 
 const KEYS_PER_STREAM = 3;
@@ -23,7 +24,7 @@ interface Row {
 
 /** Three nodes, three streams, keys at both ends. Fails unless every pair of keys is equal. */
 export async function runDemo(): Promise<void> {
-  let network: LocalNetwork | undefined;
+  let network: DemoNetwork | undefined;
   let interrupted = false;
   const interrupt = () => {
     interrupted = true;
@@ -33,7 +34,7 @@ export async function runDemo(): Promise<void> {
   process.once('SIGTERM', interrupt);
   progress('starting the nodes Alice, Bob and Charlie, five services each, with simulated key managers');
   const started = systemClock.monotonicMs();
-  network = await startLocalNetwork({ names: ['Alice', 'Bob', 'Charlie'] });
+  network = await startDemoNetwork(['Alice', 'Bob', 'Charlie']);
   try {
     progress(`all are ready after ${((systemClock.monotonicMs() - started) / 1000).toFixed(1)} s`);
     const { nodes } = network;

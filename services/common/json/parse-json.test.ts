@@ -11,7 +11,7 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 
 /** Where JSON.parse stands: its errors never get out of these, or the text is no one's secret. */
 const PARSERS = [
-  'cli/local-network.ts',
+  'cli/demo/local-node.ts',
   'common/etsi/json-framer.ts',
   'common/json/parse-json.ts',
   'common/service/version.ts',

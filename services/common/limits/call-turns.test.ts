@@ -46,6 +46,19 @@ describe('CallTurns', () => {
     assert.equal(calls.length, 6, 'a place was lost, or given twice');
   });
 
+  it('leaves no timer behind once a turn has come', async () => {
+    mock.timers.reset();
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    const all = [run(60_000), run(60_000), run(60_000)];
+    assert.equal(timers(), before + 1);
+    calls[0]?.resolve('a');
+    await settle();
+    assert.equal(timers(), before);
+    for (const call of calls) call.resolve('z');
+    await Promise.all(all);
+  });
+
   it('ends the wait for a turn in words, and passes over who no longer waits', async () => {
     void run();
     void run();

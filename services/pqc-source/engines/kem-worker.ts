@@ -52,28 +52,18 @@ export default async function run(task: WorkerTask): Promise<unknown> {
 function work(kem: WasmKem, task: WorkerTask, answer: WorkerAnswer): void {
   const { count } = task;
   switch (task.operation) {
-    case 'generate': {
-      answer.first = new Uint8Array(count * task.publicKeyBytes);
-      answer.second = new Uint8Array(count * task.privateKeyBytes);
-      for (let i = 0; i < count; i++) {
+    case 'generate':
+      fillPairs(answer, count, task.publicKeyBytes, task.privateKeyBytes, () => {
         const { publicKey, secretKey } = kem.generateKeyPair();
-        answer.first.set(publicKey, i * task.publicKeyBytes);
-        answer.second.set(secretKey, i * task.privateKeyBytes);
-        secretKey.fill(0);
-      }
+        return [publicKey, secretKey];
+      });
       break;
-    }
-    case 'encapsulate': {
-      answer.first = new Uint8Array(count * task.ciphertextBytes);
-      answer.second = new Uint8Array(count * task.sharedSecretBytes);
-      for (let i = 0; i < count; i++) {
+    case 'encapsulate':
+      fillPairs(answer, count, task.ciphertextBytes, task.sharedSecretBytes, (i) => {
         const { ciphertext, sharedSecret } = kem.encapsulate(item(task.first, i, task.publicKeyBytes));
-        answer.first.set(ciphertext, i * task.ciphertextBytes);
-        answer.second.set(sharedSecret, i * task.sharedSecretBytes);
-        sharedSecret.fill(0);
-      }
+        return [ciphertext, sharedSecret];
+      });
       break;
-    }
     case 'decapsulate': {
       answer.second = new Uint8Array(count * task.sharedSecretBytes);
       for (let i = 0; i < count; i++) {
@@ -88,6 +78,26 @@ function work(kem: WasmKem, task: WorkerTask, answer: WorkerAnswer): void {
       }
       break;
     }
+  }
+}
+
+/** Fills the answer with `count` pairs of something public and a secret, which is wiped once it is there. */
+function fillPairs(
+  answer: WorkerAnswer,
+  count: number,
+  publicBytes: number,
+  secretBytes: number,
+  make: (i: number) => readonly [Uint8Array, Uint8Array],
+): void {
+  const [first, second] = [new Uint8Array(count * publicBytes), new Uint8Array(count * secretBytes)];
+  // There before they are filled, so that whoever catches a failure can wipe them.
+  answer.first = first;
+  answer.second = second;
+  for (let i = 0; i < count; i++) {
+    const [shown, secret] = make(i);
+    first.set(shown, i * publicBytes);
+    second.set(secret, i * secretBytes);
+    secret.fill(0);
   }
 }
 

@@ -4,7 +4,7 @@ import { ownMemory, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import type { JsonClient } from '#common/etsi/json-client.ts';
 import type { Log } from '#common/log/log.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -74,7 +74,7 @@ export function createEtsi004JsonDriver(
 
   /** GET_KEYs until all are there or the key manager is dry. */
   async function read(handle: string, first: bigint, count: number, reader: KeyReader, limit: AbortSignal) {
-    let connection: JsonConnection | undefined;
+    let connection: JsonClient | undefined;
     for (let next = 0; next < count && !reader.dry; ) {
       const current = connection ?? (await connections.take(limit));
       const burst = connections.burst(count - next);
@@ -157,7 +157,7 @@ export function createEtsi004JsonDriver(
 
 /** Sends the requests together and takes their answers in order. */
 async function readBurst(
-  connection: JsonConnection,
+  connection: JsonClient,
   requests: readonly Buffer[],
   reader: KeyReader,
 ): Promise<void> {
@@ -185,11 +185,7 @@ function unavailable(detail: string, cause?: unknown): KeyweaveError {
 }
 
 /** Ends the connection, and with it the wait, when the signal fires. */
-async function endingAt<T>(
-  signal: AbortSignal,
-  connection: JsonConnection,
-  work: () => Promise<T>,
-): Promise<T> {
+async function endingAt<T>(signal: AbortSignal, connection: JsonClient, work: () => Promise<T>): Promise<T> {
   const give = () => connection.destroy('the key manager did not answer in time');
   if (signal.aborted) give();
   signal.addEventListener('abort', give, { once: true });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import type { JsonClient } from '#common/etsi/json-client.ts';
 import { KmeConnections } from './kme-connections.ts';
 
 const never = new AbortController().signal;
@@ -53,7 +53,7 @@ async function connections(t: TestContext, change: object = {}) {
     return connection;
   };
   /** Whether it stays open, once the moment is over in which that may be unknown. */
-  const settled = async (connection: JsonConnection) => {
+  const settled = async (connection: JsonClient) => {
     const open = kme.staysOpen(connection);
     if (server.closes) await connection.whenClosed;
     else t.mock.timers.tick(31);
@@ -128,7 +128,7 @@ describe('connections to a key manager', () => {
 
   it('are kept idle for so long and so many, and left alone once they are taken again', async (t) => {
     const { kme, asked, tick } = await connections(t, { connection: 'reuse' });
-    const all: JsonConnection[] = [];
+    const all: JsonClient[] = [];
     for (let i = 0; i < 10; i++) all.push(await asked());
     for (const connection of all) kme.giveBack(connection);
     await turn();

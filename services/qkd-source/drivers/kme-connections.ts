@@ -4,7 +4,7 @@ import { createSecureContext, type SecureContextOptions, connect as tlsConnect }
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { JsonClient } from '#common/etsi/json-client.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import { PipelineWindow } from './pipeline-window.ts';
 import { Slots } from './slots.ts';
@@ -20,7 +20,7 @@ const IDLE_MS = 4_000;
 const CLOSE_PROBE_MS = 30;
 
 interface Idle {
-  readonly connection: JsonConnection;
+  readonly connection: JsonClient;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -36,7 +36,7 @@ export class KmeConnections {
   readonly #settings: NodeConfig['qkd'];
   readonly #slots = new Slots(MAX_CONNECTIONS);
   readonly #idle: Idle[] = [];
-  readonly #open = new Set<JsonConnection>();
+  readonly #open = new Set<JsonClient>();
   #reusable: boolean | undefined;
   /** Whether some connection has carried more than one answer. */
   #proven = false;
@@ -74,7 +74,7 @@ export class KmeConnections {
   }
 
   /** An open connection for the caller alone, who gives it back or destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
-  async take(signal: AbortSignal): Promise<JsonConnection> {
+  async take(signal: AbortSignal): Promise<JsonClient> {
     for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) {
       clearTimeout(idle.timer);
       if (!idle.connection.closed) return idle.connection;
@@ -83,8 +83,8 @@ export class KmeConnections {
   }
 
   /** A new connection, which no call in turn is given; the caller destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
-  async fresh(signal: AbortSignal): Promise<JsonConnection> {
-    const connection = new JsonConnection(await this.#connect(signal));
+  async fresh(signal: AbortSignal): Promise<JsonClient> {
+    const connection = new JsonClient(await this.#connect(signal));
     this.#open.add(connection);
     void connection.whenClosed.then(() => this.#open.delete(connection));
     if (this.#stopped) connection.destroy();
@@ -92,7 +92,7 @@ export class KmeConnections {
   }
 
   /** After an answer: whether the connection may carry another request. Waits a moment while that is unknown. */
-  async staysOpen(connection: JsonConnection): Promise<boolean> {
+  async staysOpen(connection: JsonClient): Promise<boolean> {
     if (connection.answers > 1) this.#proven = true;
     if (this.#reusable === undefined) {
       await waitFor(connection.whenClosed, CLOSE_PROBE_MS);
@@ -102,7 +102,7 @@ export class KmeConnections {
   }
 
   /** Gives a connection back after its last answer. */
-  giveBack(connection: JsonConnection): void {
+  giveBack(connection: JsonClient): void {
     void this.staysOpen(connection).then((open) => {
       if (!open || this.#stopped || this.#idle.length >= MAX_IDLE) return connection.destroy();
       const timer = setTimeout(() => connection.destroy(), IDLE_MS);
@@ -116,7 +116,7 @@ export class KmeConnections {
    * answers before and gave no byte of this one, as when the server closes
    * after each answer or has been restarted.
    */
-  lost(connection: JsonConnection): boolean {
+  lost(connection: JsonClient): boolean {
     if (connection.answers === 0 || !connection.untouched) return false;
     if (this.#settings.connection === 'auto') {
       // Never more than one answer: it closes, only later than expected. Else it is learnt anew.

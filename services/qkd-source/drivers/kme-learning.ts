@@ -4,7 +4,7 @@ import { wipe } from '#common/crypto/bytes.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
 import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import type { JsonConnection } from '#common/etsi/json-connection.ts';
+import type { JsonClient } from '#common/etsi/json-client.ts';
 import type { Log } from '#common/log/log.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import { SECRET_BYTES } from '../secret-bytes.ts';
@@ -239,7 +239,7 @@ export class KmeLearning {
     }
   }
 
-  async #connect(): Promise<JsonConnection | undefined> {
+  async #connect(): Promise<JsonClient | undefined> {
     try {
       return await this.#connections.fresh(AbortSignal.timeout(CALL_LIMIT_MS));
     } catch (error) {
@@ -250,7 +250,7 @@ export class KmeLearning {
 }
 
 /** Sends the requests in one piece; gives the answers in order, up to the first that does not come in time. */
-async function answersTo(connection: JsonConnection, requests: readonly Buffer[]): Promise<JsonAnswer[]> {
+async function answersTo(connection: JsonClient, requests: readonly Buffer[]): Promise<JsonAnswer[]> {
   const coming = connection.requestTogether(requests).map((answer) => answer.catch(() => undefined));
   const answers: JsonAnswer[] = [];
   for (const answer of coming) {

@@ -11,7 +11,7 @@ import type { KeyPairPool } from './key-pair-pool.ts';
 
 export const MAX_COUNT = MESSAGE_LIMITS.kemItems.taken;
 
-/** Batches of private keys that one stream may hold. */
+/** Batches of private keys that one session may hold. */
 const MAX_BATCHES = 16_384;
 
 interface HeldBatch {
@@ -23,11 +23,11 @@ interface HeldBatch {
 type Outcome = Partial<Omit<KeyPairsResponse, 'id'>>;
 
 /**
- * One KeyPairs stream: makes key pairs and decapsulates with them. Private
- * keys never leave it; each batch serves one decapsulation and is then wiped,
- * and the rest is wiped when the stream ends.
+ * One session of a gateway, a KeyPairs call: makes key pairs and decapsulates
+ * with them. Private keys never leave it; each batch serves one decapsulation
+ * and is then wiped, and the rest is wiped when the session ends.
  */
-export async function* serveKeyPairs(
+export async function* serveKemSession(
   engines: EngineSet,
   pool: KeyPairPool,
   requests: AsyncIterable<KeyPairsRequest>,

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { JsonConnection } from '#common/etsi/json-connection.ts';
+import { JsonClient } from '#common/etsi/json-client.ts';
 
 const REQUEST = Buffer.from('{"command":"X"}');
 
 let server: Server;
 let there: Socket;
-let connection: JsonConnection;
+let connection: JsonClient;
 
 beforeEach(async () => {
   server = createServer();
@@ -17,7 +17,7 @@ beforeEach(async () => {
   const socket = connect((server.address() as { port: number }).port, '127.0.0.1');
   [there] = (await once(server, 'connection')) as [Socket];
   there.on('error', () => undefined);
-  connection = new JsonConnection(socket);
+  connection = new JsonClient(socket);
 });
 
 afterEach(() => {
@@ -26,7 +26,7 @@ afterEach(() => {
   server.close();
 });
 
-describe("JsonConnection, the client's end", () => {
+describe("JsonClient, the client's end", () => {
   it('gives each request its answer, in order, whatever the segments', async () => {
     const asking = [connection.request(REQUEST), connection.request(REQUEST)];
     there.write(' {"n":1}{"n"');

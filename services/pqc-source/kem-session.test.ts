@@ -8,8 +8,8 @@ import { nativeMissing } from '#test/helpers/engines.ts';
 import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
 import type { KemEngine, PrivateKeyBatch } from './engines/kem-engine.ts';
+import { serveKemSession } from './kem-session.ts';
 import { KeyPairPool } from './key-pair-pool.ts';
-import { serveKeyPairs } from './key-pair-stream.ts';
 
 const KEM = 'ML-KEM-768';
 const row = findKemAlgorithm(KEM) as KemAlgorithm;
@@ -47,11 +47,11 @@ beforeEach(() => {
   batches = [];
 });
 
-function openStream() {
+function openSession() {
   const set = new EngineSet({ engines: [engine], missing: new Map() }, silentLog);
   const requests = new PushQueue<KeyPairsRequest>();
   const abort = new AbortController();
-  const answers = serveKeyPairs(set, pool, requests, abort.signal);
+  const answers = serveKemSession(set, pool, requests, abort.signal);
   const next = async (): Promise<Partial<KeyPairsResponse>> => (await answers.next()).value;
   const ask = async (request: Partial<KeyPairsRequest> & { id: number }) => {
     requests.push({ ...request } as KeyPairsRequest);
@@ -62,9 +62,9 @@ function openStream() {
 
 const generate = (id: number, count = 2, algorithm = KEM) => ({ id, generate: { algorithm, count } });
 
-describe('a stream of key pairs', () => {
+describe('a session of key pairs', () => {
   it('decapsulates once with each batch, and wipes it', async () => {
-    const { ask, requests, next } = openStream();
+    const { ask, requests, next } = openSession();
     const { publicKeys = Buffer.alloc(0) } = await ask(generate(1));
     assert.equal(publicKeys.length, 2 * row.publicKeyBytes);
     const { ciphertexts, sharedSecrets } = await engine.encapsulate(row, publicKeys);
@@ -81,7 +81,7 @@ describe('a stream of key pairs', () => {
   });
 
   it('uses the first keys of a batch where fewer ciphertexts come', async () => {
-    const { ask, abort } = openStream();
+    const { ask, abort } = openSession();
     const { publicKeys = Buffer.alloc(0) } = await ask(generate(1, 3));
     const { ciphertexts, sharedSecrets } = await engine.encapsulate(
       row,
@@ -94,7 +94,7 @@ describe('a stream of key pairs', () => {
 
   it('refuses ciphertexts of a wrong length or number before the engine sees them', async () => {
     for (const bytes of [0, 1, row.ciphertextBytes - 1, row.ciphertextBytes + 1, 3 * row.ciphertextBytes]) {
-      const { ask, abort } = openStream();
+      const { ask, abort } = openSession();
       await ask(generate(1));
       const answer = await ask({ id: 2, decapsulate: { keyPairsId: 1, ciphertexts: Buffer.alloc(bytes) } });
       assert.equal(answer.failure?.reason, 'BAD_REQUEST', `${bytes} bytes`);
@@ -105,7 +105,7 @@ describe('a stream of key pairs', () => {
   });
 
   it('refuses what it cannot do, in words, and goes on', async () => {
-    const { ask, abort } = openStream();
+    const { ask, abort } = openSession();
     assert.match((await ask(generate(1, 1, 'ML-KEM-999'))).failure?.detail ?? '', /ML-KEM-999/);
     assert.equal((await ask(generate(1, 0))).failure?.reason, 'BAD_REQUEST');
     assert.equal((await ask(generate(1, 1_000_000))).failure?.reason, 'BAD_REQUEST');
@@ -116,7 +116,7 @@ describe('a stream of key pairs', () => {
   });
 
   it('wipes what is discarded, and the rest when it ends', async () => {
-    const { ask, requests, answers } = openStream();
+    const { ask, requests, answers } = openSession();
     await ask(generate(1));
     await ask(generate(2));
     requests.push({ id: 3, discard: { keyPairsId: 1 } } as KeyPairsRequest);
@@ -132,7 +132,7 @@ describe('a stream of key pairs', () => {
   it('takes slow key pairs out of the pool and decapsulates with them', async (test) => {
     if (nativeMissing) return test.skip(nativeMissing);
     const slow = findKemAlgorithm('Classic-McEliece-348864f') as KemAlgorithm;
-    const { ask, abort } = openStream();
+    const { ask, abort } = openSession();
     const { publicKeys = Buffer.alloc(0) } = await ask(generate(1, 3, slow.name));
     const { ciphertexts, sharedSecrets } = await engine.encapsulate(slow, publicKeys);
     const opened = await ask({ id: 2, decapsulate: { keyPairsId: 1, ciphertexts } });

@@ -14,7 +14,7 @@ interface Pending {
  * order. Several requests may be under way at once where the server answers
  * them in turn. What has been received is wiped once it is decoded.
  */
-export class JsonConnection {
+export class JsonClient {
   readonly #socket: Socket;
   readonly #framer = new JsonFramer({ maxBytes: MAX_ANSWER_BYTES });
   readonly #pending: Pending[] = [];

@@ -1,0 +1,103 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Address } from '#common/config/fields.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { NodeFiles } from './network-files.ts';
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const READY_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 20_000;
+
+/** A whole node that runs on this machine as a child of this process. */
+export interface LocalNode extends NodeFiles {
+  readonly json: Address;
+  readonly peer: Address;
+  /** From the ready line, by service. */
+  readonly services: Record<string, { pid: number; address: Address }>;
+  readonly process: ChildProcess;
+}
+
+/** Starts nodes side by side and waits until all are ready; where one fails, all are stopped. */
+export async function startNodes(nodes: readonly NodeFiles[], onLog?: NodeLog): Promise<LocalNode[]> {
+  const outcomes = await Promise.allSettled(nodes.map((files) => startNode(files, onLog)));
+  const started = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (!failed) return started;
+  await Promise.all(started.map((node) => stopNode(node)));
+  throw failed.reason;
+}
+
+/** Gets the lines that a node logs to its console. */
+export type NodeLog = (node: string, line: string) => void;
+
+/** Starts `keyweave node` in a folder that holds its files and waits for the ready line. */
+export async function startNode(
+  { name, uuid, folder }: NodeFiles,
+  onLog: NodeLog = () => undefined,
+): Promise<LocalNode> {
+  const child = spawn(
+    process.execPath,
+    [
+      '--disable-warning=ExperimentalWarning',
+      MAIN,
+      'node',
+      '--config',
+      join(folder, 'config.json'),
+      '--peers',
+      join(folder, 'trusted_peers_info.json'),
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const errors: string[] = [];
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    if (errors.length < 20) errors.push(line);
+    onLog(name, line);
+  });
+  const ready = await readyLine(child, name, errors);
+  return {
+    name,
+    uuid,
+    folder,
+    json: ready.listeners.json,
+    peer: ready.listeners.peer,
+    services: ready.services,
+    process: child,
+  };
+}
+
+interface ReadyLine {
+  ready: true;
+  listeners: { json: Address; peer: Address };
+  services: LocalNode['services'];
+}
+
+function readyLine(child: ChildProcess, name: string, errors: readonly string[]): Promise<ReadyLine> {
+  return new Promise((resolve, reject) => {
+    const fail = (what: string) => {
+      clearTimeout(timer);
+      reject(new KeyweaveError('INTERNAL', `node ${name} ${what}\n${errors.join('\n')}`));
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      fail('was not ready in time');
+    }, READY_LIMIT_MS);
+    child.once('exit', (code, signal) => fail(`stopped while starting (${signal ?? code})`));
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => {
+      clearTimeout(timer);
+      child.removeAllListeners('exit');
+      resolve(JSON.parse(line) as ReadyLine);
+    });
+  });
+}
+
+/** Ends a node that was started here, with SIGTERM first. */
+export async function stopNode({ process: child }: LocalNode): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const force = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  await exited;
+  clearTimeout(force);
+}
