@@ -377,19 +377,15 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   /** @throws KeyweaveError where what is asked for cannot come. */
   #assertCanCome(index: number | undefined): void {
     if (this.#peer === 'closed') {
-      throw new KeyweaveError(
-        'PEER_APPLICATION_ABSENT',
-        `${this.#peerGone}; every confirmed key has been read`,
-      );
+      const detail = `${this.#peerGone}; every confirmed key has been read`;
+      throw new KeyweaveError('PEER_APPLICATION_ABSENT', detail);
     }
     if (index !== undefined && index < this.indexes.frontier) throw goneError(index);
     if (this.#peer === 'absent' && this.role === 'responder') return;
     const end = this.indexes.frontier + this.maxBufferedChunks - this.buffer.size;
     if (index !== undefined && index >= end) {
-      throw new KeyweaveError(
-        'INSUFFICIENT_KEY',
-        `index ${index} is beyond the window, which ends at ${end - 1}`,
-      );
+      const detail = `index ${index} is beyond the window, which ends at ${end - 1}`;
+      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
     }
   }
 
