@@ -91,7 +91,7 @@ describe('deriveTogether', () => {
       qkdPosition: 9n,
       degradedSlot: 0,
     });
-    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, standIn: 2 };
+    const without = { qkdKeyStreamId: '', qkdEpoch: 0, qkdPosition: 0n, degradedSlot: 2 };
     assert.partialDeepStrictEqual(second?.context, without);
     assert.deepEqual(
       first?.slots.map(({ slot, secretBytes }) => [slot?.algorithm, secretBytes]),
