@@ -10,7 +10,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type KmeSimulator, type KmeSimulatorOptions, startKmeSimulator } from '../kme-simulator/main.ts';
 import { freePorts } from './free-ports.ts';
 
-const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const HOME = fileURLToPath(new URL('../..', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
 
@@ -32,6 +32,8 @@ export interface LocalNetworkOptions {
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
+  /** Checkout whose nodes run, with its own packages; by default this one. */
+  home?: string;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: (node: string, line: string) => void;
 }
@@ -68,7 +70,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     const plans = await plan(folder, options, kme);
     const outcomes = await Promise.allSettled(
       plans.map(async (one) => {
-        const node = await startNode(one, options.onLog);
+        const node = await startNode(one, options.onLog, options.home);
         started.push(node);
         return node;
       }),
@@ -145,12 +147,13 @@ export function nodeUuid(i: number): string {
 export async function startNode(
   { name, uuid, folder }: NodePlan,
   onLog: (node: string, line: string) => void = () => undefined,
+  home = HOME,
 ): Promise<LocalNode> {
   const child = spawn(
-    process.execPath,
+    home === HOME ? process.execPath : join(home, 'node_modules/.bin/node'),
     [
       '--disable-warning=ExperimentalWarning',
-      MAIN,
+      join(home, 'services/cli/main.ts'),
       'node',
       '--config',
       join(folder, 'config.json'),

@@ -12,7 +12,7 @@ import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../serv
 import { createEngines } from '../../services/pqc-source/engines/built-in-engines.ts';
 import { measureKem } from '../../services/pqc-source/engines/kem-speed.ts';
 import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
-import { percentiles } from './measure.ts';
+import { percentiles } from './figures.ts';
 
 const { values: options } = parseArgs({
   options: {

@@ -4,8 +4,8 @@ import { connect, type Socket } from 'node:net';
 import { text as streamText } from 'node:stream/consumers';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../../services/cli/local-network.ts';
-import { rssMb } from '../bench/measure.ts';
 import { keyOf, openData, openPair, type Pair } from '../helpers/network.ts';
+import { rssMb } from '../helpers/proc.ts';
 
 const MIB = 1024 * 1024;
 const FLOODS = {
