@@ -89,13 +89,15 @@ async function measure({ network, probes, options }: CaseContext, load: Load): P
   });
   try {
     const messages = messagesOf(client);
+    await messages.next('warm');
+    // Its start holds a process up for some 0.1 s, which is not to be measured.
+    const profiled = options.profiles
+      ? await probes.profile(join(options.profiles, `${load.streams}-streams-${load.rate}-a-second`))
+      : undefined;
     await messages.next('measuring');
     const pid = client.pid as number;
     const before = { cpuMs: cpuMs(pid), waitedMs: waitedMs([pid]) };
     await probes.start();
-    const profiled = options.profiles
-      ? await probes.profile(join(options.profiles, `${load.streams}-streams-${load.rate}-a-second`))
-      : undefined;
     const { result } = await messages.next('done');
     const spent = { cpuMs: cpuMs(pid) - before.cpuMs, waitedMs: waitedMs([pid]) - before.waitedMs };
     const processes = await probes.figures();

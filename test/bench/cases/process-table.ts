@@ -25,9 +25,10 @@ export function processTable(title: string, figures: readonly ProcessFigures[]):
       'minor GC/s': (minor.count / ms) * 1000,
       'mean ms': minor.count === 0 ? 0 : minor.totalMs / minor.count,
       'max ms': minor.maxMs,
-      'major GC': major.count,
+      'major GC/s': (major.count / ms) * 1000,
+      'mean ms ': major.count === 0 ? 0 : major.totalMs / major.count,
       'max ms ': major.maxMs,
-      'steps of marking': collected('incremental').count,
+      'steps of marking/s': (collected('incremental').count / ms) * 1000,
     };
   }
   return { title, rows };

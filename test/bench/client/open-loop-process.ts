@@ -31,7 +31,9 @@ export interface OpenLoopResult {
   readonly queued: number;
 }
 
+/** Half of the warm-up is over; all of it; every measured key has come. */
 export type OpenLoopMessage =
+  | { readonly type: 'warm' }
   | { readonly type: 'measuring' }
   | { readonly type: 'done'; readonly result: OpenLoopResult };
 
@@ -126,6 +128,7 @@ async function run(order: OpenLoopOrder, tell: (message: OpenLoopMessage) => voi
   ]);
 
   await pace(order.pacer, { startMs: steadyMs() + 100, everyMs, count }, (i, dueMs) => {
+    if (i === Math.floor(warmUp / 2)) tell({ type: 'warm' });
     if (i === warmUp) tell({ type: 'measuring' });
     const key: Key = { dueMs, place: i - warmUp, isQueued: false, askedMs: 0, first: undefined };
     for (const end of ends[i % ends.length] as Application[]) end.due(key);

@@ -34,7 +34,7 @@ export interface ProbeReport {
   readonly heap: HeapReport;
 }
 
-const PROFILE_INTERVAL_US = 200;
+const PROFILE_INTERVAL_US = 500;
 
 const folder = process.env.KEYWEAVE_PROBES;
 const [, script = '', command = ''] = process.argv;
