@@ -118,31 +118,36 @@ async function measure({ network, probes, options }: CaseContext, load: Load): P
   }
 }
 
-/** What the client tells, in its order; its end before that is an error. */
+/** What the client tells, once each; its end before that is an error. */
 function messagesOf(client: ChildProcess) {
-  const ended = Promise.withResolvers<void>();
-  client.once('exit', (code, signal) => {
-    if (code === 0) ended.resolve();
-    else ended.reject(new Error(`the client of the open loop has failed (${signal ?? code})`));
-  });
-  ended.promise.catch(() => undefined);
-  const next = async <T extends OpenLoopMessage['type']>(type: T) => {
-    const { promise, resolve } = Promise.withResolvers<Extract<OpenLoopMessage, { type: T }>>();
-    const listen = (message: OpenLoopMessage) => {
-      if (message.type === type) resolve(message as Extract<OpenLoopMessage, { type: T }>);
-    };
-    client.on('message', listen);
-    const failed = ended.promise.then(() => {
-      throw new Error('the client of the open loop has ended early');
-    });
-    failed.catch(() => undefined);
-    try {
-      return await Promise.race([promise, failed]);
-    } finally {
-      client.off('message', listen);
+  const told = {
+    warm: Promise.withResolvers<unknown>(),
+    measuring: Promise.withResolvers<unknown>(),
+    done: Promise.withResolvers<unknown>(),
+    /** It has ended well. */
+    ended: Promise.withResolvers<unknown>(),
+  };
+  const end = (why: string) => {
+    for (const { promise, reject } of Object.values(told)) {
+      promise.catch(() => undefined);
+      reject(new Error(`the client of the open loop ${why}`));
     }
   };
-  return { next, ended: ended.promise };
+  client.on('message', (message: OpenLoopMessage) => told[message.type].resolve(message));
+  client.once('exit', (code, signal) => {
+    if (code !== 0) end(`has failed (${signal ?? code})`);
+    else {
+      told.ended.resolve(undefined);
+      // What it has told last may still be on its way.
+      if (client.connected) client.once('disconnect', () => end('has ended early'));
+      else end('has ended early');
+    }
+  });
+  return {
+    next: <T extends OpenLoopMessage['type']>(type: T) =>
+      told[type].promise as Promise<Extract<OpenLoopMessage, { type: T }>>,
+    ended: told.ended.promise,
+  };
 }
 
 /** Spikes that come back show in it, which percentiles hide. */
