@@ -91,7 +91,7 @@ function fail(error: Error): never {
   throw error;
 }
 
-async function run(order: OpenLoopOrder, tell: (message: OpenLoopMessage) => void): Promise<void> {
+async function run(order: OpenLoopOrder, tell: (message: OpenLoopMessage) => Promise<void>): Promise<void> {
   const streams: BenchStream[] = [];
   for (let i = 0; i < order.streams; i++) streams.push(await openStream(order.kind));
 
@@ -128,8 +128,8 @@ async function run(order: OpenLoopOrder, tell: (message: OpenLoopMessage) => voi
   ]);
 
   await pace(order.pacer, { startMs: steadyMs() + 100, everyMs, count }, (i, dueMs) => {
-    if (i === Math.floor(warmUp / 2)) tell({ type: 'warm' });
-    if (i === warmUp) tell({ type: 'measuring' });
+    if (i === Math.floor(warmUp / 2)) void tell({ type: 'warm' });
+    if (i === warmUp) void tell({ type: 'measuring' });
     const key: Key = { dueMs, place: i - warmUp, isQueued: false, askedMs: 0, first: undefined };
     for (const end of ends[i % ends.length] as Application[]) end.due(key);
   });
@@ -138,12 +138,15 @@ async function run(order: OpenLoopOrder, tell: (message: OpenLoopMessage) => voi
   }, DRAIN_LIMIT_MS);
   await drained.promise;
   clearTimeout(limit);
-  tell({ type: 'done', result: { latencies, lateness, service, queued } });
+  await tell({ type: 'done', result: { latencies, lateness, service, queued } });
   for (const stream of streams) await closeStream(stream);
 }
 
 const [, , text] = process.argv;
 if (process.send && text !== undefined) {
-  await run(JSON.parse(text) as OpenLoopOrder, (message) => process.send?.(message));
+  // What is not written yet when the channel closes is lost.
+  const tell = (message: OpenLoopMessage) =>
+    new Promise<void>((resolve) => process.send?.(message, () => resolve()));
+  await run(JSON.parse(text) as OpenLoopOrder, tell);
   process.disconnect?.();
 }
