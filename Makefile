@@ -51,7 +51,7 @@ engines: install ## what depends on which KEM engines there are: pqc-source, eve
 	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts
 	$(NODE) --test test/e2e/all-kems.test.ts
 
-bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
+bench: install ## keys on time, speed, CPU per key by service, memory (ARGS="--compare DIR …")
 	$(NODE) test/bench/main.ts $(ARGS)
 
 native: $(ADDON) ## the native KEM engine: all 29 KEMs at native speed (needs cargo, cmake, libclang)

@@ -30,6 +30,8 @@ export interface LocalNetworkOptions {
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
+  /** Checkout whose nodes run, with its own packages; by default this one. */
+  home?: string;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: NodeLog;
 }
@@ -44,7 +46,7 @@ export interface LocalNetwork {
 
 /** Whole nodes, one or more, with simulated key managers that the test holds in its hands. */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
-  const { names, config, peers, onLog } = options;
+  const { names, config, peers, onLog, home } = options;
   const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
   let kme: KmeSimulator | undefined;
   let nodes: readonly LocalNode[] = [];
@@ -66,7 +68,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       layOver(node, 'config.json', config?.(node.name));
       layOver(node, 'trusted_peers_info.json', peers?.(node.name));
     }
-    nodes = await startNodes(files, onLog);
+    nodes = await startNodes(files, onLog, home);
     return { folder, nodes, kme, stop };
   } catch (error) {
     await stop();
