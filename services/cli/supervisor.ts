@@ -5,7 +5,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
-import type { ServiceMessage } from './commands/service.ts';
+import type { ServiceMessage, SupervisorMessage } from './commands/service.ts';
 import { CACHE_ENVIRONMENT } from './compile-cache.ts';
 
 const ENTRY = fileURLToPath(new URL('./service-entry.ts', import.meta.url));
@@ -40,6 +40,8 @@ export class ServiceSupervisor {
   #restart: NodeJS.Timeout | undefined;
   #everReady = false;
   #running = false;
+  /** What the service has been asked and has not answered. */
+  #question: PromiseWithResolvers<readonly string[]> | undefined;
   listening: Listening = {};
 
   constructor(name: ServiceName, options: SupervisorOptions) {
@@ -51,9 +53,15 @@ export class ServiceSupervisor {
     return this.#child?.pid;
   }
 
-  /** Whether the service serves now. */
-  get running(): boolean {
-    return this.#running;
+  /** What keeps the service from its work, in words; asks it, and does not resolve while it does not answer. */
+  async problems(): Promise<readonly string[]> {
+    if (!this.#running) return ['being started again'];
+    // One question at a time: a service that hangs reads none of them.
+    if (this.#question === undefined) {
+      this.#question = Promise.withResolvers();
+      this.#child?.send({ type: 'readiness' } satisfies SupervisorMessage, () => undefined);
+    }
+    return this.#question.promise;
   }
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
@@ -72,6 +80,11 @@ export class ServiceSupervisor {
     const force = setTimeout(() => child.kill('SIGKILL'), this.#options.stopLimitMs);
     await exited;
     clearTimeout(force);
+  }
+
+  #answered(problems: readonly string[]): void {
+    this.#question?.resolve(problems);
+    this.#question = undefined;
   }
 
   #spawn(onReady: () => void, onFailed: (error: KeyweaveError) => void): void {
@@ -94,13 +107,15 @@ export class ServiceSupervisor {
         this.#everReady = true;
         this.#running = true;
         onReady();
-      } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+      } else if (message.type === 'readiness') this.#answered(message.problems);
+      else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
     });
     child.once('error', (cause) => {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
     });
     child.once('exit', (code, signal) => {
       this.#running = false;
+      this.#answered(['being started again']);
       if (this.#stopping) return;
       if (!this.#everReady) {
         onFailed(

@@ -2,6 +2,7 @@ import { warnOfWeakSeeds } from '#common/config/weak-seeds.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
+import { serviceCheck } from '#common/grpc/service-check.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
@@ -27,7 +28,11 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const pqcSource = connectOwn(context, 'pqc-source');
   const qkdSource = connectOwn(context, 'qkd-source');
   const hybridizer = connectOwn(context, 'hybridizer');
+  const peerBroker = connectOwn(context, 'peer-broker');
   const agreements = new PeerLinks(() => connectOwn(context, 'peer-broker', OWN_SESSION));
+  const needed = { 'pqc-source': pqcSource, 'qkd-source': qkdSource, hybridizer, 'peer-broker': peerBroker };
+  for (const [name, connection] of Object.entries(needed))
+    context.readiness.add(name, serviceCheck(connection));
 
   const pqcClient = pqcSource.client(PqcSourceDefinition);
   const keyPairs = new KemClient(pqcClient, systemClock.monotonicMs);
@@ -84,7 +89,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
       await grpc.stop();
       keyPairs.close();
       agreements.close();
-      for (const connection of [pqcSource, qkdSource, hybridizer]) connection.close();
+      for (const connection of Object.values(needed)) connection.close();
     },
   };
 }

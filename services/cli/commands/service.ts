@@ -6,6 +6,7 @@ import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -16,7 +17,11 @@ import { configuredHealthPort } from '../configured-health-port.ts';
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
   | { type: 'ready'; listening: RunningService['listening'] }
-  | { type: 'failed'; reason: string; detail: string };
+  | { type: 'failed'; reason: string; detail: string }
+  | { type: 'readiness'; problems: readonly string[] };
+
+/** What a supervisor asks the service that it started. */
+export type SupervisorMessage = { type: 'readiness' };
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
   gateway: 50051,
@@ -70,7 +75,8 @@ async function serve(
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
-  const health = process.send ? undefined : await configuredHealthPort(config);
+  const readiness = new Readiness();
+  const health = SUPERVISED ? undefined : await configuredHealthPort(config, readiness);
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
@@ -79,12 +85,16 @@ async function serve(
     peers,
     log,
     identity,
+    readiness,
     addresses: addressesOf(config, options.addresses),
   };
-  const running = await (await STARTERS[service]())(context);
-  health?.started(() =>
-    identity.notAfterMs > systemClock.wallMs() ? undefined : 'the certificate has expired',
+  readiness.add('certificate', () =>
+    identity.notAfterMs > systemClock.wallMs()
+      ? undefined
+      : `that of ${service} has expired; issue a new one`,
   );
+  const running = await (await STARTERS[service]())(context);
+  readiness.started();
   const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',
@@ -93,7 +103,7 @@ async function serve(
 
   const stop = async (why: string) => {
     log.info('stopping', { why });
-    health?.stopping();
+    readiness.stopping();
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
     await running.stop();
     await health?.close();
@@ -102,6 +112,9 @@ async function serve(
     process.exit(0);
   };
   stopOnce(stop);
+  process.on('message', ({ type }: SupervisorMessage) => {
+    if (type === 'readiness') void readiness.problems().then((problems) => tell({ type, problems }));
+  });
   process.on('unhandledRejection', (reason) => {
     log.error('unhandled rejection', {}, reason);
     log.flush();

@@ -15,7 +15,7 @@ import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {
@@ -51,9 +51,10 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service } = context;
+  const { log, config, service, readiness } = context;
   const stopping = new AbortController();
   const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
+  const names = [...callers.keys()];
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
@@ -64,7 +65,7 @@ export async function startGrpcServer(
     .use(endStreamsOnStop(stopping.signal));
   for (const entry of options.services)
     server.add(leanDefinition(entry.definition), entry.implementation as never);
-  server.add(HealthDefinition, healthService(service, stopping.signal));
+  server.add(HealthDefinition, healthService({ names, readiness, stopping: stopping.signal }));
 
   const { port: wantedPort } = options.address;
   const host = ownAddress(options.address.host);
