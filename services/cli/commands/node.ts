@@ -2,6 +2,7 @@ import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { heedHangup } from '#common/service/hangup.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
@@ -46,16 +47,25 @@ export async function runNode(options: { config: string; peers: string }): Promi
     stopping ??= stopInOrder(supervisors);
     return stopping;
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      readiness.stopping();
-      void stop().then(() => {
-        log.info('the node has stopped');
-        log.flush();
-        process.exit(0);
-      });
+  let leaving = false;
+  const leave = (why: string) => {
+    if (leaving) return;
+    leaving = true;
+    log.info('stopping', { why });
+    readiness.stopping();
+    void stop().then(() => {
+      log.info('the node has stopped');
+      process.exit(0);
     });
-  }
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => leave(signal));
+  heedHangup({
+    reopen: () => {
+      log.reopen();
+      for (const supervisor of supervisors) supervisor.reopenLog();
+    },
+    stop: () => leave('the terminal is gone'),
+  });
 
   try {
     await Promise.all(supervisors.map((supervisor) => supervisor.start()));
@@ -79,6 +89,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
 
 /** The gateway first: it tells the peers of every stream that ends, and needs the others for it. */
 async function stopInOrder(supervisors: readonly ServiceSupervisor[]): Promise<void> {
+  for (const supervisor of supervisors) supervisor.retire();
   const [first, rest] = [
     supervisors.filter(({ name }) => name === 'gateway'),
     supervisors.filter(({ name }) => name !== 'gateway'),

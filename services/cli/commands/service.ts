@@ -6,22 +6,15 @@ import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { heedHangup } from '#common/service/hangup.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
+import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
-
-/** What a service tells the supervisor that started it. */
-export type ServiceMessage =
-  | { type: 'ready'; listening: RunningService['listening'] }
-  | { type: 'failed'; reason: string; detail: string }
-  | { type: 'readiness'; problems: readonly string[] };
-
-/** What a supervisor asks the service that it started. */
-export type SupervisorMessage = { type: 'readiness' };
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
   gateway: 50051,
@@ -36,6 +29,9 @@ const SUPERVISED = process.send !== undefined;
 
 /** Time beyond the configured grace after which a stop is forced. */
 const FORCE_MARGIN_MS = 3_000;
+
+/** The same for a service that got a signal and no word from its supervisor, which stops the gateway before it. */
+const NO_WORD_MARGIN_MS = 5_000;
 
 const addressesSchema = z.partialRecord(z.enum(SERVICE_NAMES), addressField);
 
@@ -108,16 +104,18 @@ async function serve(
     await running.stop();
     await health?.close();
     identity.close();
-    log.flush();
     process.exit(0);
   };
-  stopOnce(stop);
+  const stopNow = once(stop);
+  heedHangup({ reopen: log.reopen, ...(!SUPERVISED && { stop: () => stopNow('the terminal is gone') }) });
+  heedSignals(stopNow, config.limits.shutdown_grace + NO_WORD_MARGIN_MS);
   process.on('message', ({ type }: SupervisorMessage) => {
     if (type === 'readiness') void readiness.problems().then((problems) => tell({ type, problems }));
+    else if (type === 'reopen-log') log.reopen();
+    else stopNow('the supervisor says so');
   });
   process.on('unhandledRejection', (reason) => {
     log.error('unhandled rejection', {}, reason);
-    log.flush();
     process.exit(1);
   });
   trimHeap();
@@ -125,18 +123,31 @@ async function serve(
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
 
-function stopOnce(stop: (why: string) => Promise<void>): void {
+function once(stop: (why: string) => Promise<void>): (why: string) => void {
   let stopping = false;
-  const once = (why: string) => {
+  return (why) => {
     if (stopping) return;
     stopping = true;
     void stop(why);
   };
-  process.on('SIGTERM', () => once('SIGTERM'));
-  process.on('SIGINT', () => once('SIGINT'));
+}
+
+/**
+ * Stops at a signal. Ctrl-C and service managers signal all processes of a
+ * node at once, which are to stop in order: a supervised service tells its
+ * supervisor, and waits for the word `noWordMs` at most.
+ */
+function heedSignals(stop: (why: string) => void, noWordMs: number): void {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (!SUPERVISED) return stop(signal);
+      tell({ type: 'signalled' });
+      setTimeout(() => stop(`${signal}, and no word from the supervisor`), noWordMs).unref();
+    });
+  }
   // A supervisor that dies without a word must not leave its services behind, not even one that was starting.
-  process.on('disconnect', () => once('the supervisor is gone'));
-  if (SUPERVISED && !process.connected) once('the supervisor is gone');
+  process.on('disconnect', () => stop('the supervisor is gone'));
+  if (SUPERVISED && !process.connected) stop('the supervisor is gone');
 }
 
 function tell(message: ServiceMessage): void {
