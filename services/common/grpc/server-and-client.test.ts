@@ -9,7 +9,7 @@ import { ownCallers } from '#common/grpc/callers.ts';
 import { connect, connectOwn } from '#common/grpc/client.ts';
 import { type GrpcServer, listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
-import type { Log } from '#common/log/log.ts';
+import type { Log, LogFields } from '#common/log/log.ts';
 import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
@@ -100,6 +100,22 @@ describe('a gRPC server of ours', () => {
     } finally {
       await stopped(node.server);
     }
+  });
+
+  it('logs who was refused, but lets nobody fill the log: the rest is counted', async () => {
+    const lines: [message: string, fields: LogFields | undefined][] = [];
+    const note = (message: string, fields?: LogFields) => void lines.push([message, fields]);
+    const node = await start({}, { debug: () => undefined, info: note, warning: note, error: note });
+    await asCaller(node, 'qkd-source', async (connection) => {
+      const client = connection.client(HybridizerDefinition);
+      for (let i = 0; i < 40; i++) await client.listMethods({}).catch(() => undefined);
+    });
+    await stopped(node.server);
+    const refused = lines.filter(([message]) => message === 'a call was refused');
+    assert.equal(refused.length, 10);
+    assert.match(String(refused[0]?.[1]?.client), /^127\.0\.0\.1:\d+$/);
+    const leftOut = lines.filter(([message]) => message === 'refusals of calls were left out');
+    assert.deepEqual(leftOut, [[leftOut[0]?.[0], { from: '127.0.0.1', leftOut: 30 }]]);
   });
 
   it('says its health to every service of its own node, and to no other node', async () => {

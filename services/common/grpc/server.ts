@@ -12,6 +12,7 @@ import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
 import { healthService } from '#common/grpc/health.ts';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { LimitedLog } from '#common/log/limited-log.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -55,11 +56,12 @@ export async function startGrpcServer(
   const stopping = new AbortController();
   const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
   const names = [...callers.keys()];
+  const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
-    interceptors: [authorizationInterceptor({ callers, log, wallNow: systemClock.wallMs })],
+    interceptors: [authorizationInterceptor({ callers, refusals, wallNow: systemClock.wallMs })],
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));
@@ -80,6 +82,7 @@ export async function startGrpcServer(
     stop: async () => {
       stopping.abort();
       await withCap(server.shutdown(), config.limits.shutdown_grace, () => server.forceShutdown());
+      refusals.close();
     },
   };
 }
