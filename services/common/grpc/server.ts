@@ -16,6 +16,7 @@ import { LimitedLog } from '#common/log/limited-log.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { waitFor } from '#common/time/wait-for.ts';
 import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 /** One gRPC service on a server. */
@@ -81,7 +82,11 @@ export async function startGrpcServer(
     address: { host, port },
     stop: async () => {
       stopping.abort();
-      await withCap(server.shutdown(), config.limits.shutdown_grace, () => server.forceShutdown());
+      const ended = server.shutdown().then(
+        () => true,
+        () => true,
+      );
+      if (!(await waitFor(ended, config.limits.shutdown_grace))) server.forceShutdown();
       refusals.close();
     },
   };
@@ -109,16 +114,4 @@ function endStreamsOnStop(stopping: AbortSignal): ServerMiddleware {
     const signal = AbortSignal.any([context.signal, stopping]);
     return yield* call.next(call.request, { ...context, signal });
   };
-}
-
-async function withCap(work: Promise<void>, capMs: number, force: () => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const cap = new Promise<void>((resolve) => {
-    timer = setTimeout(() => {
-      force();
-      resolve();
-    }, capMs);
-  });
-  await Promise.race([work.catch(() => undefined), cap]);
-  clearTimeout(timer);
 }
