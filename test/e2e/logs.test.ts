@@ -70,6 +70,26 @@ describe('an ordinary stop', () => {
   });
 });
 
+describe('a signal to a service whose supervisor hangs', () => {
+  it('stops it none the less, when it has waited for the word in vain', async (t) => {
+    const network = await networkFor(t, {
+      names: ['Alice'],
+      config: () => ({ limits: { shutdown_grace: '100ms' } }),
+    });
+    const alice = network.nodes[0] as LocalNode;
+    const pid = alice.services.hybridizer?.pid as number;
+    alice.process.kill('SIGSTOP');
+    try {
+      process.kill(pid, 'SIGTERM');
+      await eventually('it has ended', 20_000, async () =>
+        / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')) ? true : undefined,
+      );
+    } finally {
+      alice.process.kill('SIGCONT');
+    }
+  });
+});
+
 describe('SIGHUP', () => {
   it('has all six processes go on in a new log file, whoever gets it, and ends none of them', async (t) => {
     const network = await networkFor(t, { names: ['Alice'] });
