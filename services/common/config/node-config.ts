@@ -12,6 +12,8 @@ export const LOG_TYPES = ['debug', 'info', 'warning', 'error', 'none'] as const;
 
 export type LogType = (typeof LOG_TYPES)[number];
 
+const CONSOLE_FORMATS = ['text', 'json'] as const;
+
 const logTypeField = z
   .string()
   .transform((text) => text.toLowerCase())
@@ -20,6 +22,8 @@ const logTypeField = z
 const loggingConfig = z.strictObject({
   console_log_type: logTypeField.default('info'),
   colorless_console_log: z.boolean().default(false),
+  /** text: for people; json: an object a line, as in the file, for whatever collects a container's output. */
+  console_format: z.enum(CONSOLE_FORMATS).default('text'),
   file_log_type: logTypeField.default('none'),
   /** Path of the log file; needed unless file_log_type is none. */
   filename: pathField.optional(),

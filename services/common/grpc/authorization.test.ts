@@ -5,7 +5,6 @@ import { beforeEach, describe, it } from 'node:test';
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
 import { createCa, issueServiceCertificate } from '#certs/issue.ts';
 import { CALLER_METADATA } from '#common/grpc/callers.ts';
-import type { Log } from '#common/log/log.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const GATEWAY = `spiffe://keyweave/node/${UUID}/gateway`;
@@ -41,19 +40,22 @@ const hybridizer = await certificateOf('hybridizer');
 const nameless = new X509Certificate(ca.certificate).raw;
 
 let now: number;
-let warnings: object[];
+let refusals: [from: string, fields: object | undefined][];
 let interceptor: ReturnType<typeof authorizationInterceptor>;
 
 beforeEach(() => {
   now = nowMs;
-  warnings = [];
+  refusals = [];
   parsed = 0;
-  const log = { warning: (_message: string, fields: object) => warnings.push(fields) } as unknown as Log;
   const callers = new Map([
     ['keyweave.v1.Hybridizer', new Set([GATEWAY])],
     ['keyweave.v1.Nobody', new Set<string>()],
   ]);
-  interceptor = authorizationInterceptor({ callers, log, wallNow: () => now });
+  interceptor = authorizationInterceptor({
+    callers,
+    refusals: { line: (from, _level, _message, fields) => void refusals.push([from, fields]) },
+    wallNow: () => now,
+  });
 });
 
 interface Outcome {
@@ -71,6 +73,7 @@ function call(
   const outcome: Outcome = {};
   let receive: (metadata: Metadata) => void = () => undefined;
   const connection = {
+    getPeer: () => '10.0.0.7:4000',
     getAuthContext: () => ({ sslPeerCertificate: raw && { raw } }),
     sendStatus: (status: { code: number; details: string }) => {
       outcome.refused = status;
@@ -96,7 +99,7 @@ const denied = (details: string): Outcome => ({
 describe('authorisation of a call', () => {
   it('lets in who is on the list of the called service, and says who it is', () => {
     assert.deepEqual(call(gateway), { caller: [GATEWAY] });
-    assert.deepEqual(warnings, []);
+    assert.deepEqual(refusals, []);
   });
 
   it('drops what a client says of itself', () => {
@@ -111,11 +114,20 @@ describe('authorisation of a call', () => {
     assert.deepEqual(call(hybridizer), notListed);
     for (const path of ['/keyweave.v1.Nobody/Derive', '/keyweave.v1.Other/Derive', 'nonsense', ''])
       assert.deepEqual(call(gateway, path), notListed, path);
-    assert.deepEqual(warnings[0], {
-      method: '/keyweave.v1.Hybridizer/Derive',
-      caller: `spiffe://keyweave/node/${UUID}/hybridizer`,
-      reason: 'not on the list of callers',
-    });
+    assert.deepEqual(refusals[0], [
+      '10.0.0.7',
+      {
+        client: '10.0.0.7:4000',
+        method: '/keyweave.v1.Hybridizer/Derive',
+        caller: `spiffe://keyweave/node/${UUID}/hybridizer`,
+        reason: 'not on the list of callers',
+      },
+    ]);
+  });
+
+  it('logs no more of a path than anybody needs', () => {
+    call(gateway, `/${'x'.repeat(5_000)}`);
+    assert.ok(JSON.stringify(refusals).length < 400);
   });
 
   it('denies the same name of another network', async () => {
@@ -126,7 +138,7 @@ describe('authorisation of a call', () => {
     const anonymous = denied('the certificate carries no SPIFFE id');
     assert.deepEqual(call(undefined), anonymous);
     assert.deepEqual(call(nameless), anonymous);
-    assert.equal(warnings.length, 2);
+    assert.equal(refusals.length, 2);
   });
 });
 

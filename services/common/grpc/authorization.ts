@@ -6,7 +6,8 @@ import {
   type ServerInterceptor,
 } from '@grpc/grpc-js';
 import { CALLER_METADATA } from '#common/grpc/callers.ts';
-import type { Log } from '#common/log/log.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 
 interface CallerCertificate {
@@ -18,6 +19,9 @@ interface CallerCertificate {
 /** Certificates change rarely and calls are many: parsed ones are kept by their raw bytes. */
 const MAX_CACHED_CERTIFICATES = 256;
 
+/** Of a method's path in the log; a client can call by whatever path it likes. */
+const MAX_PATH_CHARS = 100;
+
 /**
  * Lets a call in only if the caller's certificate names, by its one SPIFFE
  * URI, somebody on the list of the called gRPC service. A service without a
@@ -27,7 +31,7 @@ const MAX_CACHED_CERTIFICATES = 256;
 export function authorizationInterceptor(options: {
   /** Allowed SPIFFE ids by full gRPC service name, e.g. keyweave.v1.Hybridizer. */
   callers: ReadonlyMap<string, ReadonlySet<string>>;
-  log: Log;
+  refusals: Pick<LimitedLog, 'line'>;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
 }): ServerInterceptor {
@@ -60,9 +64,11 @@ export function authorizationInterceptor(options: {
     const certificate = certificateOf(call);
     const refused = refusal(method.path, certificate);
     if (refused !== undefined) {
-      options.log.warning('call refused', {
-        method: method.path,
+      const client = call.getPeer();
+      options.refusals.line(clientNetwork(client), 'warning', 'a call was refused', {
+        client,
         caller: certificate?.spiffeId,
+        method: method.path.slice(0, MAX_PATH_CHARS),
         reason: refused,
       });
     }

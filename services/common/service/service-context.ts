@@ -2,6 +2,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import type { Log } from '#common/log/log.ts';
+import type { Readiness } from '#common/service/readiness.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
 
 /** Where each service of the own node is dialled over gRPC (peer-broker: its internal port). */
@@ -16,6 +17,8 @@ export interface ServiceContext {
   /** The service's own certificate, kept fresh. */
   readonly identity: TlsIdentity;
   readonly log: Log;
+  /** What the service needs to do its work; parts add their checks while they start. */
+  readonly readiness: Readiness;
 }
 
 /** A service that serves; `stop` drains with a cap, wipes what it holds and never rejects. */

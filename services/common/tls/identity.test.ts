@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createChannel, createClient, createServer } from 'nice-grpc';
 import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
+import { healthService } from '#common/grpc/health.ts';
 import type { Log } from '#common/log/log.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const root = mkdtempSync(join(tmpdir(), 'keyweave-identity-'));
@@ -52,7 +53,10 @@ async function check(client: TlsIdentity, port: number, expected: string): Promi
     'grpc.ssl_target_name_override': 'x',
   });
   try {
-    return (await createClient(HealthDefinition, channel).check({})).serving;
+    return (
+      (await createClient(HealthDefinition, channel).check({})).status ===
+      HealthCheckResponse_ServingStatus.SERVING
+    );
   } finally {
     channel.close();
   }
@@ -67,7 +71,11 @@ describe('TLS identity', () => {
     const serverIdentity = loadTlsIdentity({ ...server.paths, log, pollMs: 20 });
     const clientIdentity = loadTlsIdentity({ ...client.paths, log });
     const grpc = createServer();
-    grpc.add(HealthDefinition, { check: async () => ({ serving: true }) });
+    const readiness = { problems: async () => [] };
+    grpc.add(
+      HealthDefinition,
+      healthService({ names: [], readiness, stopping: new AbortController().signal }),
+    );
     const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
     const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
     assert.equal(serverIdentity.spiffeId, expected);

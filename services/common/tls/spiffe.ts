@@ -1,7 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
+import { UUID_PATTERN } from '#common/ids/uuid.ts';
 
-const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
-const SPIFFE = new RegExp(`^spiffe://([a-z0-9._-]+)/node/(${UUID})/([a-z0-9-]+)$`);
+const SPIFFE = new RegExp(`^spiffe://([a-z0-9._-]+)/node/(${UUID_PATTERN})/([a-z0-9-]+)$`);
 
 export interface SpiffeIdentity {
   readonly network: string;

@@ -66,6 +66,7 @@ async function listen(change: Partial<ListenerOptions> = {}): Promise<Listener> 
       return connection;
     },
     log,
+    refusals: { line: (_source, _level, message) => void warnings.push(message) },
     ...change,
   });
   return listener;
@@ -137,7 +138,7 @@ describe('a listener without TLS', () => {
     await Promise.all([echo(tcpClient()), echo(tcpClient())]);
     const refused = tcpClient();
     await closing(refused);
-    assert.deepEqual(warnings, ['a connection was refused: max_connections is reached']);
+    assert.deepEqual(warnings, ['a connection was refused: limits.max_connections is reached']);
     clients[0]?.destroy();
     await once(served[0]?.socket as Socket, 'close');
     assert.equal(await echo(tcpClient()), 'hello');

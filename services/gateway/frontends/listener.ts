@@ -8,7 +8,9 @@ import {
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
 import type { Owner } from '../streams/owner.ts';
 import { clientIdentity } from './client-identity.ts';
 import { leanSocket } from './lean-socket.ts';
@@ -50,6 +52,8 @@ export interface ListenerOptions {
   /** Serves a connection, at once. */
   serve(accepted: Accepted): Connection;
   readonly log: Log;
+  /** Lines about clients that are not served, limited for each. */
+  readonly refusals: Pick<LimitedLog, 'line'>;
   readonly handshakeLimitMs?: number;
 }
 
@@ -70,10 +74,9 @@ export class Listener {
     this.#address = options.address;
     this.#server = options.tls === 'off' ? this.#tcpServer() : this.#tlsServer();
     this.#server.maxConnections = options.limits.max_connections;
-    this.#server.on('drop', () => {
-      options.log.warning('a connection was refused: max_connections is reached', {
-        setting: options.setting,
-      });
+    this.#server.on('drop', (dropped) => {
+      const client = dropped?.remoteAddress ?? '';
+      this.#refused(client, 'a connection was refused: limits.max_connections is reached');
     });
   }
 
@@ -145,14 +148,14 @@ export class Listener {
   }
 
   #serveSecured(accepted: TLSSocket): void {
-    const { tls, setting, log } = this.#o;
+    const { tls } = this.#o;
     const address = addressOf(accepted);
     this.#greeting.delete(address);
     const certificate = tls === 'mutual' ? accepted.getPeerX509Certificate() : undefined;
     const identity = certificate && clientIdentity(certificate);
     // Without a name it would share its streams with all others that have none.
     if (tls === 'mutual' && identity === undefined) {
-      log.warning('a client was refused whose certificate names nobody', { setting, address });
+      this.#refused(address, 'a client was refused whose certificate names nobody');
       accepted.on('error', () => undefined).destroy();
       return;
     }
@@ -160,6 +163,11 @@ export class Listener {
       owner: { identity, address },
       open: (receive) => accepted.on('data', receive),
     });
+  }
+
+  #refused(client: string, why: string): void {
+    const { refusals, setting } = this.#o;
+    refusals.line(clientNetwork(client), 'warning', why, { client, setting });
   }
 
   #serve(accepted: Accepted): void {

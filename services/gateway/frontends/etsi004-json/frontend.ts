@@ -1,3 +1,4 @@
+import { LimitedLog } from '#common/log/limited-log.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import type { KeyDelivery } from '../../delivery/key-delivery.ts';
@@ -13,18 +14,23 @@ export async function startEtsi004Json(
 ): Promise<FrontEnd> {
   const settings = config.listeners.json;
   const turns = new FairTurns();
+  const refusals = new LimitedLog({ log, subject: 'refusals of connections' });
   const listener = await Listener.start({
     address: config.hybridization_server_address,
     setting: 'hybridization_server_address',
     tls: settings.tls,
     tlsOptions: () => appListenerTlsOptions(config, settings.tls === 'mutual'),
     limits: config.limits,
-    serve: (accepted) => serveJsonClient({ accepted, delivery, settings, limits: config.limits, turns, log }),
-    log,
+    serve: (accepted) =>
+      serveJsonClient({ accepted, delivery, settings, limits: config.limits, turns, log, refusals }),
+    ...{ log, refusals },
   });
   return {
     listening: { json: listener.address },
     reloadCertificate: () => listener.reloadCertificate(),
-    stop: () => listener.stop(),
+    stop: async () => {
+      await listener.stop();
+      refusals.close();
+    },
   };
 }
