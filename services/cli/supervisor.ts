@@ -40,6 +40,7 @@ export class ServiceSupervisor {
   #restart: NodeJS.Timeout | undefined;
   #everReady = false;
   #running = false;
+  #problem: string | undefined;
   listening: Listening = {};
 
   constructor(name: ServiceName, options: SupervisorOptions) {
@@ -54,6 +55,11 @@ export class ServiceSupervisor {
   /** Whether the service serves now. */
   get running(): boolean {
     return this.#running;
+  }
+
+  /** Why the service cannot do its part although it serves, in its own words. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
@@ -94,13 +100,15 @@ export class ServiceSupervisor {
         this.#everReady = true;
         this.#running = true;
         onReady();
-      } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+      } else if (message.type === 'problem') this.#problem = message.problem;
+      else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
     });
     child.once('error', (cause) => {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
     });
     child.once('exit', (code, signal) => {
       this.#running = false;
+      this.#problem = undefined;
       if (this.#stopping) return;
       if (!this.#everReady) {
         onFailed(

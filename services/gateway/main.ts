@@ -1,4 +1,5 @@
 import { warnOfWeakSeeds } from '#common/config/weak-seeds.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
@@ -56,6 +57,17 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const rendezvous = new Rendezvous({ config, services, registry });
   const delivery = new KeyDelivery({ config, peers, services, registry, rendezvous, assertUsable });
 
+  const unsubscribe = context.onPeersChange(({ removed }) => {
+    warnOfWeakSeeds(context);
+    for (const stream of registry.all()) {
+      if (!removed.includes(stream.peerNode)) continue;
+      const why = `node ${stream.peerNode} is not among this node's trusted peers any more`;
+      void delivery.closeStream(stream, why);
+      // The application has not closed it itself: it is told why when it asks again.
+      registry.ended.note(stream, new KeyweaveError('UNKNOWN_STREAM', `this stream has ended: ${why}`));
+    }
+  });
+
   const grpc = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [
@@ -77,6 +89,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   return {
     listening: { grpc: grpc.address, json: json.address },
     stop: async () => {
+      unsubscribe();
       await json.stop();
       rendezvous.stop();
       const open = [...registry.all()];

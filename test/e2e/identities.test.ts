@@ -115,6 +115,7 @@ async function callAs(
     service: 'gateway' as const,
     config,
     peers,
+    onPeersChange: () => () => undefined,
     identity,
     log: quiet,
     addresses: {} as never,

@@ -49,7 +49,15 @@ function brokerOf(node: LocalNode): ServiceContext {
     log: silentLog,
   });
   identities.push(identity);
-  return { service: 'peer-broker', config, peers, identity, log: silentLog, addresses: {} as never };
+  return {
+    service: 'peer-broker',
+    config,
+    peers,
+    onPeersChange: () => () => undefined,
+    identity,
+    log: silentLog,
+    addresses: {} as never,
+  };
 }
 
 /** Stands between the peer-brokers, with the certificate of each towards the other. */

@@ -70,6 +70,7 @@ export async function testCertificates(): Promise<TestCertificates> {
         service,
         config: nodeConfig,
         peers: {},
+        onPeersChange: () => () => undefined,
         addresses: {
           gateway: at('gateway'),
           'qkd-source': at('qkd-source'),

@@ -115,6 +115,7 @@ export async function impersonate(
     service: service as ServiceName,
     config: { ...config, uuid },
     peers,
+    onPeersChange: () => () => undefined,
     addresses: {} as never,
     identity,
     log: silentLog,

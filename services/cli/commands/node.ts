@@ -1,4 +1,5 @@
 import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { startRenewal } from '#certs/renewal.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
@@ -58,7 +59,8 @@ export async function runNode(options: { config: string; peers: string }): Promi
     await stop();
     throw error;
   }
-  health?.started(() => downServices(supervisors));
+  startRenewal(config, SERVICE_NAMES, { log });
+  health?.started(() => downServices(supervisors) ?? problemOf(supervisors));
   const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
   const ready = {
     ready: true,
@@ -75,6 +77,11 @@ export async function runNode(options: { config: string; peers: string }): Promi
 function downServices(supervisors: readonly ServiceSupervisor[]): string | undefined {
   const down = supervisors.filter(({ running }) => !running).map(({ name }) => name);
   return down.length === 0 ? undefined : `being started again: ${down.join(', ')}`;
+}
+
+/** What a service that runs cannot do; the first that says so speaks for all. */
+function problemOf(supervisors: readonly ServiceSupervisor[]): string | undefined {
+  return supervisors.map(({ problem }) => problem).find((problem) => problem !== undefined);
 }
 
 /** The gateway first: it tells the peers of every stream that ends, and needs the others for it. */

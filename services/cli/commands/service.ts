@@ -1,21 +1,26 @@
 import { z } from 'zod';
 import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { startRenewal } from '#certs/renewal.ts';
 import { addressField } from '#common/config/fields.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
+import { loadConfig } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { watchTrustedPeers } from '#common/config/trusted-peers-file.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
-import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
+import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
   | { type: 'ready'; listening: RunningService['listening'] }
+  /** Why it cannot do its part, in words without secrets; absent when it can again. */
+  | { type: 'problem'; problem?: string | undefined }
   | { type: 'failed'; reason: string; detail: string };
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
@@ -67,24 +72,37 @@ async function serve(
   service: ServiceName,
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
-  const { config, peers } = loadNodeFiles(options.config, options.peers);
+  const config = loadConfig(options.config);
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
   const health = process.send ? undefined : await configuredHealthPort(config);
+  const peers = watchTrustedPeers(options.peers, { log });
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
     service,
     config,
-    peers,
+    peers: peers.current,
+    onPeersChange: peers.onChange,
     log,
     identity,
     addresses: addressesOf(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
-  health?.started(() =>
-    identity.notAfterMs > systemClock.wallMs() ? undefined : 'the certificate has expired',
-  );
+  const expiry = watchExpiry({
+    certificates: () => [
+      ...identity.certificates(),
+      ...(service === 'qkd-source' ? keyManagerCertificates(config) : []),
+    ],
+    // The CAs are the same for all services: where a supervisor runs them all, one speaks for them.
+    isLogged: ({ kind, path }) =>
+      kind === 'own' || !SUPERVISED || service === 'peer-broker' || path === config.qkd.tls?.ca_path,
+    onProblem: (problem) => tell({ type: 'problem', problem }),
+    log,
+  });
+  // A supervisor renews what all its services have.
+  const renewal = SUPERVISED ? undefined : startRenewal(config, [service], { log });
+  health?.started(expiry.problem);
   const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
     'serving',
@@ -97,6 +115,9 @@ async function serve(
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
     await running.stop();
     await health?.close();
+    renewal?.close();
+    expiry.close();
+    peers.close();
     identity.close();
     log.flush();
     process.exit(0);

@@ -6,7 +6,7 @@ import {
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { authorizationInterceptor } from '#common/grpc/authorization.ts';
+import { authorizationInterceptor, type CallerList } from '#common/grpc/authorization.ts';
 import { anyOwnService } from '#common/grpc/callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
@@ -24,8 +24,8 @@ export interface GrpcServiceEntry {
   fullName?: string;
   // The implementation's type follows from the definition; nice-grpc checks the pair at run time.
   implementation: object;
-  /** SPIFFE ids that may call it; an empty set denies everybody. */
-  callers: ReadonlySet<string>;
+  /** SPIFFE ids that may call it, asked at every call; an empty list denies everybody. */
+  callers: CallerList;
 }
 
 export interface GrpcServerOptions {
@@ -51,14 +51,18 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service } = context;
+  const { log, config, service, identity } = context;
   const stopping = new AbortController();
-  const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
+  const callers = new Map<string, CallerList>(
+    options.services.map((entry) => [fullNameOf(entry), entry.callers] as const),
+  );
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
-    interceptors: [authorizationInterceptor({ callers, log, wallNow: systemClock.wallMs })],
+    interceptors: [
+      authorizationInterceptor({ callers, trust: () => identity.trust, log, wallNow: systemClock.wallMs }),
+    ],
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));

@@ -1,9 +1,9 @@
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
-import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
+import { appListenerTlsOptions, reloadingTls } from '#common/tls/app-listener.ts';
 import type { KeyDelivery } from '../../delivery/gateway-delivery.ts';
 import { FairTurns } from '../fair-turns.ts';
 import { leanSocket } from '../lean-socket.ts';
@@ -22,7 +22,7 @@ export async function startEtsi004JsonTcp(options: {
   address: Address;
 }): Promise<JsonListener> {
   const { context, delivery, address } = options;
-  const { config, log } = context;
+  const { config, log, identity } = context;
   const settings = config.listeners.json;
   const connections = new Set<JsonConnection>();
   const turns = new FairTurns();
@@ -46,13 +46,14 @@ export async function startEtsi004JsonTcp(options: {
         )
       : createTlsServer(
           {
-            ...appListenerTlsOptions(config, settings.tls === 'mutual'),
+            ...appListenerTlsOptions(identity, settings.tls === 'mutual'),
             allowHalfOpen: true,
             noDelay: true,
             handshakeTimeout: 5_000,
           },
           (accepted) => serve((receive) => accepted.on('data', receive)),
         ).on('tlsClientError', (_error, socket) => socket.destroy());
+  if (server instanceof TlsServer) reloadingTls(server, identity, log);
   server.maxConnections = config.limits.max_connections;
   server.on('drop', () => log.warning('a connection was refused: max_connections is reached'));
 
