@@ -19,6 +19,8 @@ import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { readTrust, type Trust } from '#common/tls/trust.ts';
 
 const HANDSHAKE_LIMIT_MS = 5_000;
+/** How long connections to servers stay when the CA that issued their certificate is removed: all are being made anew, and calls may be under way. */
+const SPARE_MS = 30_000;
 /** How often connections that stand are held against the dates. */
 const DATES_MS = 2_000;
 
@@ -70,6 +72,7 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
   const servers = new Set<ReloadableServerCredentials>();
   const listeners = new Set<() => void>();
   const open = new OpenConnections();
+  let spareUntilMs = 0;
   const paths = [caPath, certPath, keyPath, ...(crlPath === undefined ? [] : [crlPath])];
 
   const files = watchFiles(paths, reload, options.pollMs);
@@ -100,6 +103,7 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
       revoked: crlPath === undefined ? undefined : countRevoked(material.trust),
     });
     open.rejudge(material.trust);
+    spareUntilMs = systemClock.monotonicMs() + SPARE_MS;
     endRefused();
     for (const listener of listeners) listener();
     return true;
@@ -107,10 +111,15 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
 
   /** Connections to servers: those of clients are held against it at every call. */
   function endRefused(): void {
-    open.endRefused(systemClock.wallMs(), (socket, why) => {
-      log.warning('a connection was ended', { reason: why });
-      socket.destroy(new Error(why));
-    });
+    const spareUnknown = systemClock.monotonicMs() < spareUntilMs;
+    open.endRefused(
+      systemClock.wallMs(),
+      (socket, why) => {
+        log.warning('a connection was ended', { to: socket.remoteAddress, reason: why });
+        socket.destroy(new Error(why));
+      },
+      { spareUnknown },
+    );
   }
 
   return {

@@ -34,11 +34,20 @@ export class OpenConnections {
     }
   }
 
-  /** Ends those that are not accepted, or not at this time; `end` is told why. */
-  endRefused(wallMs: number, end: (socket: TLSSocket, why: string) => void): void {
+  /**
+   * Ends those that are not accepted, or not at this time.
+   *
+   * @param end is told why.
+   * @param spareUnknown whether those whose CA was removed may stay for now.
+   */
+  endRefused(
+    wallMs: number,
+    end: (socket: TLSSocket, why: string) => void,
+    { spareUnknown = false }: { spareUnknown?: boolean } = {},
+  ): void {
     for (const [socket, judgement] of this.#sockets) {
       const why = refusalAt(judgement, wallMs);
-      if (why === undefined) continue;
+      if (why === undefined || (spareUnknown && !judgement.isKnown)) continue;
       this.#sockets.delete(socket);
       end(socket, why);
     }

@@ -15,6 +15,8 @@ const UNKNOWN_CA = 'no CA that is trusted here has issued the certificate';
 
 /** What is to be thought of a certificate, as long as what is trusted stays the same. */
 export interface Judgement {
+  /** Whether one of the CAs has issued it. */
+  readonly isKnown: boolean;
   readonly isRevoked: boolean;
   /** Why it is not accepted, in words; undefined where it is, within the dates below. */
   readonly refusal: string | undefined;
@@ -68,9 +70,10 @@ export function readTrust(caPath: string, crlPath?: string): Trust {
       const ca = issuerOf(certificate);
       const notBeforeMs = certificate.validFromDate.getTime();
       const notAfterMs = certificate.validToDate.getTime();
-      if (!ca) return { isRevoked: false, refusal: UNKNOWN_CA, notBeforeMs, notAfterMs };
+      if (!ca) return { isKnown: false, isRevoked: false, refusal: UNKNOWN_CA, notBeforeMs, notAfterMs };
       const isRevoked = revoked.get(ca.fingerprint256)?.has(serialOf(certificate)) ?? false;
       return {
+        isKnown: true,
         isRevoked,
         refusal: isRevoked ? 'the certificate is revoked' : undefined,
         notBeforeMs: Math.max(notBeforeMs, ca.validFromDate.getTime()),
