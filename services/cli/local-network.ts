@@ -32,6 +32,8 @@ export interface LocalNetworkOptions {
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
+  /** When the CA is made, milliseconds since 1970; now by default. It is good for two days. */
+  caMadeMs?: number;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: (node: string, line: string) => void;
 }
@@ -90,7 +92,8 @@ interface NodePlan {
 }
 
 async function plan(folder: string, options: LocalNetworkOptions, kme: KmeSimulator): Promise<NodePlan[]> {
-  const ca = await createCa({ network: 'keyweave', days: 2 });
+  const madeMs = options.caMadeMs;
+  const ca = await createCa({ network: 'keyweave', days: 2, ...(madeMs !== undefined && { nowMs: madeMs }) });
   mkdirSync(join(folder, 'ca'));
   writeFileSync(join(folder, 'ca', 'ca.crt'), ca.certificate);
   writeFileSync(join(folder, 'ca', 'ca.key'), ca.key, { mode: 0o600 });

@@ -28,6 +28,8 @@ before(async () => {
   network = await startLocalNetwork({
     names: ['Alice', 'Bob'],
     config: () => ({ qkd: { timeout: '300ms' } }),
+    // The nodes start in the past, and the CA must be good there.
+    caMadeMs: Date.now() - 12 * HOUR_MS,
   });
   [alice, bob] = network.nodes as [LocalNode, LocalNode];
 });
