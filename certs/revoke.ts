@@ -1,31 +1,40 @@
-import 'reflect-metadata';
-import { webcrypto, type X509Certificate } from 'node:crypto';
+import { createPrivateKey, type KeyObject, sign, type X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import * as x509 from '@peculiar/x509';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { serialOf } from '#common/tls/x509/revocation-list.ts';
+import { derInteger, derObjectId, derOf, derTime, TAG } from '#common/tls/x509/der.ts';
+import { pemBlocks } from '#common/tls/x509/pem-blocks.ts';
+import {
+  AUTHORITY_KEY_ID,
+  CRL_NUMBER,
+  issuerIdentityOf,
+  type RevocationList,
+  readRevocationLists,
+  serialOf,
+} from '#common/tls/x509/revocation-list.ts';
 import type { IssuingCa } from './ca-key.ts';
 import { writeAtomically } from './ensure.ts';
-import { importCaKey, pemText } from './issue.ts';
-
-x509.cryptoProvider.set(webcrypto as never);
+import { pemText } from './issue.ts';
 
 const DAY_MS = 86_400_000;
-const CRL_NUMBER = '2.5.29.20';
+const LABEL = 'X509 CRL';
+const REASON_CODE = '2.5.29.21';
+const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
+const RSA_SHA256 = '1.2.840.113549.1.1.11';
 
 /** Why a certificate is revoked (RFC 5280, 5.3.1), as openssl writes it. */
 export const REVOCATION_REASONS = {
-  unspecified: x509.X509CrlReason.unspecified,
-  keyCompromise: x509.X509CrlReason.keyCompromise,
-  affiliationChanged: x509.X509CrlReason.affiliationChanged,
-  superseded: x509.X509CrlReason.superseded,
-  cessationOfOperation: x509.X509CrlReason.cessationOfOperation,
+  unspecified: 0,
+  keyCompromise: 1,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
 } as const;
 
 export type RevocationReason = keyof typeof REVOCATION_REASONS;
 
 export interface RevokeOptions {
+  /** EC or RSA. */
   ca: IssuingCa;
   /** The file of revocation lists; made where there is none. Lists of other CAs in it stay. */
   crlPath: string;
@@ -43,8 +52,8 @@ export interface RevokeOptions {
  *
  * @throws KeyweaveError BAD_CONFIG where a certificate is not of this CA, or the file is not what it should be.
  */
-export async function revoke(options: RevokeOptions): Promise<number> {
-  const { ca, crlPath, certificates, days } = options;
+export function revoke(options: RevokeOptions): number {
+  const { ca, crlPath, certificates, days, nowMs = systemClock.wallMs() } = options;
   for (const certificate of certificates) {
     if (!certificate.checkIssued(ca.parsed) || !certificate.verify(ca.parsed.publicKey)) {
       throw new KeyweaveError(
@@ -53,72 +62,71 @@ export async function revoke(options: RevokeOptions): Promise<number> {
       );
     }
   }
-  const nowMs = options.nowMs ?? systemClock.wallMs();
-  const issuer = new x509.X509Certificate(ca.certificate);
-  const { own, others } = await listsIn(crlPath, issuer);
-  const entries = new Map<string, x509.X509CrlEntryParams>();
-  for (const { serialNumber, revocationDate, reason } of own?.entries ?? [])
-    entries.set(wholeSerial(serialNumber), {
-      serialNumber: wholeSerial(serialNumber),
-      revocationDate,
-      ...(reason !== undefined && { reason }),
-    });
-  for (const certificate of certificates) {
-    const serialNumber = wholeSerial(certificate.serialNumber);
-    if (entries.has(serialNumber)) continue;
-    const reason = REVOCATION_REASONS[options.reason];
-    entries.set(serialNumber, { serialNumber, revocationDate: new Date(nowMs), reason });
-  }
-  const { key: signingKey, algorithm } = await importCaKey(ca.key);
-  const list = await x509.X509CrlGenerator.create({
-    issuer: issuer.subjectName,
-    thisUpdate: new Date(nowMs),
-    nextUpdate: new Date(nowMs + days * DAY_MS),
-    entries: [...entries.values()],
-    signingAlgorithm: algorithm,
-    signingKey,
-    extensions: [
-      await x509.AuthorityKeyIdentifierExtension.create(issuer),
-      new x509.Extension(CRL_NUMBER, false, derInteger(numberOf(own) + 1)),
+  const { own, others } = listsIn(crlPath, ca.parsed.publicKey);
+  const serials = new Set(own?.serials);
+  const added = [...new Set(certificates.map(serialOf))].filter((serial) => !serials.has(serial));
+  const list = signedList(ca, {
+    nowMs,
+    nextMs: nowMs + days * DAY_MS,
+    entries: [
+      own?.entries ?? Buffer.alloc(0),
+      ...added.map((serial) => entryOf(serial, nowMs, options.reason)),
     ],
+    number: (own?.number ?? 0) + 1,
   });
-  const pems = [...others, list].map(({ rawData }) => pemText('X509 CRL', Buffer.from(rawData)));
-  writeAtomically(crlPath, pems.join(''), 0o644);
-  return entries.size;
+  writeAtomically(crlPath, [...others, list].map((der) => pemText(LABEL, der)).join(''), 0o644);
+  return serials.size + added.length;
 }
 
-/** The list of this CA, by its signature, and those of others. */
-async function listsIn(
-  path: string,
-  issuer: x509.X509Certificate,
-): Promise<{ own: x509.X509Crl | undefined; others: x509.X509Crl[] }> {
+/** The list of this CA, by its signature, and the DER of those of others. */
+function listsIn(path: string, key: KeyObject): { own: RevocationList | undefined; others: Buffer[] } {
   if (!existsSync(path)) return { own: undefined, others: [] };
   try {
-    const lists = x509.PemConverter.decode(readFileSync(path, 'latin1')).map((der) => new x509.X509Crl(der));
-    const signed = await Promise.all(lists.map((list) => list.verify({ publicKey: issuer })));
-    return { own: lists.find((_, i) => signed[i]), others: lists.filter((_, i) => !signed[i]) };
+    const text = readFileSync(path, 'latin1');
+    const lists = readRevocationLists(text);
+    const own = lists.find((list) => list.isSignedBy(key));
+    return { own, others: pemBlocks(text, LABEL).filter((_, i) => lists[i] !== own) };
   } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `${path}: is not a PEM revocation list`, { cause });
+    throw new KeyweaveError('BAD_CONFIG', `${path}: ${(cause as Error).message}`, { cause });
   }
 }
 
-/** A serial number as the encoder wants it: whole bytes of hex, the first below 80, since it is positive. */
-function wholeSerial(hex: string): string {
-  const digits = hex.toLowerCase().replace(/^0+(?=.)/, '');
-  const even = digits.length % 2 === 0 ? digits : `0${digits}`;
-  return Number.parseInt(even.slice(0, 2), 16) >= 0x80 ? `00${even}` : even;
+const sequence = (...contents: readonly Buffer[]) => derOf(TAG.sequence, ...contents);
+
+const extension = (id: string, value: Buffer) => sequence(derObjectId(id), derOf(TAG.octetString, value));
+
+function entryOf(serial: string, nowMs: number, reason: RevocationReason): Buffer {
+  const code = REVOCATION_REASONS[reason];
+  // That there is none is said by saying nothing.
+  const said = code === 0 ? [] : [sequence(extension(REASON_CODE, derOf(TAG.enumerated, Buffer.of(code))))];
+  return sequence(derInteger(serial), derTime(nowMs), ...said);
 }
 
-/** The number of a list (RFC 5280, 5.2.3); 0 where it has none. */
-function numberOf(list: x509.X509Crl | undefined): number {
-  const value = list?.getExtension(CRL_NUMBER)?.value;
-  if (!value) return 0;
-  const hex = Buffer.from(value).subarray(2).toString('hex');
-  return Number.parseInt(hex, 16) || 0;
-}
-
-/** DER of a number of at least 0 and less than 2^47. */
-function derInteger(value: number): Buffer {
-  const hex = wholeSerial(value.toString(16));
-  return Buffer.concat([Buffer.from([0x02, hex.length / 2]), Buffer.from(hex, 'hex')]);
+/** DER of a list (RFC 5280, 5.1). */
+function signedList(
+  ca: IssuingCa,
+  body: { nowMs: number; nextMs: number; entries: readonly Buffer[]; number: number },
+): Buffer {
+  const key = createPrivateKey(ca.key);
+  const isRsa = key.asymmetricKeyType === 'rsa';
+  const algorithm = isRsa
+    ? sequence(derObjectId(RSA_SHA256), derOf(TAG.null))
+    : sequence(derObjectId(ECDSA_SHA256));
+  const { name, keyId } = issuerIdentityOf(ca.parsed);
+  const entries = Buffer.concat(body.entries);
+  const extensions = sequence(
+    ...(keyId ? [extension(AUTHORITY_KEY_ID, sequence(derOf(TAG.key0, keyId)))] : []),
+    extension(CRL_NUMBER, derInteger(body.number.toString(16))),
+  );
+  const signed = sequence(
+    derInteger('1'),
+    algorithm,
+    name,
+    derTime(body.nowMs),
+    derTime(body.nextMs),
+    ...(entries.length > 0 ? [sequence(entries)] : []),
+    derOf(TAG.context0, extensions),
+  );
+  const signature = sign('sha256', signed, key);
+  return sequence(signed, algorithm, derOf(TAG.bitString, Buffer.of(0), signature));
 }

@@ -120,7 +120,7 @@ export async function runRevoke(
     );
   }
   const crlPath = options.crl ?? join(options.ca, 'ca.crl');
-  const count = await revoke({
+  const count = revoke({
     ca: issuingCa(options),
     crlPath,
     certificates: files.map(firstCertificate),

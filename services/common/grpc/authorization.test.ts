@@ -182,7 +182,7 @@ describe('what is trusted', () => {
     const parsedCa = new X509Certificate(ca.certificate);
     const certificates = [new X509Certificate(gateway)];
     const options = { crlPath, certificates, reason: 'unspecified', days: 1 } as const;
-    await revoke({ ca: { ...ca, parsed: parsedCa }, ...options });
+    revoke({ ca: { ...ca, parsed: parsedCa }, ...options });
     return readTrust(caPath, crlPath);
   };
 

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -19,7 +20,8 @@ import { readCertificates, readTrust } from '#common/tls/trust.ts';
 export function nodeCertificates(config: NodeConfig, services: readonly string[]): DatedCertificate[] {
   const { cert_authority_path: caPath } = config.certificate_config;
   const trust = orNothing(caPath, () => readTrust(caPath));
-  const issuers = new Set<unknown>();
+  /** What is of no CA here leaves open which of them is needed. */
+  const issuers = new Set<X509Certificate | undefined>();
   const own = services.flatMap((service) => {
     const { certPath } = certificateFiles(config, service);
     const certificate = orNothing(certPath, () => firstOf(certPath));
@@ -28,7 +30,11 @@ export function nodeCertificates(config: NodeConfig, services: readonly string[]
     return [datedCertificate(certificate, { kind: 'own', path: certPath, needed: true })];
   });
   const cas = (trust?.cas ?? []).map((ca) =>
-    datedCertificate(ca, { kind: 'ca', path: caPath, needed: issuers.size === 0 || issuers.has(ca) }),
+    datedCertificate(ca, {
+      kind: 'ca',
+      path: caPath,
+      needed: issuers.size === 0 || issuers.has(undefined) || issuers.has(ca),
+    }),
   );
   return [...own, ...cas, ...(services.includes('qkd-source') ? keyManagerCertificates(config) : [])];
 }

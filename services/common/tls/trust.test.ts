@@ -34,7 +34,7 @@ async function leafOf(ca: PemPair, days = 1): Promise<X509Certificate> {
 async function listOf(ca: PemPair, certificates: X509Certificate[], path = file()): Promise<string> {
   rmSync(path, { force: true });
   const options = { crlPath: path, certificates, reason: 'superseded', days: 5, nowMs: NOW } as const;
-  await revoke({ ca: { ...ca, parsed: new X509Certificate(ca.certificate) }, ...options });
+  revoke({ ca: { ...ca, parsed: new X509Certificate(ca.certificate) }, ...options });
   return path;
 }
 
@@ -91,7 +91,7 @@ describe('revocation lists beside them', () => {
   it('may be of several CAs in one file', async () => {
     const [one, two] = [await leafOf(older), await leafOf(newer)];
     const path = await listOf(older, [one]);
-    await revoke({
+    revoke({
       ca: { ...newer, parsed: new X509Certificate(newer.certificate) },
       ...{ crlPath: path, certificates: [two], reason: 'unspecified', days: 5, nowMs: NOW },
     });

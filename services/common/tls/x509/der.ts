@@ -10,7 +10,9 @@ export const TAG = {
   integer: 0x02,
   bitString: 0x03,
   octetString: 0x04,
+  null: 0x05,
   objectId: 0x06,
+  enumerated: 0x0a,
   utcTime: 0x17,
   generalizedTime: 0x18,
   sequence: 0x30,
@@ -84,6 +86,42 @@ function byteAt(bytes: Buffer, at: number): number {
   const byte = bytes[at];
   if (byte === undefined) throw new RangeError('DER: an element is cut off');
   return byte;
+}
+
+/** One element of DER. */
+export function derOf(tag: number, ...contents: readonly Uint8Array[]): Buffer {
+  const content = Buffer.concat(contents);
+  if (content.length < 0x80) return Buffer.concat([Buffer.of(tag, content.length), content]);
+  const hex = content.length.toString(16);
+  const length = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex');
+  return Buffer.concat([Buffer.of(tag, 0x80 | length.length), length, content]);
+}
+
+/** An INTEGER of at least 0, given in hex. */
+export function derInteger(hex: string): Buffer {
+  const digits = hex.replace(/^0+(?=.)/, '');
+  const bytes = Buffer.from(digits.length % 2 === 0 ? digits : `0${digits}`, 'hex');
+  // It is signed: a first bit of 1 would make it negative.
+  return derOf(TAG.integer, Buffer.alloc((bytes[0] ?? 0) >= 0x80 ? 1 : 0), bytes);
+}
+
+/** An OBJECT IDENTIFIER, given in dotted form. */
+export function derObjectId(text: string): Buffer {
+  const [first = 0, second = 0, ...rest] = text.split('.').map(Number);
+  const bytes = [first * 40 + second, ...rest].flatMap((part) => {
+    const groups = [part & 0x7f];
+    for (let left = Math.floor(part / 128); left > 0; left = Math.floor(left / 128))
+      groups.unshift(0x80 | (left & 0x7f));
+    return groups;
+  });
+  return derOf(TAG.objectId, Buffer.from(bytes));
+}
+
+/** A date in the form of RFC 5280, 4.1.2.5: UTCTime until 2049, GeneralizedTime from then on. */
+export function derTime(ms: number): Buffer {
+  const text = `${new Date(ms).toISOString().replaceAll(/[-T:]/g, '').slice(0, 14)}Z`;
+  const isShort = text >= '1950' && text < '2050';
+  return derOf(isShort ? TAG.utcTime : TAG.generalizedTime, Buffer.from(isShort ? text.slice(2) : text));
 }
 
 /** An OBJECT IDENTIFIER in dotted form. */

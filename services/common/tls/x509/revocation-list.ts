@@ -17,7 +17,8 @@ const SIGNATURES: Readonly<Record<string, string | null>> = {
 };
 
 const SUBJECT_KEY_ID = '2.5.29.14';
-const AUTHORITY_KEY_ID = '2.5.29.35';
+export const AUTHORITY_KEY_ID = '2.5.29.35';
+export const CRL_NUMBER = '2.5.29.20';
 
 /** A certificate revocation list (RFC 5280, 5.1), read but not believed until `isSignedBy` holds. */
 export interface RevocationList {
@@ -30,6 +31,10 @@ export interface RevocationList {
   readonly nextUpdateMs: number | undefined;
   /** Serial numbers in upper-case hex without leading zeros, as `serialOf` gives them. */
   readonly serials: ReadonlySet<string>;
+  /** DER of its entries, one behind the other. */
+  readonly entries: Buffer;
+  /** Its number among those of its CA (RFC 5280, 5.2.3); 0 where it has none. */
+  readonly number: number;
   isSignedBy(key: KeyObject): boolean;
 }
 
@@ -60,7 +65,8 @@ function readList(der: Buffer): RevocationList {
   const hasNext = body.tag === TAG.utcTime || body.tag === TAG.generalizedTime;
   const nextUpdateMs = hasNext ? timeMs(body.any()) : undefined;
   const serials = new Set<string>();
-  const revoked = new DerReader(body.optional(TAG.sequence)?.content ?? Buffer.alloc(0));
+  const entries = body.optional(TAG.sequence)?.content ?? Buffer.alloc(0);
+  const revoked = new DerReader(entries);
   while (!revoked.done) {
     const entry = new DerReader(revoked.next(TAG.sequence).content);
     serials.add(serialText(entry.next(TAG.integer).content));
@@ -73,6 +79,7 @@ function readList(der: Buffer): RevocationList {
   refuseCritical(extensions);
   body.end();
   const authority = extensionIn(extensions, AUTHORITY_KEY_ID);
+  const number = extensionIn(extensions, CRL_NUMBER);
   return {
     issuer,
     keyId:
@@ -81,6 +88,8 @@ function readList(der: Buffer): RevocationList {
     thisUpdateMs,
     nextUpdateMs,
     serials,
+    entries,
+    number: number ? Number.parseInt(new DerReader(number).next(TAG.integer).content.toString('hex'), 16) : 0,
     isSignedBy: (key) => bits[0] === 0 && verify(hash, signed.whole, key, bits.subarray(1)),
   };
 }
