@@ -35,7 +35,7 @@ export interface TlsIdentity {
   /** The pair in use and the CAs, as PEM, for a TLS context. */
   readonly pems: Pick<SecureContextOptions, 'ca' | 'cert' | 'key'>;
   /** The certificates in use that the service presents or must accept, and the revocation lists. */
-  certificates(): DatedCertificate[];
+  certificates(): readonly DatedCertificate[];
   /** mTLS for a gRPC server: TLS 1.3, X25519MLKEM768 only, client certificate required. */
   serverCredentials(): ServerCredentials;
   /** mTLS towards the server whose certificate carries exactly `spiffeId`. */
@@ -50,6 +50,7 @@ interface Material {
   readonly certificate: X509Certificate;
   readonly spiffeId: string;
   readonly trust: Trust;
+  readonly dated: readonly DatedCertificate[];
 }
 
 export interface TlsIdentityOptions extends CertificateFiles {
@@ -136,17 +137,7 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
       const { ca, cert, key } = material.context;
       return { ca, cert, key };
     },
-    certificates() {
-      const { certificate, trust } = material;
-      const issuer = trust.issuerOf(certificate);
-      return [
-        datedCertificate(certificate, { kind: 'own', path: certPath, needed: true }),
-        ...trust.cas.map((ca) =>
-          datedCertificate(ca, { kind: 'ca', path: caPath, needed: !issuer || issuer === ca }),
-        ),
-        ...trust.lists.flatMap(({ ca, list }) => datedList(crlPath ?? '', ca, list)),
-      ];
-    },
+    certificates: () => material.dated,
     serverCredentials: () => {
       const credentials = new ReloadableServerCredentials(material.context, limitMs);
       servers.add(credentials);
@@ -196,7 +187,15 @@ function load({ caPath, certPath, keyPath, crlPath }: CertificateFiles): Materia
     if (spiffeId === undefined) throw new Error('the certificate carries no SPIFFE id of ours');
     const context = { ca: trust.pem, cert, key, minVersion: 'TLSv1.3' as const, ecdhCurve: GROUP };
     createSecureContext(context);
-    return { context, certificate, spiffeId, trust };
+    const issuer = trust.issuerOf(certificate);
+    const dated = [
+      datedCertificate(certificate, { kind: 'own', path: certPath, needed: true }),
+      ...trust.cas.map((ca) =>
+        datedCertificate(ca, { kind: 'ca', path: caPath, needed: !issuer || issuer === ca }),
+      ),
+      ...trust.lists.flatMap(({ ca, list }) => datedList(crlPath ?? '', ca, list)),
+    ];
+    return { context, certificate, spiffeId, trust, dated };
   } catch (cause) {
     throw new KeyweaveError('BAD_CONFIG', `${certPath}: ${(cause as Error).message}`, { cause });
   }
