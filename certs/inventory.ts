@@ -5,7 +5,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { type DateState, dateStateOf, dateText, whoOf } from '#common/tls/certificate-dates.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
-import { readCertificates, readTrust } from '#common/tls/trust.ts';
+import { readCertificates, readTrust, type Trust } from '#common/tls/trust.ts';
 import { serialOf } from '#common/tls/x509/revocation-list.ts';
 
 const DAY_MS = 86_400_000;
@@ -28,6 +28,8 @@ export interface InventoryEntry {
   /** In hex, as `certs revoke` writes it. */
   readonly serial: string;
   readonly issuer: string;
+  /** Serial number of the CA in the trust file that has issued it; absent where none has, or there is no trust file. */
+  readonly ca?: string;
 }
 
 /**
@@ -44,25 +46,20 @@ export function nodeInventory(config: NodeConfig): InventoryEntry[] {
   const others = [kmeCert, kmeCa].filter((path) => path !== undefined);
   return [caPath, ...own, ...others]
     .filter((path) => existsSync(path))
-    .flatMap((path) =>
-      certificatesIn(path).map((certificate) =>
-        entryOf(path, certificate, trust.judge(certificate).isRevoked),
-      ),
-    );
+    .flatMap((path) => certificatesIn(path).map((certificate) => entryOf(path, certificate, trust)));
 }
 
 /** Every certificate of some PEM files. @throws KeyweaveError BAD_CONFIG */
 export function fileInventory(paths: readonly string[]): InventoryEntry[] {
-  return paths.flatMap((path) =>
-    certificatesIn(path).map((certificate) => entryOf(path, certificate, false)),
-  );
+  return paths.flatMap((path) => certificatesIn(path).map((certificate) => entryOf(path, certificate)));
 }
 
 function certificatesIn(path: string): X509Certificate[] {
   return naming(() => readCertificates(readFileSync(path, 'latin1')), path);
 }
 
-function entryOf(path: string, certificate: X509Certificate, isRevoked: boolean): InventoryEntry {
+function entryOf(path: string, certificate: X509Certificate, trust?: Trust): InventoryEntry {
+  const ca = trust?.issuerOf(certificate);
   const wallMs = systemClock.wallMs();
   const notBeforeMs = certificate.validFromDate.getTime();
   const notAfterMs = certificate.validToDate.getTime();
@@ -73,9 +70,10 @@ function entryOf(path: string, certificate: X509Certificate, isRevoked: boolean)
     from: dateText(notBeforeMs),
     until: dateText(notAfterMs),
     daysLeft: Math.floor((notAfterMs - wallMs) / DAY_MS),
-    state: isRevoked ? 'revoked' : dateStateOf({ notBeforeMs, notAfterMs }, wallMs),
+    state: trust?.judge(certificate).isRevoked ? 'revoked' : dateStateOf({ notBeforeMs, notAfterMs }, wallMs),
     serial: serialOf(certificate),
     issuer: certificate.issuer.replaceAll('\n', ', '),
+    ...(ca && { ca: serialOf(ca) }),
   };
 }
 

@@ -105,8 +105,12 @@ describe('certs show', () => {
     assert.equal(from, gateway.validFromDate.toISOString().replace('.000', ''));
     assert.equal(serial, gateway.serialNumber);
     const table = await ok('certs', 'show', '--config', config);
-    assert.match(table, /^who +use +until +days left +state +serial +file\n/);
-    assert.match(table, /\/gateway +server and client +20\S+Z +8 +good +[0-9A-F]{32} +\S+gateway\.crt\n/);
+    assert.match(table, /^who +use +until +days left +state +serial +of CA +file\n/);
+    assert.match(
+      table,
+      /\/gateway +server and client +20\S+Z +8 +good +[0-9A-F]{32} +[0-9A-F]{8} +\S+gateway\.crt\n/,
+    );
+    assert.ok(entries.every(({ ca }) => ca === read('ca', 'ca.crt').serialNumber));
   });
 
   it('takes single files, and several certificates of one', async () => {

@@ -80,9 +80,9 @@ export function runShow(files: string[], options: { config?: string; json?: bool
   if (options.json) process.stdout.write(`${JSON.stringify(entries, undefined, 2)}\n`);
   else
     printTable(
-      ['who', 'use', 'until', 'days left', 'state', 'serial', 'file'],
-      entries.map(({ who, use, until, daysLeft, state, serial, path }) => [
-        ...[who, use, until, daysLeft, state, serial, path],
+      ['who', 'use', 'until', 'days left', 'state', 'serial', 'of CA', 'file'],
+      entries.map(({ who, use, until, daysLeft, state, serial, ca = '', path }) => [
+        ...[who, use, until, daysLeft, state, serial, ca.slice(0, 8), path],
       ]),
     );
   if (entries.some(({ state }) => ['expired', 'not-yet', 'revoked'].includes(state))) process.exitCode = 1;
