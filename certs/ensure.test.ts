@@ -116,7 +116,7 @@ describe('ensureNodeCertificates', () => {
       const end = () =>
         new X509Certificate(readFileSync(join(node.folder, 'certs', 'gateway.crt'))).validToDate.getTime();
       const ensure = () => ensureNodeCertificates(node.config, ['gateway'], log);
-      return { end, ensure };
+      return { end, ensure, folder: node.folder };
     }
 
     it('renews it, for as long as it had, where the key lies beside the CA', async (t) => {
@@ -144,6 +144,14 @@ describe('ensureNodeCertificates', () => {
       const words =
         /gateway\.crt: the certificate of spiffe:.*\/gateway expired on 20.*Z; .*certs renew --config/;
       await assert.rejects(ensure(), words);
+    });
+
+    it('starts with what is still good where it cannot be renewed', async (t) => {
+      const { ensure, end, folder } = await later(t, 17, true);
+      const before = end();
+      writeFileSync(join(folder, 'ca', 'ca.key'), 'no key');
+      await ensure();
+      assert.equal(end(), before);
     });
 
     it('refuses to start with a CA that is over', async (t) => {

@@ -36,12 +36,21 @@ export async function ensureNodeCertificates(
     const missing = [certPath, keyPath].filter((path) => !existsSync(path));
     if (missing.length === 0) {
       checkOwner(config, service, cas);
-      if (hasCaKey(caPath)) await renewWhereDue(config, [service], log);
+      if (hasCaKey(caPath)) await renewIfPossible(config, service, log);
       checkDates(config, service, cas);
     } else if (missing.length === 2 && hasCaKey(caPath)) {
       await issueFor(config, service, DEFAULT_CERTIFICATE_DAYS);
       log.info('issued a certificate', { service, path: certPath });
     } else throw missingError(missing, caPath);
+  }
+}
+
+/** A certificate that is still good is no reason not to start: where it is not, the dates say so. */
+async function renewIfPossible(config: NodeConfig, service: string, log: Pick<Log, 'info'>): Promise<void> {
+  try {
+    await renewWhereDue(config, [service], log);
+  } catch (error) {
+    log.info('a certificate could not be renewed', { service }, error);
   }
 }
 
