@@ -64,6 +64,12 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     ...{ seeds, trusted, store, events },
   });
 
+  const unsubscribe = context.onPeersChange(({ removed }) => {
+    warnOfWeakSeeds(context);
+    core.distrust(removed);
+  });
+  started.defer(unsubscribe);
+
   const grpc = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [

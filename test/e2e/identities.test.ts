@@ -111,6 +111,7 @@ async function callAs(
     service: 'gateway' as const,
     config,
     peers,
+    onPeersChange: () => () => undefined,
     identity,
     log: quiet,
     readiness: new Readiness(),

@@ -53,6 +53,7 @@ function brokerOf(node: LocalNode): ServiceContext {
     service: 'peer-broker',
     config,
     peers,
+    onPeersChange: () => () => undefined,
     identity,
     log: silentLog,
     readiness: new Readiness(),

@@ -74,6 +74,7 @@ export async function testCertificates(): Promise<TestCertificates> {
         readiness,
         config: nodeConfig,
         peers: {},
+        onPeersChange: () => () => undefined,
         addresses: {
           gateway: at('gateway'),
           'qkd-source': at('qkd-source'),

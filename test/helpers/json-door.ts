@@ -100,6 +100,7 @@ export class JsonDoor {
       setting: 'door',
       tls: transport === 'TLS' ? 'server' : 'off',
       tlsOptions: () => ({ cert: pair.certificate, key: pair.key }),
+      follow: () => undefined,
       limits: { max_connections: 100, shutdown_grace: 0 },
       serve: (accepted) => {
         const connection = serveJsonClient({

@@ -117,6 +117,7 @@ export async function impersonate(
     readiness: new Readiness(),
     config: { ...config, uuid },
     peers,
+    onPeersChange: () => () => undefined,
     addresses: {} as never,
     identity,
     log: silentLog,

@@ -30,6 +30,8 @@ export interface LocalNetworkOptions {
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
+  /** When the CA is made, milliseconds since 1970; now by default. It is good for two days. */
+  caMadeMs?: number;
   /** Checkout whose nodes run, with its own packages; by default this one. */
   home?: string;
   /** Where the nodes' console logs go; dropped by default. */
@@ -63,7 +65,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     // A link has two ends, even where only one node is started.
     const ends = Array.from({ length: Math.max(2, names.length) }, () => ({ host: '127.0.0.1', port: 0 }));
     kme = await startKmeSimulator({ ...options.kme, ends });
-    const files = await writeNetworkFiles(folder, names, kme.addresses);
+    const files = await writeNetworkFiles(folder, names, kme.addresses, options.caMadeMs);
     for (const node of files) {
       layOver(node, 'config.json', config?.(node.name));
       layOver(node, 'trusted_peers_info.json', peers?.(node.name));

@@ -1,4 +1,5 @@
 import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { startRenewal } from '#certs/renewal.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
@@ -75,6 +76,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
   }
   for (const supervisor of supervisors) readiness.add(supervisor.name, () => supervisor.problems());
   readiness.started();
+  startRenewal(config, SERVICE_NAMES, { log });
   const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
   const ready = {
     ready: true,

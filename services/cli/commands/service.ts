@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { startRenewal } from '#certs/renewal.ts';
 import { addressField } from '#common/config/fields.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
+import { loadConfig } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { watchTrustedPeers } from '#common/config/trusted-peers-file.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
@@ -11,9 +13,10 @@ import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
-import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
+import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
@@ -68,28 +71,38 @@ async function serve(
   service: ServiceName,
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
-  const { config, peers } = loadNodeFiles(options.config, options.peers);
+  const config = loadConfig(options.config);
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
   const readiness = new Readiness();
   const health = SUPERVISED ? undefined : await configuredHealthPort(config, readiness);
+  const peers = watchTrustedPeers(options.peers, { log });
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
     service,
     config,
-    peers,
+    peers: peers.current,
+    onPeersChange: peers.onChange,
     log,
     identity,
     readiness,
     addresses: addressesOf(config, options.addresses),
   };
-  readiness.add('certificate', () =>
-    identity.notAfterMs > systemClock.wallMs()
-      ? undefined
-      : `that of ${service} has expired; issue a new one`,
-  );
   const running = await (await STARTERS[service]())(context);
+  const expiry = watchExpiry({
+    certificates: () => [
+      ...identity.certificates(),
+      ...(service === 'qkd-source' ? keyManagerCertificates(config) : []),
+    ],
+    // The CAs are the same for all services: where a supervisor runs them all, one speaks for them.
+    isLogged: ({ kind, path }) =>
+      kind === 'own' || !SUPERVISED || service === 'peer-broker' || path === config.qkd.tls?.ca_path,
+    log,
+  });
+  readiness.add('certificates', expiry.problem);
+  // A supervisor renews what all its services have.
+  const renewal = SUPERVISED ? undefined : startRenewal(config, [service], { log });
   readiness.started();
   const listening = { ...running.listening, ...(health && { health: health.address }) };
   log.info(
@@ -103,6 +116,9 @@ async function serve(
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
     await running.stop();
     await health?.close();
+    renewal?.close();
+    expiry.close();
+    peers.close();
     identity.close();
     process.exit(0);
   };

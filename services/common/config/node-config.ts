@@ -32,8 +32,13 @@ const loggingConfig = z.strictObject({
 const certificateConfig = z.strictObject({
   /** The address that peers connect to; goes into the certificates. */
   certificate_ip: z.string().min(1),
-  /** The CA's certificate; a ca.key beside it lets a starting node issue its own certificates. */
+  /**
+   * The CA's certificate, or those of several while one is replaced; a ca.key
+   * beside it lets a node issue and renew its own certificates.
+   */
   cert_authority_path: pathField,
+  /** Revocation lists of those CAs (PEM), read again when the file changes; absent = nothing is revoked. */
+  crl_path: pathField.optional(),
   /** The peer-broker's certificate and key; the other services' lie beside them, named after the service. */
   cert_path: pathField,
   key_path: pathField,

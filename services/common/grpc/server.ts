@@ -7,7 +7,7 @@ import {
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { authorizationInterceptor } from '#common/grpc/authorization.ts';
-import { anyOwnService } from '#common/grpc/callers.ts';
+import { anyOwnService, type CallerList } from '#common/grpc/callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
 import { healthService } from '#common/grpc/health.ts';
@@ -26,8 +26,8 @@ export interface GrpcServiceEntry {
   fullName?: string;
   // The implementation's type follows from the definition; nice-grpc checks the pair at run time.
   implementation: object;
-  /** SPIFFE ids that may call it; an empty set denies everybody. */
-  callers: ReadonlySet<string>;
+  /** SPIFFE ids that may call it, asked at every call; an empty list denies everybody. */
+  callers: CallerList;
 }
 
 export interface GrpcServerOptions {
@@ -53,16 +53,25 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service, readiness } = context;
+  const { log, config, service, identity, readiness } = context;
   const stopping = new AbortController();
-  const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
+  const callers = new Map<string, CallerList>(
+    options.services.map((entry) => [fullNameOf(entry), entry.callers] as const),
+  );
   const names = [...callers.keys()];
   const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
-    interceptors: [authorizationInterceptor({ callers, refusals, wallNow: systemClock.wallMs })],
+    interceptors: [
+      authorizationInterceptor({
+        callers,
+        trust: () => identity.trust,
+        refusals,
+        wallNow: systemClock.wallMs,
+      }),
+    ],
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));

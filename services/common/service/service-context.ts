@@ -1,6 +1,7 @@
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import type { LivePeers } from '#common/config/trusted-peers-file.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Readiness } from '#common/service/readiness.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
@@ -12,7 +13,10 @@ export type ServiceAddresses = Readonly<Record<ServiceName, Address>>;
 export interface ServiceContext {
   readonly service: ServiceName;
   readonly config: NodeConfig;
+  /** The trusted peers as they are now: the record changes as the file does. */
   readonly peers: TrustedPeers;
+  /** Word of such changes. */
+  readonly onPeersChange: LivePeers['onChange'];
   readonly addresses: ServiceAddresses;
   /** The service's own certificate, kept fresh. */
   readonly identity: TlsIdentity;

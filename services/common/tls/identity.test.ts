@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createChannel, createClient, createServer } from 'nice-grpc';
 import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
+import { revoke } from '#certs/revoke.ts';
 import { healthService } from '#common/grpc/health.ts';
 import type { Log } from '#common/log/log.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
@@ -102,6 +104,57 @@ describe('TLS identity', () => {
     await assert.rejects(check(foreignIdentity, port, expected), /UNAVAILABLE/);
     await grpc.forceShutdown();
     for (const identity of [serverIdentity, clientIdentity, foreignIdentity]) identity.close();
+  });
+
+  it('ends connections to a server whose certificate is revoked, and makes no other', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 1 });
+    const server = await files('revoked', ca, 'hybridizer');
+    const client = await files('revoking', ca, 'gateway');
+    const crlPath = join(root, 'ca.crl');
+    const parsed = new X509Certificate(ca.certificate);
+    const list = (...certificates: X509Certificate[]) =>
+      revoke({ ca: { ...ca, parsed }, crlPath, certificates, reason: 'keyCompromise', days: 1 });
+    list();
+    const { log, line } = waitingLog();
+    const serverIdentity = loadTlsIdentity({ ...server.paths, log });
+    const clientIdentity = loadTlsIdentity({ ...client.paths, crlPath, log, pollMs: 20 });
+    const grpc = createServer();
+    XX;
+    const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
+    const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
+    const channel = createChannel(`127.0.0.1:${port}`, clientIdentity.channelCredentials(expected), {
+      'grpc.ssl_target_name_override': 'x',
+    });
+    try {
+      const health = createClient(HealthDefinition, channel);
+      assert.equal((await health.check({})).status, HealthCheckResponse_ServingStatus.SERVING);
+      const ended = line('a connection was ended');
+      list(new X509Certificate(readFileSync(server.paths.certPath)));
+      await ended;
+      await assert.rejects(health.check({}), /UNAVAILABLE.*is refused: the certificate is revoked/);
+      await assert.rejects(check(clientIdentity, port, expected), /UNAVAILABLE/);
+    } finally {
+      channel.close();
+      await grpc.forceShutdown();
+      for (const identity of [serverIdentity, clientIdentity]) identity.close();
+    }
+  });
+
+  it('tells the certificates in use that it presents or must accept', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 3 });
+    const { paths } = await files('dated', ca, 'gateway');
+    const spare = await createCa({ network: 'spare', days: 2 });
+    writeFileSync(paths.caPath, `${spare.certificate}\n${ca.certificate}`);
+    const identity = loadTlsIdentity({ ...paths, log: waitingLog().log });
+    identity.close();
+    assert.deepEqual(
+      identity.certificates().map(({ kind, who, needed, path }) => [kind, who, needed, path]),
+      [
+        ['own', `spiffe://keyweave/node/${UUID}/gateway`, true, paths.certPath],
+        ['ca', 'CN=Keyweave CA spare', false, paths.caPath],
+        ['ca', 'CN=Keyweave CA keyweave', true, paths.caPath],
+      ],
+    );
   });
 
   it('refuses to start with a key of another certificate', async () => {

@@ -46,8 +46,10 @@ export interface ListenerOptions {
   readonly setting: string;
   /** off: plain TCP; server: TLS; mutual: TLS with client certificates, which name the applications. */
   readonly tls: 'off' | 'server' | 'mutual';
-  /** Reads certificate, key and CA as they are now; not called where TLS is off. */
+  /** Certificate, key and CA as they are now; not called where TLS is off. */
   tlsOptions(): TlsOptions;
+  /** Keeps the TLS server at what they will be; called once, before it listens. */
+  follow(server: TlsServer): void;
   readonly limits: Pick<NodeConfig['limits'], 'max_connections' | 'shutdown_grace'>;
   /** Serves a connection, at once. */
   serve(accepted: Accepted): Connection;
@@ -98,18 +100,6 @@ export class Listener {
     return this.#address;
   }
 
-  /** Uses what `tlsOptions` gives now for connections from now on; what is not usable is logged, and the old stays. */
-  reloadCertificate(): void {
-    const { tls, setting, log } = this.#o;
-    if (tls === 'off') return;
-    try {
-      (this.#server as TlsServer).setSecureContext(this.#o.tlsOptions());
-      log.info('a listener uses the new certificate', { setting });
-    } catch (cause) {
-      log.warning('the new certificate is not usable, the old one stays', { setting }, cause);
-    }
-  }
-
   /** Stops accepting, has every connection finish, and cuts those that are there after the grace; never rejects. */
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -138,7 +128,12 @@ export class Listener {
       ...tlsOptions(),
       ...{ allowHalfOpen: true, noDelay: true, handshakeTimeout: handshakeLimitMs },
     };
-    const server = createTlsServer(options, (accepted) => this.#serveSecured(accepted));
+    const server = createTlsServer(options);
+    this.#o.follow(server);
+    // One that was ended at once for its certificate is not served.
+    server.on('secureConnection', (accepted) => {
+      if (!accepted.destroyed) this.#serveSecured(accepted);
+    });
     server.on('connection', (socket: Socket) => {
       const address = addressOf(socket);
       this.#greeting.set(address, socket);
