@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { isReason } from '#common/errors/keyweave-error.ts';
-import { ALICE, BOB, incarnation, ksidOf, QOS, termsOf } from '#test/helpers/openings.ts';
-import { LIVING } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../clients/node-services.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
+import { ksidOf } from '#test/helpers/openings.ts';
+import { IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
 import { HeldBatches } from '../production/responder/held-batches.ts';
 import { HeldBytes } from './held-bytes.ts';
-import { KeyStream } from './key-stream.ts';
 
 let held: HeldBytes;
 let made = 0;
@@ -18,30 +17,22 @@ beforeEach(() => {
 /** One of the streams with Alice that share `held`: the responder's end, with 32-byte chunks unless said otherwise. */
 function responder(keyChunkSize = 32, maxBufferedBytes = 1_048_576) {
   made += 1;
-  const stream = new KeyStream({
+  const clock = new FakeClock();
+  const producer = new IdleProducer('responder');
+  const stream = keyStream({
     id: ksidOf(made).text,
-    incarnation: incarnation(1),
-    terms: termsOf('app', ALICE, BOB),
     role: 'responder',
-    peerNode: ALICE,
-    qos: { ...QOS, keyChunkSize },
-    predefined: false,
-    allowDegraded: false,
+    qos: { keyChunkSize },
     maxPrefetchChunks: 512,
     maxBufferedChunks: 1024,
     maxBufferedBytes,
     held,
-    now: () => 0,
+    clock,
+    producer: () => producer,
   });
-  const exchange = new HeldBatches({ now: () => 0 } as NodeServices, stream);
-  stream.supply = {
-    get coming() {
-      return exchange.coming;
-    },
-    want: () => undefined,
-    stop: () => undefined,
-  };
-  return { stream, exchange, next: 0 };
+  const batches = new HeldBatches(stream, clock);
+  Object.defineProperty(producer, 'coming', { get: () => batches.coming });
+  return { stream, batches, next: 0 };
 }
 
 type Responder = ReturnType<typeof responder>;
@@ -61,12 +52,12 @@ function offerOf({ stream, next }: Responder, count: number) {
 /** Has the peer fill the stream with up to `count` chunks; how many it took. */
 function fill(end: Responder, count: number, confirmed: boolean): number {
   const offer = offerOf(end, count);
-  const taken = end.exchange.admit(offer);
+  const taken = end.batches.admit(offer);
   const tags = Buffer.alloc(taken * 32, 7);
   const keys = Buffer.alloc(taken * end.stream.qos.keyChunkSize, 9);
-  end.exchange.hold(offer, { count: taken, keys, initiatorTags: tags });
+  end.batches.hold(offer, { count: taken, keys, initiatorTags: tags });
   end.next += taken;
-  if (confirmed) end.exchange.confirm({ ...offer, count: taken, initiatorTags: tags });
+  if (confirmed) end.batches.confirm({ ...offer, count: taken, initiatorTags: tags });
   return taken;
 }
 
@@ -93,9 +84,9 @@ describe('what is held for a peer', () => {
 
   it('counts a batch from the moment that it is admitted, and no longer when it fails', () => {
     const [one, other] = [responder(), responder()];
-    assert.equal(one.exchange.admit(offerOf(one, 10)), 10);
+    assert.equal(one.batches.admit(offerOf(one, 10)), 10);
     assert.throws(() => fill(other, 1, true), refused);
-    one.exchange.fail();
+    one.batches.fail(new KeyweaveError('QKD_UNAVAILABLE', 'as the test says'));
     assert.equal(held.bytes, 0);
     assert.equal(fill(other, 1, true), 1);
   });
@@ -108,7 +99,7 @@ describe('what is held for a peer', () => {
     assert.equal(held.bytes, 288);
     assert.equal(fill(other, 1, false), 1);
     assert.equal(held.bytes, 320);
-    other.exchange.abandon();
+    other.batches.stop();
     assert.equal(held.bytes, 288);
     one.stream.peerClosed('closed');
     one.stream.take(undefined, 1000, () => undefined, LIVING);

@@ -1,7 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 
-/** Decisions that are remembered, for an initiator that asks again. */
-const MAX_DECISIONS = 16;
+/** Batches that are remembered as released, for an initiator that asks again: it asks about one after the other. */
+const MAX_RELEASED = 16;
 
 /**
  * The indexes of one end of a stream. They are taken by batches in ascending
@@ -13,7 +13,8 @@ export class IndexLedger {
   #next = 0;
   /** Batches under way, by their first index, in ascending order. */
   readonly #open = new Set<number>();
-  readonly #decisions = new Map<number, boolean>();
+  /** Batches that were released last, by their first index. */
+  readonly #released = new Set<number>();
 
   /** First index that no batch has taken; those below never will be again, but for what is given back. */
   get next(): number {
@@ -67,16 +68,21 @@ export class IndexLedger {
   /** A batch is over: its chunks have been released, or its indexes are burned. */
   settle(first: number, released: boolean): void {
     this.#open.delete(first);
-    this.#decisions.set(first, released);
-    if (this.#decisions.size <= MAX_DECISIONS) return;
-    for (const oldest of this.#decisions.keys()) {
-      this.#decisions.delete(oldest);
+    if (!released) return;
+    this.#released.add(first);
+    if (this.#released.size <= MAX_RELEASED) return;
+    for (const oldest of this.#released) {
+      this.#released.delete(oldest);
       break;
     }
   }
 
-  /** Whether a batch that is over was released; undefined for one that is not, or is no longer remembered. */
-  decisionOn(first: number): boolean | undefined {
-    return this.#decisions.get(first);
+  /**
+   * Whether the batch at `first` was released; false for one that was dropped,
+   * is not over, or is no longer remembered. Batches that come to nothing push
+   * none out of this memory.
+   */
+  wasReleased(first: number): boolean {
+    return this.#released.has(first);
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { keyStream, LIVING } from '#test/helpers/streams.ts';
+import { IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
 import type { KeyStream } from './key-stream.ts';
 
@@ -10,15 +10,11 @@ const closed = new KeyweaveError('UNKNOWN_STREAM', 'the application has closed i
 const isClosed = (error: unknown) => error === closed;
 const anything = () => undefined;
 
-let stream: KeyStream;
-let stops: number;
+let stream: KeyStream<IdleProducer>;
 
-function open(qos: { maxBps?: number } = {}): KeyStream {
-  stops = 0;
-  const opened = keyStream({ qos: { timeoutMs: TIMEOUT_MS, ...qos } });
-  opened.local = 'joined';
-  opened.peer = 'joined';
-  opened.supply = { coming: 0, want: () => undefined, stop: () => void stops++ };
+function open(qos: { maxBps?: number } = {}): KeyStream<IdleProducer> {
+  const opened = keyStream<IdleProducer>({ qos: { timeoutMs: TIMEOUT_MS, ...qos }, peer: 'joined' });
+  opened.join({ identity: undefined, address: '127.0.0.1' });
   return opened;
 }
 
@@ -29,6 +25,7 @@ beforeEach(() => {
 /** Confirms `count` keys from index `first` on; gives the memory that they lie in. */
 function confirm(first: number, count: number): Buffer {
   const keys = Buffer.from(new Uint8Array(count * 32).fill(0xee));
+  stream.indexes.claim(first, count);
   stream.release(first, keys, false);
   return keys;
 }
@@ -80,17 +77,15 @@ describe('the end of a stream', () => {
   it('stops production, once, and keeps its first reason', () => {
     stream.end(closed);
     stream.end(new KeyweaveError('TIMEOUT', 'another'));
-    assert.equal(stops, 1);
+    assert.equal(stream.producer.stopped, 1);
     assert.deepEqual([stream.ended, stream.local], [true, 'closed']);
     assert.throws(() => taken(), isClosed);
   });
 
   it('asks for nothing more', () => {
-    let wants = 0;
-    stream.supply = { coming: 0, want: () => void wants++, stop: () => undefined };
     stream.end(closed);
     stream.refill();
-    assert.equal(wants, 0);
+    assert.deepEqual(stream.producer.wanted, []);
   });
 });
 
@@ -101,8 +96,8 @@ describe('the end of the other end', () => {
     confirm(0, 2);
     stream.peerClosed('the other end has gone');
     assert.deepEqual([taken().index, taken().index], [0, 1]);
-    assert.throws(() => taken(), isAbsent);
-    assert.equal(stops, 1);
+    for (const index of [undefined, 0, 2]) assert.throws(() => taken(index), isAbsent, `index ${index}`);
+    assert.equal(stream.producer.stopped, 1);
   });
 
   it('fails those who wait, and is told once', async () => {
@@ -110,7 +105,7 @@ describe('the end of the other end', () => {
     stream.peerClosed('gone');
     stream.peerClosed('gone again');
     await assert.rejects(waiting, isAbsent);
-    assert.equal(stops, 1);
+    assert.equal(stream.producer.stopped, 1);
   });
 
   it('does not spare the unread keys when this end closes, too', () => {

@@ -382,13 +382,13 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
 
   /** @throws KeyweaveError where what is asked for cannot come. */
   #assertCanCome(index: number | undefined): void {
-    if (index !== undefined && index < this.indexes.frontier) throw goneError(index);
     if (this.#peer === 'closed') {
       throw new KeyweaveError(
         'PEER_APPLICATION_ABSENT',
         `${this.#peerGone}; every confirmed key has been read`,
       );
     }
+    if (index !== undefined && index < this.indexes.frontier) throw goneError(index);
     if (this.#peer === 'absent' && this.role === 'responder') return;
     const end = this.indexes.frontier + this.maxBufferedChunks - this.buffer.size;
     if (index !== undefined && index >= end) {

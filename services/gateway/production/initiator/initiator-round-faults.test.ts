@@ -102,6 +102,14 @@ describe('a round whose own services', () => {
     assert.deepEqual(dropped, [3, 8]);
   });
 
+  it('fail as the other end does that has no room: it holds the batch none the less, and is told', async () => {
+    const one = entry({ first: 3 });
+    others.derive = () => fail('NO_ROOM');
+    await run(one);
+    await fails(one, 'NO_ROOM');
+    assert.deepEqual([dropped, one.producer.made], [[3], 2]);
+  });
+
   it('fail in a way that nobody has foreseen: every batch is dropped at both ends, and no turn is kept', async () => {
     const both = [entry({ first: 3 }), entry({ first: 8 })];
     (both[0] as Entry).qkdStream.fetchOf = () => {

@@ -203,7 +203,11 @@ export class InitiatorRound {
     derived: Outcome<DerivedKeys>,
   ): Promise<Buffer> {
     const { stream, producer, first } = batch;
-    if (!isSound(derived)) return this.#abandoned(batch, derived);
+    if (!isSound(derived)) {
+      // Whatever the reason, NO_ROOM of this end's own services among them: the other end holds it.
+      this.#drop(batch);
+      throw derived;
+    }
     try {
       if (!equalBytes(derived.responderTags, responderTags)) {
         this.#drop(batch);

@@ -6,6 +6,7 @@ import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ALICE, BOB, IdleProducer, keyStream, termsOf } from '#test/helpers/streams.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
+import { StreamEvents } from '../../streams/stream-events.ts';
 import { readStreamTerms, withEnoughSecrets } from '../../streams/stream-terms.ts';
 import { HeldBatches } from './held-batches.ts';
 
@@ -15,9 +16,11 @@ const INCARNATION = Buffer.alloc(8, 1);
 const FAILURE = new KeyweaveError('QKD_UNAVAILABLE', 'as the test says');
 
 let stream: KeyStream;
-let exchange: HeldBatches;
+let batches: HeldBatches;
 let producer: IdleProducer;
 let clock: FakeClock;
+/** What listeners were told of batches that were dropped. */
+let dropped: [first: number, count: number, reason: ErrorReason][];
 
 beforeEach(() => {
   begin(['ML-KEM-768', 'QKD'], false);
@@ -30,9 +33,10 @@ function begin(
   maxBufferedChunks = 16,
 ): void {
   clock = new FakeClock();
+  dropped = [];
   producer = new IdleProducer('responder');
   // The batches that are held are on their way.
-  Object.defineProperty(producer, 'coming', { get: () => exchange?.coming ?? 0 });
+  Object.defineProperty(producer, 'coming', { get: () => batches?.coming ?? 0 });
   stream = keyStream({
     incarnation: INCARNATION,
     terms: termsOf(method, keySources),
@@ -40,9 +44,13 @@ function begin(
     qos: { timeoutMs: 1000, metadataMimetype: '' },
     allowDegraded,
     maxBufferedChunks,
+    clock,
+    events: new StreamEvents([
+      { dropped: (_, first, count, { reason }) => void dropped.push([first, count, reason]) },
+    ]),
     producer: () => producer,
   });
-  exchange = new HeldBatches(stream, clock);
+  batches = new HeldBatches(stream, clock);
 }
 
 function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = {}): BatchOffer {
@@ -61,14 +69,14 @@ function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = 
 /** Admits a batch and holds keys for it whose bytes are all `value`. */
 function held(firstIndex: number, count: number, value: number): Buffer {
   const batch = offer(firstIndex, count);
-  exchange.admit(batch);
+  batches.admit(batch);
   const keys = Buffer.alloc(count * 32, value);
-  exchange.hold(batch, { count, keys, initiatorTags: Buffer.alloc(count * 32, TAG) });
+  batches.hold(batch, { count, keys, initiatorTags: Buffer.alloc(count * 32, TAG) });
   return keys;
 }
 
 const confirm = (firstIndex: number, count: number, tag = TAG) =>
-  exchange.confirm({
+  batches.confirm({
     keyStreamId: stream.idBytes,
     incarnation: INCARNATION,
     firstIndex,
@@ -78,7 +86,7 @@ const confirm = (firstIndex: number, count: number, tag = TAG) =>
 
 const refuses = (batch: BatchOffer, reason: ErrorReason) =>
   assert.throws(
-    () => exchange.admit(batch),
+    () => batches.admit(batch),
     (error) => isReason(error, reason),
     `${reason} expected`,
   );
@@ -87,10 +95,10 @@ describe('HeldBatches', () => {
   it('releases nothing before the tags of the initiator, and all of the batch then', () => {
     held(0, 3, 1);
     assert.equal(stream.buffer.size, 0);
-    assert.equal(exchange.coming, 3);
+    assert.equal(batches.coming, 3);
     assert.equal(confirm(0, 3), true);
     assert.equal(stream.buffer.size, 3);
-    assert.equal(exchange.coming, 0);
+    assert.equal(batches.coming, 0);
   });
 
   it('decides once: asked again it gives the same answer, whatever comes along', () => {
@@ -111,7 +119,7 @@ describe('HeldBatches', () => {
     ] as const) {
       const keys = held(first, 2, 5);
       assert.equal(
-        exchange.confirm({
+        batches.confirm({
           ...{ keyStreamId: stream.idBytes, incarnation: INCARNATION },
           ...{ firstIndex: first, count, initiatorTags: tags },
         }).released,
@@ -130,20 +138,22 @@ describe('HeldBatches', () => {
   });
 
   it('makes one batch of a stream at a time', () => {
-    exchange.admit(offer(0, 1));
+    batches.admit(offer(0, 1));
     refuses(offer(1, 1), 'AGREEMENT_FAILED');
-    exchange.fail(FAILURE);
-    exchange.admit(offer(1, 1));
+    batches.fail(FAILURE);
+    batches.admit(offer(1, 1));
   });
 
   it('asks again for those who counted on a batch that failed', async () => {
     const { wanted } = producer;
-    exchange.admit(offer(0, 2));
+    batches.admit(offer(0, 2));
     const waiting = stream.take(undefined, 50, () => undefined, new AbortController().signal);
     assert.deepEqual(wanted, [0], 'it is on its way');
-    exchange.fail(FAILURE);
+    batches.fail(FAILURE);
     assert.ok((wanted[1] ?? 0) > 0, `${wanted}`);
-    await assert.rejects(waiting as Promise<unknown>);
+    const ended = assert.rejects(waiting as Promise<unknown>, /TIMEOUT/);
+    await clock.advance(50);
+    await ended;
   });
 
   it('holds several unconfirmed batches, releases in the order of indexes, and drops what is older', () => {
@@ -201,23 +211,23 @@ describe('HeldBatches', () => {
     for (const [sources, change] of cases) {
       begin(sources, true, 'hkdf-sha384');
       assert.throws(
-        () => exchange.admit(offer(0, 1, change)),
+        () => batches.admit(offer(0, 1, change)),
         (error) => isReason(error, 'AGREEMENT_FAILED'),
         `${sources} with slot ${change.degradedSlot} replaced was taken`,
       );
     }
     begin(['ML-KEM-768', 'QKD'], true);
-    assert.equal(exchange.admit(offer(0, 1, { degradedSlot: 2, qkd: undefined })), 1);
+    assert.equal(batches.admit(offer(0, 1, { degradedSlot: 2, qkd: undefined })), 1);
     begin(['QKD', 'ML-KEM-768'], true);
-    assert.equal(exchange.admit(offer(0, 1, { degradedSlot: 1, publicKeys: [pair(1)], qkd: undefined })), 1);
+    assert.equal(batches.admit(offer(0, 1, { degradedSlot: 1, publicKeys: [pair(1)], qkd: undefined })), 1);
   });
 
   it('takes no more than there is room for, what is unconfirmed counted', () => {
-    assert.equal(exchange.admit(offer(0, 20)), 16);
-    exchange.fail(FAILURE);
+    assert.equal(batches.admit(offer(0, 20)), 16);
+    batches.fail(FAILURE);
     held(20, 10, 1);
-    assert.equal(exchange.admit(offer(30, 10)), 6);
-    exchange.fail(FAILURE);
+    assert.equal(batches.admit(offer(30, 10)), 6);
+    batches.fail(FAILURE);
     held(40, 6, 2);
     refuses(offer(46, 1), 'NO_ROOM');
   });
@@ -225,44 +235,44 @@ describe('HeldBatches', () => {
   it('wipes what is unconfirmed at its end, and takes nothing after it', () => {
     const keys = held(0, 2, 1);
     const batch = offer(2, 1);
-    exchange.admit(batch);
-    exchange.stop();
+    batches.admit(batch);
+    batches.stop();
     assert.ok(keys.every((byte) => byte === 0));
     const late = Buffer.alloc(32, 9);
-    assert.throws(() => exchange.hold(batch, { count: 1, keys: late, initiatorTags: TAG }), /UNKNOWN_STREAM/);
+    assert.throws(() => batches.hold(batch, { count: 1, keys: late, initiatorTags: TAG }), /UNKNOWN_STREAM/);
     assert.ok(late.every((byte) => byte === 0));
     refuses(offer(3, 1), 'UNKNOWN_STREAM');
   });
 
   it('takes batches up to the largest that there are, and up to the last index', () => {
     begin(['ML-KEM-768', 'QKD'], false, 'xoring', 2_048);
-    assert.equal(exchange.admit(offer(0, 1_024)), 1_024);
-    exchange.fail(FAILURE);
-    assert.equal(exchange.admit(offer(0xffffffff - 2, 2)), 2);
+    assert.equal(batches.admit(offer(0, 1_024)), 1_024);
+    batches.fail(FAILURE);
+    assert.equal(batches.admit(offer(0xffffffff - 2, 2)), 2);
   });
 
   it('counts what is buffered against its room, and those who wait for it', async () => {
     held(0, 15, 1);
     confirm(0, 15);
-    assert.equal(exchange.admit(offer(15, 9)), 1);
-    exchange.fail(FAILURE);
+    assert.equal(batches.admit(offer(15, 9)), 1);
+    batches.fail(FAILURE);
     for (let i = 0; i < 15; i++) stream.buffer.take();
     const leaving = new AbortController();
     const waiting = [20, 21].map((index) => stream.buffer.wait(index + 10, 50, () => 'late', leaving.signal));
-    assert.equal(exchange.admit(offer(24, 20)), 18);
+    assert.equal(batches.admit(offer(24, 20)), 18);
     leaving.abort();
     await Promise.allSettled(waiting);
   });
 
   it('never makes an index twice, also of a batch that failed or that it shortened', () => {
-    exchange.admit(offer(3, 5));
-    exchange.fail(FAILURE);
+    batches.admit(offer(3, 5));
+    batches.fail(FAILURE);
     for (const first of [3, 7]) refuses(offer(first, 1), 'AGREEMENT_FAILED');
     const shortened = offer(8, 5);
-    exchange.admit(shortened, 2);
-    exchange.hold(shortened, { count: 2, keys: Buffer.alloc(64), initiatorTags: Buffer.alloc(64, TAG) });
+    batches.admit(shortened, 2);
+    batches.hold(shortened, { count: 2, keys: Buffer.alloc(64), initiatorTags: Buffer.alloc(64, TAG) });
     refuses(offer(9, 1), 'AGREEMENT_FAILED');
-    assert.equal(exchange.admit(offer(10, 1)), 1);
+    assert.equal(batches.admit(offer(10, 1)), 1);
   });
 
   it('says of each key whether a shared_seed stood in for a source of it', () => {
@@ -272,8 +282,8 @@ describe('HeldBatches', () => {
       [1, 2],
     ] as const) {
       const batch = offer(firstIndex, 1, degradedSlot === 0 ? {} : { degradedSlot, qkd: undefined });
-      exchange.admit(batch);
-      exchange.hold(batch, { count: 1, keys: Buffer.alloc(32), initiatorTags: TAG });
+      batches.admit(batch);
+      batches.hold(batch, { count: 1, keys: Buffer.alloc(32), initiatorTags: TAG });
       confirm(firstIndex, 1);
       assert.equal(stream.buffer.take()?.degraded, degradedSlot !== 0);
     }
@@ -285,10 +295,10 @@ describe('HeldBatches', () => {
     assert.equal(confirm(1, 1), true);
     const late = held(2, 1, 3);
     await clock.advance(119_999);
-    assert.equal(exchange.coming, 1, 'it was dropped too early');
+    assert.equal(batches.coming, 1, 'it was dropped too early');
     await clock.advance(1);
     assert.ok([...keys, ...late].every((byte) => byte === 0));
-    assert.equal(exchange.coming, 0);
+    assert.equal(batches.coming, 0);
     assert.equal(confirm(2, 1), false);
     assert.deepEqual([stream.buffer.size, stream.indexes.frontier], [1, 3]);
   });
@@ -325,12 +335,12 @@ describe('HeldBatches', () => {
 
   it('gives an index up only once nothing before it can come', async () => {
     held(0, 2, 1);
-    exchange.admit(offer(2, 2));
+    batches.admit(offer(2, 2));
     const waiting = assert.rejects(
       stream.buffer.wait(3, 10_000, () => 'late', new AbortController().signal),
       /index 3 has been taken, or was dropped/,
     );
-    exchange.fail(FAILURE);
+    batches.fail(FAILURE);
     assert.deepEqual(
       [stream.indexes.frontier, stream.buffer.waiting],
       [0, 1],
@@ -339,11 +349,52 @@ describe('HeldBatches', () => {
     confirm(0, 2);
     await waiting;
     assert.equal(stream.indexes.frontier, 4);
-    exchange.admit(offer(4, 2));
-    exchange.stop();
+    batches.admit(offer(4, 2));
+    batches.stop();
     assert.equal(stream.indexes.frontier, 4, 'the batch that is being made is still open');
-    exchange.fail(FAILURE);
+    batches.fail(FAILURE);
     assert.equal(stream.indexes.frontier, 6);
+  });
+
+  it('gives the indexes up of what it could not hold any more, and says so', () => {
+    const batch = offer(0, 2);
+    batches.admit(batch);
+    batches.stop();
+    const keys = { count: 2, keys: Buffer.alloc(64), initiatorTags: Buffer.alloc(64) };
+    assert.throws(() => batches.hold(batch, keys), /UNKNOWN_STREAM/);
+    batches.fail(FAILURE);
+    assert.deepEqual([batches.coming, stream.indexes.frontier], [0, 2]);
+    assert.deepEqual(dropped, [[0, 2, 'QKD_UNAVAILABLE']]);
+  });
+
+  it('tells once of every batch that is dropped: which indexes, and why', () => {
+    batches.admit(offer(0, 2));
+    batches.fail(FAILURE);
+    batches.fail(FAILURE);
+    held(2, 3, 1);
+    confirm(2, 3, Buffer.alloc(32, 8));
+    confirm(2, 3, Buffer.alloc(32, 8));
+    held(5, 1, 1);
+    confirm(5, 1);
+    held(6, 1, 1);
+    batches.stop();
+    batches.stop();
+    assert.deepEqual(dropped, [
+      [0, 2, 'QKD_UNAVAILABLE'],
+      [2, 3, 'AGREEMENT_FAILED'],
+      [6, 1, 'AGREEMENT_FAILED'],
+    ]);
+  });
+
+  it('remembers what it has released, however many batches come to nothing after it', () => {
+    held(0, 1, 1);
+    assert.equal(confirm(0, 1), true);
+    for (let index = 1; index < 40; index++) {
+      batches.admit(offer(index, 1));
+      batches.fail(FAILURE);
+    }
+    for (let index = 40; index < 80; index++) held(index, 1, 1);
+    assert.equal(confirm(0, 1), true, 'the initiator would drop what this end has given away');
   });
 
   it('remembers its last sixteen decisions, and takes what it does not know for dropped', () => {
@@ -362,7 +413,7 @@ describe('HeldBatches', () => {
     const keys = held(0, 2, 5);
     const initiatorTags = Buffer.alloc(64, TAG);
     const { keyStreamId, incarnation } = offer(0, 2);
-    const decision = exchange.confirm({ keyStreamId, incarnation, firstIndex: 0, count: 1, initiatorTags });
+    const decision = batches.confirm({ keyStreamId, incarnation, firstIndex: 0, count: 1, initiatorTags });
     assert.equal(decision.released, false);
     assert.ok(keys.every((byte) => byte === 0));
   });
@@ -372,7 +423,7 @@ describe('HeldBatches', () => {
     const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
     const both = (...slots: number[]) => offer(0, 1, { publicKeys: slots.map(pair), qkd: undefined });
     for (const slots of [[1, 0], [0, 0], [0], [0, 1, 1]]) refuses(both(...slots), 'BAD_REQUEST');
-    assert.equal(exchange.admit(both(0, 1)), 1);
+    assert.equal(batches.admit(both(0, 1)), 1);
   });
 
   it('takes a stream whose method needs a stand-in with that one and no other', () => {
@@ -384,10 +435,10 @@ describe('HeldBatches', () => {
       { mayDegrade: true },
     );
     stream = keyStream({ role: 'responder', terms, allowDegraded: true });
-    exchange = new HeldBatches(stream, clock);
+    batches = new HeldBatches(stream, clock);
     for (const degradedSlot of [0, 1, 3]) {
       refuses(offer(0, 1, { publicKeys: [], degradedSlot }), 'AGREEMENT_FAILED');
     }
-    assert.equal(exchange.admit(offer(0, 1, { publicKeys: [], degradedSlot: 2 })), 1);
+    assert.equal(batches.admit(offer(0, 1, { publicKeys: [], degradedSlot: 2 })), 1);
   });
 });

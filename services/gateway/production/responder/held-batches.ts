@@ -86,13 +86,17 @@ export class HeldBatches {
     return admitted;
   }
 
-  /** Holds the derived keys back until they are confirmed. Takes ownership of them. */
+  /**
+   * Holds the derived keys back until they are confirmed. Takes ownership of them.
+   *
+   * @throws KeyweaveError UNKNOWN_STREAM after the end; `fail` must follow.
+   */
   hold(offer: BatchOffer, { count, keys, initiatorTags }: HeldKeys): void {
-    this.#making = undefined;
     if (this.#stopped) {
       wipe(keys);
       throw new KeyweaveError('UNKNOWN_STREAM', 'this end has closed the stream');
     }
+    this.#making = undefined;
     this.#stream.indexes.shorten(offer.firstIndex, count);
     const held: HeldBatch = {
       first: offer.firstIndex,
@@ -127,7 +131,7 @@ export class HeldBatches {
     const held = this.#held.get(firstIndex);
     if (held) this.#decide(held, held.count === count && equalBytes(held.initiatorTags, initiatorTags));
     return {
-      released: this.#stream.indexes.decisionOn(firstIndex) ?? false,
+      released: this.#stream.indexes.wasReleased(firstIndex),
       buffered: this.#stream.buffer.size,
       failure: undefined,
     };
