@@ -119,7 +119,10 @@ describe('TLS identity', () => {
     const serverIdentity = loadTlsIdentity({ ...server.paths, log });
     const clientIdentity = loadTlsIdentity({ ...client.paths, crlPath, log, pollMs: 20 });
     const grpc = createServer();
-    XX;
+    grpc.add(
+      HealthDefinition,
+      healthService({ names: [], readiness, stopping: new AbortController().signal }),
+    );
     const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
     const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
     const channel = createChannel(`127.0.0.1:${port}`, clientIdentity.channelCredentials(expected), {

@@ -118,7 +118,7 @@ describe('deriveTogether', () => {
     const { services, calls } = hybridizer();
     const many = MESSAGE_LIMITS.deriveBatches.filled + 1;
     await deriveTogether(
-      services,
+      { hybridizer: services, clock: systemClock },
       Array.from({ length: many }, () => inputs(0, 1)),
     );
     assert.deepEqual(calls, [many - 1, 1]);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
+import { type IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
 import type { KeyStream } from './key-stream.ts';
 

@@ -3,7 +3,15 @@ import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { ALICE, BOB, IdleProducer, keyStream, LIVING, QOS, type StreamChange } from '#test/helpers/streams.ts';
+import {
+  ALICE,
+  BOB,
+  IdleProducer,
+  keyStream,
+  LIVING,
+  QOS,
+  type StreamChange,
+} from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
 import type { KeyStream } from './key-stream.ts';
 import type { StreamRole } from './producer.ts';
@@ -42,7 +50,14 @@ describe('KeyStream', () => {
     assert.deepEqual([stream.id, idBytes.toString('hex')], [id, id.replaceAll('-', '')]);
     assert.deepEqual(
       [incarnation, role, route, predefined, local, peer],
-      [Buffer.alloc(8, 1), 'responder', { nextHop: ALICE, farNode: ALICE, hops: 0 }, true, 'absent', 'absent'],
+      [
+        Buffer.alloc(8, 1),
+        'responder',
+        { nextHop: ALICE, farNode: ALICE, hops: 0 },
+        true,
+        'absent',
+        'absent',
+      ],
     );
     const { source, destination } = stream.terms;
     assert.deepEqual(
@@ -160,7 +175,10 @@ describe('what a stream refuses', () => {
     const waiting = assert.rejects(Promise.resolve(get(stream, 1)), refused('INSUFFICIENT_KEY', /index 1 /));
     stream.drop(0, 3, new KeyweaveError('QKD_UNAVAILABLE', 'no link'));
     await waiting;
-    assert.throws(() => get(stream, 2), refused('INSUFFICIENT_KEY', /index 2 has been taken, or was dropped/));
+    assert.throws(
+      () => get(stream, 2),
+      refused('INSUFFICIENT_KEY', /index 2 has been taken, or was dropped/),
+    );
     assert.equal(stream.indexes.frontier, 3);
     waits(stream, 3);
     stream.end(over);
