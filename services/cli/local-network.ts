@@ -7,10 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { createCa } from '#certs/issue.ts';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { startable } from '#common/service/installation.ts';
 import { type KmeSimulator, type KmeSimulatorOptions, startKmeSimulator } from '../kme-simulator/main.ts';
 import { freePorts } from './free-ports.ts';
 
-const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const MAIN = fileURLToPath(startable('./main.ts', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
 
