@@ -1,12 +1,16 @@
 import { Command, Option } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { VERSION } from '#common/service/version.ts';
+import { versionText } from './version-text.ts';
 
 const program = new Command('keyweave')
   .description(
     'Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.',
   )
-  .version(VERSION)
+  .option('-V, --version', 'version, commit, and the agreement that nodes speak with each other')
+  .on('option:version', () => {
+    process.stdout.write(`${versionText()}\n`);
+    process.exit(0);
+  })
   .showHelpAfterError("(see 'keyweave help')");
 
 const addressOption = () =>

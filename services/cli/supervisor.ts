@@ -3,12 +3,13 @@ import { fileURLToPath } from 'node:url';
 import type { ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { startable } from '#common/service/installation.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { CACHE_ENVIRONMENT } from './compile-cache.ts';
 
-const ENTRY = fileURLToPath(new URL('./service-entry.ts', import.meta.url));
+const ENTRY = fileURLToPath(startable('./service-entry.ts', import.meta.url));
 /** The small young generation keeps an idle node's five processes within 450 MB. */
 const SERVICE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'] as const;
 

@@ -4,9 +4,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { startable } from '#common/service/installation.ts';
 import type { NodeFiles } from './network-files.ts';
 
-const HOME = fileURLToPath(new URL('../../..', import.meta.url));
+const MAIN = fileURLToPath(startable('../main.ts', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
 
@@ -44,13 +45,13 @@ export type NodeLog = (node: string, line: string) => void;
 export async function startNode(
   { name, uuid, folder }: NodeFiles,
   onLog: NodeLog = () => undefined,
-  home = HOME,
+  home?: string,
 ): Promise<LocalNode> {
   const child = spawn(
-    home === HOME ? process.execPath : join(home, 'node_modules/.bin/node'),
+    home === undefined ? process.execPath : join(home, 'node_modules/.bin/node'),
     [
       '--disable-warning=ExperimentalWarning',
-      join(home, 'services/cli/main.ts'),
+      home === undefined ? MAIN : join(home, 'services/cli/main.ts'),
       'node',
       '--config',
       join(folder, 'config.json'),

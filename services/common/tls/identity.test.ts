@@ -121,7 +121,11 @@ describe('TLS identity', () => {
     const grpc = createServer();
     grpc.add(
       HealthDefinition,
-      healthService({ names: [], readiness: { problems: async () => [] }, stopping: new AbortController().signal }),
+      healthService({
+        names: [],
+        readiness: { problems: async () => [] },
+        stopping: new AbortController().signal,
+      }),
     );
     const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
     const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
