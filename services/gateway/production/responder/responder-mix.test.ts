@@ -1,21 +1,17 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, it } from 'node:test';
 import { digestPacked } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { silentLog } from '#common/log/silent-log.ts';
-import type { DeriveBatch, DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
-import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { EncapsulateRequest } from '#gen/keyweave/v1/pqc_source.ts';
-import type { FetchKeysRequest, QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
-import { ALICE, BOB, keyStream, termsOf } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
+import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
+import { offerOf, ResponderBench } from '#test/helpers/responder-bench.ts';
+import { ALICE, BOB, termsOf } from '#test/helpers/streams.ts';
 import { readStreamTerms, slotOf, withEnoughSecrets } from '../../streams/stream-terms.ts';
-import { standInSecrets } from '../derivation.ts';
-import { SourceFaults } from '../source-faults.ts';
-import { HeldBatches } from './held-batches.ts';
-import { answerRound, type ReceivedOffer } from './responder-round.ts';
+import { standInSecrets } from '../stand-in.ts';
+import type { ReceivedOffer } from './responder-round.ts';
 
 /** What the hybridizer was asked to join: copies, since the secrets are wiped. */
 let joined: DeriveBatch[];
@@ -34,7 +30,7 @@ let surplus: number;
 let refusedFetch: number;
 let whileDeriving: () => void;
 let seed: Secret | undefined;
-let services: NodeServices;
+let bench: ResponderBench;
 
 /** `count` items of `size` bytes, each of a byte of its own, from `first` on. */
 const items = (count: number, size: number, first: number) =>
@@ -45,29 +41,15 @@ beforeEach(() => {
   [made, broken, keysLeft] = [new Map(), new Map(), 1_000];
   [surplus, refusedFetch, whileDeriving] = [0, -1, () => undefined];
   seed = new Secret(Buffer.alloc(32, 5));
-  services = {
-    now: () => 0,
-    log: silentLog,
-    limits: { max_batch_chunks: 64 },
-    sourceFaults: new SourceFaults(silentLog),
-    qkd: { timeout: 1_000 },
-    sharedSeed: () => seed,
-    pqcSource: { encapsulate: async (request: EncapsulateRequest) => encapsulate(request) },
-    qkdSource: {
-      openQkd: async () => ({ qkdKeyStreamId: 'qkd' }),
-      closeQkd: async () => ({}),
-      fetchKeys: async (request: FetchKeysRequest) => ({
-        results: request.fetches.map(fetched),
-        blockBytes: 0,
-      }),
+  bench = new ResponderBench({
+    encapsulate: async (request) => encapsulate(request),
+    fetchKeys: async (request) => ({ results: request.fetches.map(fetched), blockBytes: 0 }),
+    derive: async ({ batches }) => {
+      whileDeriving();
+      return { batches: batches.map(derived) };
     },
-    hybridizer: {
-      derive: async ({ batches }: DeriveRequest) => {
-        whileDeriving();
-        return { batches: batches.map(derived) };
-      },
-    },
-  } as unknown as NodeServices;
+    seeds: { of: () => seed },
+  });
 });
 
 function encapsulate({ algorithm, publicKeys }: EncapsulateRequest) {
@@ -117,32 +99,22 @@ function offered(
   mark = 1,
   terms = termsOf('hkdf-sha384', keySources),
 ) {
-  const stream = keyStream({
-    id: randomUUID(),
-    role: 'responder',
-    terms,
-    allowDegraded: true,
-  });
-  const offer: BatchOffer = {
-    keyStreamId: stream.idBytes,
-    incarnation: stream.incarnation,
+  const producer = bench.producer({ terms, allowDegraded: true });
+  const { publicKeys, qkd } = offerOf(producer, count);
+  const offer = offerOf(producer, count, {
     firstIndex: 3,
-    count,
-    publicKeys: stream.terms.slots.flatMap(({ publicKeyBytes }, slot) =>
-      publicKeyBytes > 0 ? [{ slot, publicKeys: items(count, publicKeyBytes, mark) }] : [],
-    ),
-    qkd: keySources.includes('QKD')
-      ? { epoch: 0, qkdKeyStreamId: 'shared', position: 0n, blockKeys: 1 }
-      : undefined,
-    degradedSlot: 0,
+    publicKeys: publicKeys.map(({ slot, publicKeys }) => ({
+      slot,
+      publicKeys: items(count, publicKeys.length / count, mark),
+    })),
+    qkd: qkd && { ...qkd, qkdKeyStreamId: 'shared' },
     ...change,
-  };
-  return { offer, exchange: new HeldBatches(services, stream) };
+  });
+  return { offer, producer };
 }
 
-const answersTo = (...offers: ReceivedOffer[]) => answerRound(services, offers);
-const reasons = (answers: Awaited<ReturnType<typeof answerRound>>) =>
-  answers.map(({ failure }) => failure?.reason);
+const answersTo = (...offers: ReceivedOffer[]) => bench.answer(...offers);
+const reasons = (answers: readonly BatchAnswer[]) => answers.map(({ failure }) => failure?.reason);
 const assertWiped = () => {
   for (const secrets of given)
     assert.ok(
@@ -151,7 +123,7 @@ const assertWiped = () => {
     );
 };
 
-describe('answerRound', () => {
+describe('ResponderRound', () => {
   it('gives each chunk the secrets of its own slots, in the agreed order', async () => {
     const [one, other] = [offered(['ML-KEM-768', 'QKD'], 2), offered(['QKD', 'ML-KEM-768', 'QKD'], 3, {}, 9)];
     const answers = await answersTo(one, other);
@@ -193,10 +165,10 @@ describe('answerRound', () => {
     const one = offered(['ML-KEM-768', 'QKD'], 2);
     const [answer] = await answersTo(one);
     assert.deepEqual([answer?.responderTags, answer?.buffered], [Buffer.alloc(64, 3), 0]);
-    const { exchange, offer } = one;
-    assert.equal(exchange.coming, 2);
-    assert.equal(exchange.confirm({ ...offer, initiatorTags: Buffer.alloc(64, 2) }).released, true);
-    assert.equal(exchange.stream.buffer.size, 2);
+    const { producer, offer } = one;
+    assert.equal(producer.coming, 2);
+    assert.equal(producer.confirm({ ...offer, initiatorTags: Buffer.alloc(64, 2) }).released, true);
+    assert.equal(producer.stream.buffer.size, 2);
   });
 
   it('makes a shorter batch where its one QKD slot runs low, of the first keys', async () => {
@@ -241,7 +213,7 @@ describe('answerRound', () => {
     assert.match(answers[0]?.failure?.detail ?? '', /the engine is away/);
     assert.deepEqual([answers[1]?.count, answers[1]?.failure], [2, undefined]);
     assert.equal(fetches.length, 1);
-    assert.equal(lost.exchange.coming, 0, 'room is kept for what does not come');
+    assert.equal(lost.producer.coming, 0, 'room is kept for what does not come');
     assertWiped();
   });
 
@@ -279,10 +251,10 @@ describe('answerRound', () => {
     const [answer] = await answersTo(one);
     assert.equal(answer?.count, 2);
     assert.deepEqual(fetches, []);
-    const { stream } = one.exchange;
+    const { stream } = one.producer;
     assert.deepEqual(
       joined[0]?.slots.map(({ secrets }) => secrets),
-      [items(2, 32, 0x10), standInSecrets(services, stream, 1, 3, 2)],
+      [items(2, 32, 0x10), standInSecrets(bench.tools.seeds, { stream, first: 3, count: 2 }, 1)],
     );
     assert.deepEqual(
       answer?.ciphertexts.map(({ slot }) => slot),
@@ -303,7 +275,10 @@ describe('answerRound', () => {
     assert.deepEqual([made.size, fetches[0]?.count], [0, 2]);
     assert.deepEqual(
       joined[0]?.slots.map(({ secrets }) => secrets),
-      [items(2, 32, 0x40), standInSecrets(services, one.exchange.stream, 1, 3, 2)],
+      [
+        items(2, 32, 0x40),
+        standInSecrets(bench.tools.seeds, { stream: one.producer.stream, first: 3, count: 2 }, 1),
+      ],
     );
     seed = undefined;
     const without = offered(['QKD'], 2, { degradedSlot: 2 }, 1, terms);
@@ -329,15 +304,15 @@ describe('answerRound', () => {
     const both = [offered(['ML-KEM-768'], 2), offered(['QKD'], 2)];
     assert.deepEqual(reasons(await answersTo(...both)), ['INTERNAL', 'INTERNAL']);
     assert.deepEqual(
-      both.map(({ exchange }) => exchange.coming),
+      both.map(({ producer }) => producer.coming),
       [0, 0],
     );
     assertWiped();
   });
 
   it('says why there is no stream for an offer, in an answer that says nothing else', async () => {
-    const exchange = new KeyweaveError('UNKNOWN_STREAM', 'who?');
-    const [answer, other] = await answersTo({ ...offered(['QKD'], 1), exchange }, offered(['QKD'], 1));
+    const producer = new KeyweaveError('UNKNOWN_STREAM', 'who?');
+    const [answer, other] = await answersTo({ ...offered(['QKD'], 1), producer }, offered(['QKD'], 1));
     const nothing = Buffer.alloc(0);
     assert.deepEqual(answer, {
       ...{ count: 0, ciphertexts: [], responderTags: nothing, buffered: 0, qkdBlockKeys: 0, most: 0 },
@@ -348,7 +323,7 @@ describe('answerRound', () => {
 
   it('drops what was made for a stream that has been closed meanwhile', async () => {
     const closing = offered(['ML-KEM-768'], 1);
-    whileDeriving = () => closing.exchange.stop();
+    whileDeriving = () => closing.producer.stop();
     const answers = await answersTo(closing, offered(['ML-KEM-768'], 1));
     assert.deepEqual(reasons(answers), ['UNKNOWN_STREAM', undefined]);
   });

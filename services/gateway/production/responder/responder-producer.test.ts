@@ -1,20 +1,19 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchOffer, DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
-import { LIVING } from '#test/helpers/streams.ts';
-import type { NodeServices } from '../../clients/node-services.ts';
-import { KeyStream } from '../../streams/key-stream.ts';
-import { parseStreamTerms } from '../../streams/stream-terms.ts';
-import { HeldBatches } from './held-batches.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
+import { keyStream, LIVING, termsOf } from '#test/helpers/streams.ts';
+import type { QkdClient } from '../../clients/qkd-client.ts';
+import type { KeyStream } from '../../streams/key-stream.ts';
 import { ResponderProducer } from './responder-producer.ts';
 
 const NOTED: DemandAnswer = { buffered: 0, failure: undefined };
 
-let nowMs: number;
-let stream: KeyStream;
-let exchange: HeldBatches;
+let clock: FakeClock;
+let stream: KeyStream<ResponderProducer>;
+let producer: ResponderProducer;
 /** When which question was asked. */
 let asked: { atMs: number; demand: StreamDemand }[];
 /** Chunks that the initiator is making by itself. */
@@ -22,55 +21,39 @@ let coming: number;
 let answer: (question: number) => Promise<DemandAnswer>;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
-  nowMs = 0;
+  clock = new FakeClock();
   asked = [];
   answer = async () => NOTED;
   const demand = (one: StreamDemand) => {
-    asked.push({ atMs: nowMs, demand: one });
+    asked.push({ atMs: clock.monotonicMs(), demand: one });
     // A loop without pauses would never give the test its turn back.
     return asked.length > 1_000 ? new Promise<never>(() => undefined) : answer(asked.length);
   };
-  const services = { now: () => nowMs, log: silentLog, peer: () => ({ demand }) } as unknown as NodeServices;
-  stream = new KeyStream({
-    id: '11111111-1111-4111-8111-111111111111',
-    terms: parseStreamTerms(
-      'hybrid://app@aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-      'hybrid://app@bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb',
-      { method: 'xoring', keySources: ['ML-KEM-768', 'QKD'] },
-    ),
-    incarnation: Buffer.alloc(8),
+  const log = silentLog;
+  const qkd: QkdClient = {
+    open: async () => 'qkd',
+    fetch: async () => ({ results: [], blockBytes: 0 }),
+    close: async () => undefined,
+  };
+  stream = keyStream<ResponderProducer>({
+    terms: termsOf('xoring', ['ML-KEM-768', 'QKD']),
     role: 'responder',
-    peerNode: 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa',
-    qos: {
-      ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 60_000, ttlS: 0 },
-      metadataMimetype: '',
-    },
-    predefined: false,
-    allowDegraded: false,
-    maxPrefetchChunks: 16,
-    maxBufferedChunks: 16,
-    now: () => nowMs,
+    qos: { timeoutMs: 60_000, metadataMimetype: '' },
+    clock,
+    peer: 'joined',
+    producer: (one) =>
+      new ResponderProducer(one, { clock, log, link: { demand }, qkd: { qkd, clock, log, join: 'auto' } }),
   });
-  exchange = new HeldBatches(services, stream);
+  producer = stream.producer;
   coming = 0;
-  Object.defineProperty(exchange, 'coming', { get: () => coming });
-  stream.supply = new ResponderProducer(services, exchange);
-  stream.local = 'joined';
-  stream.peer = 'joined';
+  Object.defineProperty(producer.batches, 'coming', { get: () => coming });
 });
 afterEach(() => {
   stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
-  mock.timers.reset();
+  assert.equal(clock.pending, 0, 'a timer outlives its stream');
 });
 
-async function pass(ms: number): Promise<void> {
-  for (const end = nowMs + ms; nowMs < end; ) {
-    nowMs += 10;
-    mock.timers.tick(10);
-    for (let i = 0; i < 10; i++) await Promise.resolve();
-  }
-}
+const pass = (ms: number) => clock.advance(ms);
 
 /** A GET_KEY; what came of it is in the list once it has come. */
 function getKey(timeoutMs = 60_000): unknown[] {
@@ -84,6 +67,7 @@ function getKey(timeoutMs = 60_000): unknown[] {
 
 const times = () => asked.map(({ atMs }) => atMs);
 const release = (first: number, count = 1) => {
+  stream.indexes.claim(first, count);
   stream.release(first, Buffer.alloc(32 * count, 1), false);
   stream.refill();
 };
@@ -115,7 +99,7 @@ describe('ResponderProducer', () => {
     const before = asked.length;
     release(0);
     await pass(500);
-    const [from] = [nowMs];
+    const from = clock.monotonicMs();
     getKey();
     await pass(110);
     assert.equal(asked.length, before + 1);
@@ -170,6 +154,7 @@ describe('ResponderProducer', () => {
     const before = asked.length;
     assert.ok(before >= 2 && before <= 5, `${before} questions`);
     answer = async () => {
+      stream.indexes.claim(0, 1);
       stream.release(0, Buffer.alloc(32, 1), false);
       return { buffered: 0, failure: undefined };
     };
@@ -188,12 +173,18 @@ describe('ResponderProducer', () => {
   });
 
   it('leaves the key manager once the other end has closed, though this end may still read', (t) => {
-    const close = t.mock.method(exchange.qkd, 'close');
+    const close = t.mock.method(producer.qkd, 'close');
     release(0);
     stream.peerClosed('the other end has closed this stream');
     assert.equal(close.mock.callCount(), 1);
     assert.equal(stream.buffer.size, 1);
-    assert.throws(() => exchange.admit({} as BatchOffer), /this end has closed the stream/);
+    assert.throws(() => producer.batches.admit({} as BatchOffer), /this end has closed the stream/);
+  });
+
+  it('closes its QKD stream at its end', (t) => {
+    const closes = t.mock.method(producer.qkd, 'close');
+    producer.stop();
+    assert.equal(closes.mock.callCount(), 1);
   });
 
   it('has one question under way', async () => {
@@ -233,7 +224,7 @@ describe('ResponderProducer', () => {
   it('asks for nothing that is on its way already, and not once nothing is wanted any more', async () => {
     getKey(50);
     await pass(60);
-    stream.supply?.want(0);
+    producer.want(0);
     await pass(3_000);
     assert.equal(asked.length, 0);
     getKey();
@@ -255,7 +246,7 @@ describe('ResponderProducer', () => {
     await pass(5_000);
     release(0);
     getKey();
-    const from = nowMs;
+    const from = clock.monotonicMs();
     await pass(1_000);
     assert.deepEqual(
       times()
@@ -268,7 +259,7 @@ describe('ResponderProducer', () => {
   it('asks no more for a stream that has ended, whether it is pausing or asking', async () => {
     getKey();
     await pass(50);
-    stream.supply?.stop();
+    producer.stop();
     getKey();
     await pass(3_000);
     assert.equal(asked.length, 0);
@@ -279,7 +270,7 @@ describe('ResponderProducer', () => {
     answer = () => promise;
     const outcome = getKey();
     await pass(200);
-    stream.supply?.stop();
+    producer.stop();
     resolve({ buffered: 0, failure: { reason: 'UNKNOWN_STREAM', detail: 'who?' } });
     await pass(3_000);
     assert.deepEqual([outcome, stream.peer, asked.length], [[], 'joined', 1]);
