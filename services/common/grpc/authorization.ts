@@ -6,6 +6,7 @@ import {
   type ServerInterceptor,
 } from '@grpc/grpc-js';
 import { CALLER_METADATA } from '#common/grpc/callers.ts';
+import { shownCertificate } from '#common/grpc/shown-certificate.ts';
 import type { Log } from '#common/log/log.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 
@@ -34,9 +35,9 @@ export function authorizationInterceptor(options: {
   const cache = new Map<string, CallerCertificate>();
 
   function certificateOf(call: ServerInterceptingCallInterface): CallerCertificate | undefined {
-    const raw = call.getAuthContext().sslPeerCertificate?.raw;
-    if (!raw) return undefined;
-    const key = raw.toString('latin1');
+    const shown = shownCertificate(call);
+    if (!shown) return undefined;
+    const { raw, key } = shown;
     let certificate = cache.get(key);
     if (certificate === undefined) {
       certificate = parse(raw);
