@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { SERVICE_FLAGS } from './service-runtime.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
 const FOLDER = join(HOME, 'node_modules', '.cache', 'keyweave');
@@ -24,7 +25,7 @@ export async function warmCompileCache(): Promise<void> {
   } catch {
     return;
   }
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', WARM_UP], {
+  const child = spawn(process.execPath, [...SERVICE_FLAGS, WARM_UP], {
     env: { ...process.env, ...CACHE_ENVIRONMENT },
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: WARM_UP_LIMIT_MS,

@@ -13,7 +13,7 @@ function rssMb(pid: number): number {
 }
 
 describe('keyweave node', () => {
-  it('is ready within 3 s, and its five idle processes use less than 450 MB together', async (t) => {
+  it('is ready within 3 s, and its five idle processes use less than 380 MB together', async (t) => {
     const warm = await networkFor(t, { names: ['Alice'] });
     await warm.stop();
     const started = performance.now();
@@ -25,7 +25,7 @@ describe('keyweave node', () => {
     await network.stop();
     assert.equal(pids.length, 5);
     assert.ok(readyMs < 3000, `ready after ${readyMs} ms`);
-    assert.ok(total < 450, `${total} MB`);
+    assert.ok(total < 380, `${total} MB`);
   });
 
   it('stops cleanly on SIGTERM, with a stream open, and leaves no process', async (t) => {

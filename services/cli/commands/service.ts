@@ -6,12 +6,13 @@ import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
-import { trimHeap } from '#common/service/trim-heap.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { optimise } from '../service-runtime.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
@@ -107,7 +108,8 @@ async function serve(
     log.flush();
     process.exit(1);
   });
-  trimHeap();
+  optimise();
+  startHeapUpkeep();
   if (process.send) tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
