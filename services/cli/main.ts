@@ -1,6 +1,10 @@
 import { Command, Option } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { optimise } from './service-runtime.ts';
 import { versionText } from './version-text.ts';
+
+// A service does so itself, once it has started.
+if (process.argv[2] !== 'service') optimise();
 
 const program = new Command('keyweave')
   .description(

@@ -9,15 +9,16 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
+import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
-import { trimHeap } from '#common/service/trim-heap.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { optimise } from '../service-runtime.ts';
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
   gateway: 50051,
@@ -134,7 +135,8 @@ async function serve(
     log.error('unhandled rejection', {}, reason);
     process.exit(1);
   });
-  trimHeap();
+  optimise();
+  startHeapUpkeep();
   if (process.send) tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
