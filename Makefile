@@ -3,11 +3,12 @@ NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
 UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
+PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
 
-.PHONY: bench engines mutants help native native-doctor native-test doctor install demo test check unit e2e fuzz gen gen-check lint typecheck certs clean
+.PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor install demo test check unit e2e fuzz package-test notice notice-check release gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -30,9 +31,11 @@ $(STAMP): package.json package-lock.json
 demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
-test: check unit fuzz e2e ## every test that this machine can run, the quick ones first
+test: check unit fuzz e2e package-test ## every test that this machine can run, the quick ones first
+	@echo "left to other targets: test-containers (images, as root), native-test (liboqs by its own known answers),"
+	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
 
-check: lint typecheck gen-check ## static checks and shipped configuration
+check: lint typecheck gen-check notice-check ## static checks and shipped configuration
 	bin/keyweave check-config deploy/config/* deploy/containers/*
 
 unit: install ## tests of single pieces
@@ -40,6 +43,9 @@ unit: install ## tests of single pieces
 
 fuzz: install ## random and hostile input for every decoder, whole conversations (FUZZ_SECONDS=600 for long; FUZZ_SEED, FUZZ_PATH)
 	$(NODE) --test --test-concurrency=1 $(FUZZ)
+
+package-test: install ## what npm pack makes, installed into an empty folder and run there (needs the npm registry)
+	$(NODE) --test --test-concurrency=1 $(PACKAGE)
 
 e2e: install ## whole nodes, real processes, faults
 	$(NODE) --test --test-concurrency=1 $(E2E)
@@ -51,7 +57,7 @@ engines: install ## what depends on which KEM engines there are: pqc-source, eve
 	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts
 	$(NODE) --test test/e2e/all-kems.test.ts
 
-bench: install ## speed, CPU per key by service, memory (ARGS="--runs 3 …")
+bench: install ## keys on time, speed, CPU per key by service, memory (ARGS="--compare DIR …")
 	$(NODE) test/bench/main.ts $(ARGS)
 
 native: $(ADDON) ## the native KEM engine: all 29 KEMs at native speed (needs cargo, cmake, libclang)
@@ -70,6 +76,15 @@ native-doctor:
 	@command -v cc >/dev/null || { echo "missing: a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
 	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-* 2>/dev/null | grep -qE '^libclang(-[0-9]+)?\.so'; then \
 	  echo "missing: libclang; on Debian: apt-get install libclang-dev" >&2; exit 1; fi
+
+notice: install ## list the licences of all third-party packages anew in NOTICE
+	$(NODE) deploy/package/notice.ts
+
+notice-check: install
+	@$(NODE) deploy/package/notice.ts --check
+
+release: install ## the package, its bill of materials, the addon, checksums; the image where there is an engine
+	$(NODE) deploy/package/release.ts
 
 gen: install ## generate proto/gen from the contracts
 	cd proto && ../node_modules/.bin/buf generate
@@ -115,4 +130,4 @@ sizing: install ## replicas for a key rate, from what bench measured (ARGS="--ra
 	$(NODE) test/bench/sizing.ts $(ARGS)
 
 clean: ## remove what was made, the packages too
-	rm -rf node_modules .cache certs/out
+	rm -rf node_modules .cache certs/out dist release

@@ -6,16 +6,21 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { isSubnet } from '#common/net/own-address.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { datedCertificate, dateProblem, dateText } from '#common/tls/certificate-dates.ts';
 import { caKeyPath, certificateFiles } from '#common/tls/certificate-files.ts';
 import { spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
+import { hasCaKey, type IssuingCa, readCas, readIssuingCa } from './ca-key.ts';
+import { isDue, issuerAmong, lifeOf, newEndOf } from './life.ts';
 
 /** Life of certificates that a node issues for itself. */
 export const DEFAULT_CERTIFICATE_DAYS = 90;
 
+const DAY_MS = 86_400_000;
+
 /**
  * Makes sure that each of `services` has a certificate that it can serve with.
  * Missing ones are issued when the CA's key lies beside the CA's certificate,
- * as in the reference.
+ * as in the reference, and those near their end are renewed.
  *
  * @throws KeyweaveError BAD_CONFIG naming the file, what is wrong with it and what to do.
  */
@@ -25,31 +30,78 @@ export async function ensureNodeCertificates(
   log: Pick<Log, 'info'>,
 ): Promise<void> {
   const { cert_authority_path: caPath } = config.certificate_config;
-  const ca = read(caPath, `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`);
+  const cas = readCas(caPath);
   for (const service of services) {
     const { certPath, keyPath } = certificateFiles(config, service);
     const missing = [certPath, keyPath].filter((path) => !existsSync(path));
-    if (missing.length === 0) checkCertificate(config, service, ca);
-    else if (missing.length === 2 && existsSync(caKeyPath(caPath))) {
+    if (missing.length === 0) {
+      checkOwner(config, service, cas);
+      if (hasCaKey(caPath)) await renewIfPossible(config, service, log);
+      checkDates(config, service, cas);
+    } else if (missing.length === 2 && hasCaKey(caPath)) {
       await issueFor(config, service, DEFAULT_CERTIFICATE_DAYS);
       log.info('issued a certificate', { service, path: certPath });
     } else throw missingError(missing, caPath);
   }
 }
 
-/** Issues one service's certificate with the CA's key and writes both files, the key readable by its owner only unless `keyMode` says otherwise. */
+/** A certificate that is still good is no reason not to start: where it is not, the dates say so. */
+async function renewIfPossible(config: NodeConfig, service: string, log: Pick<Log, 'info'>): Promise<void> {
+  try {
+    await renewWhereDue(config, [service], log);
+  } catch (error) {
+    log.info('a certificate could not be renewed', { service }, error);
+  }
+}
+
+/**
+ * Renews those of the services' certificates that have a third of their life
+ * left or less, with the key beside the CA, each for as long as it had. What is
+ * missing is left alone.
+ *
+ * @throws KeyweaveError BAD_CONFIG where the CA or its key cannot be read; what writing throws.
+ */
+export async function renewWhereDue(
+  config: NodeConfig,
+  services: readonly string[],
+  log: Pick<Log, 'info'>,
+  wallMs: number = systemClock.wallMs(),
+): Promise<void> {
+  const { cert_authority_path: caPath } = config.certificate_config;
+  const cas = readCas(caPath);
+  let ca: IssuingCa | undefined;
+  for (const service of services) {
+    const { certPath, keyPath } = certificateFiles(config, service);
+    if (!existsSync(certPath) || !existsSync(keyPath)) continue;
+    const certificate = new X509Certificate(readFileSync(certPath));
+    const life = lifeOf(certificate, cas);
+    if (!isDue(life, wallMs)) continue;
+    ca ??= readIssuingCa(caPath);
+    const newEndMs = newEndOf(life, ca.parsed, wallMs);
+    if (newEndMs === undefined) continue;
+    await issueFor(config, service, life.ownMs / DAY_MS);
+    log.info('renewed a certificate', { service, path: certPath, until: dateText(newEndMs) });
+  }
+}
+
+/**
+ * Issues one service's certificate with the CA's key and writes both files,
+ * the key readable by its owner only unless `keyMode` says otherwise.
+ *
+ * @param caKey by default the key beside the CA's certificate.
+ */
 export async function issueFor(
   config: NodeConfig,
   service: string,
   days: number,
-  keyMode = 0o600,
+  { keyMode = 0o600, caKey }: { keyMode?: number; caKey?: string | undefined } = {},
 ): Promise<void> {
   const { cert_authority_path: caPath, network, certificate_ip } = config.certificate_config;
-  const advice = `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`;
+  const ca = readIssuingCa(caPath, caKey);
   // Loaded only here: a service that finds its certificate need not carry the issuer in memory.
   const { issueServiceCertificate } = await import('./issue.ts');
   const issued = await issueServiceCertificate({
-    ca: { certificate: read(caPath, advice), key: read(caKeyPath(caPath), advice) },
+    ca,
     network,
     nodeUuid: config.uuid,
     service,
@@ -77,11 +129,12 @@ function namesOf(config: NodeConfig, service: string, certificateIp: string): st
   return names.filter((name) => !isSubnet(name));
 }
 
-function checkCertificate(config: NodeConfig, service: string, caPem: string): void {
-  const { certPath, keyPath } = certificateFiles(config, service);
-  const advice = `remove it and have it issued again with 'keyweave certs issue'`;
-  const certificate = parseCertificate(certPath, read(certPath, advice));
-  const ca = parseCertificate(config.certificate_config.cert_authority_path, caPem);
+const ADVICE = `remove it and have it issued again with 'keyweave certs issue'`;
+
+/** That the files are of this service of this node, belong together and are of a CA of its network. */
+function checkOwner(config: NodeConfig, service: string, cas: readonly X509Certificate[]): void {
+  const { certPath, keyPath, caPath } = certificateFiles(config, service);
+  const certificate = parseCertificate(certPath, read(certPath));
   const expected = spiffeId(config.certificate_config.network, config.uuid, service);
   const found = spiffeIdOfCertificate(certificate);
   if (found !== expected) {
@@ -89,17 +142,23 @@ function checkCertificate(config: NodeConfig, service: string, caPem: string): v
       `${certPath}: names ${found ?? 'nobody'}, not ${expected}; each node needs a folder of its own`,
     );
   }
-  if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) {
-    throw bad(
-      `${certPath}: was not issued by the CA in ${config.certificate_config.cert_authority_path}; ${advice}`,
-    );
+  if (!issuerAmong(cas, certificate)) {
+    throw bad(`${certPath}: was not issued by the CA in ${caPath}; ${ADVICE}`);
   }
-  if (certificate.validToDate.getTime() < systemClock.wallMs()) {
-    throw bad(`${certPath}: expired on ${certificate.validTo}; ${advice}`);
+  if (!certificate.checkPrivateKey(parseKey(keyPath, read(keyPath)))) {
+    throw bad(`${keyPath}: does not belong to ${certPath}; ${ADVICE}`);
   }
-  if (!certificate.checkPrivateKey(parseKey(keyPath, read(keyPath, advice)))) {
-    throw bad(`${keyPath}: does not belong to ${certPath}; ${advice}`);
-  }
+}
+
+function checkDates(config: NodeConfig, service: string, cas: readonly X509Certificate[]): void {
+  const { certPath, caPath } = certificateFiles(config, service);
+  const certificate = parseCertificate(certPath, read(certPath));
+  const ca = issuerAmong(cas, certificate);
+  const own = datedCertificate(certificate, { kind: 'own', path: certPath, needed: true });
+  const issuer = ca && datedCertificate(ca, { kind: 'ca', path: caPath, needed: true });
+  const problem = dateProblem(issuer ? [issuer, own] : [own], systemClock.wallMs());
+  if (problem !== undefined)
+    throw bad(`${problem}; have it issued again: keyweave certs renew --config <config.json>`);
 }
 
 function missingError(missing: readonly string[], caPath: string): KeyweaveError {
@@ -124,11 +183,11 @@ function parseKey(path: string, pem: string) {
   }
 }
 
-function read(path: string, advice: string): string {
+function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `missing ${path}; ${advice}`, { cause });
+    throw new KeyweaveError('BAD_CONFIG', `missing ${path}; ${ADVICE}`, { cause });
   }
 }
 

@@ -8,12 +8,10 @@ import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { issueFor, writeAtomically } from './ensure.ts';
 import { createCa } from './issue.ts';
+import { RENEWAL_SHARE } from './life.ts';
 
 const DAY_MS = 86_400_000;
 const CA_DAYS = 3_650;
-
-/** A certificate with less than this share of its life left is issued anew. */
-const RENEWAL_SHARE = 1 / 3;
 
 export interface IssueNetworkOptions {
   /** config.json files, one a node; a node's folder is named after the folder of its file. */
@@ -43,7 +41,7 @@ export async function issueNetwork(options: IssueNetworkOptions): Promise<string
       const there = placedIn(config, caFolder, folder);
       const { certPath } = certificateFiles(there, service);
       if (isGood(there, service, ca, days)) continue;
-      await issueFor(there, service, days, keyMode);
+      await issueFor(there, service, days, { keyMode });
       writeAtomically(join(folder, basename(config.certificate_config.cert_authority_path)), ca, 0o644);
       issued.push(certPath);
     }

@@ -4,7 +4,7 @@ import { createPrivateKey, generateKeyPairSync, webcrypto, X509Certificate } fro
 import { beforeEach, describe, it } from 'node:test';
 import * as x509 from '@peculiar/x509';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { createCa, issueServiceCertificate, type PemPair } from './issue.ts';
+import { createCa, issueClientCertificate, issueServiceCertificate, type PemPair } from './issue.ts';
 
 const UUID = 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa';
 const NOW = Date.UTC(2030, 0, 15, 12);
@@ -184,4 +184,26 @@ describe('the key of a CA', () => {
       return true;
     });
   });
+});
+
+describe('a certificate of a client', () => {
+  const client = (name: string) =>
+    issueClientCertificate({ ca, network: 'testnet', name, days: 2, nowMs: NOW });
+
+  it('names the application, for the client’s end of TLS alone', async () => {
+    const { certificate: pem, key } = await client('app.1');
+    const certificate = new X509Certificate(pem);
+    assert.equal(certificate.subjectAltName, 'URI:spiffe://testnet/client/app.1');
+    assert.equal(certificate.subject, 'CN=app.1');
+    assert.ok(certificate.verify(new X509Certificate(ca.certificate).publicKey) && !certificate.ca);
+    assert.ok(certificate.checkPrivateKey(createPrivateKey(key)));
+    const extended = extension(pem, EXTENDED_KEY_USAGE) as x509.ExtendedKeyUsageExtension;
+    assert.deepEqual([...extended.usages], [x509.ExtendedKeyUsage.clientAuth]);
+    assert.equal(certificate.validToDate.getTime(), NOW + 2 * DAY_MS);
+  });
+
+  for (const name of ['', '.', '..', '../x', 'a/b', 'a b', 'ä', 'x'.repeat(65), '.hidden', 'a\n'])
+    it(`cannot be called ${JSON.stringify(name)}`, async () => {
+      await assert.rejects(client(name), (error) => isReason(error, 'BAD_CONFIG'));
+    });
 });

@@ -4,14 +4,13 @@ import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { spiffeId } from '#common/tls/spiffe.ts';
+import { clientSpiffeId, isClientName, spiffeId } from '#common/tls/spiffe.ts';
+import { BACKDATE_MS } from './life.ts';
 
 x509.cryptoProvider.set(webcrypto as never);
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const DAY_MS = 86_400_000;
-/** Clocks of different machines differ a little. */
-const BACKDATE_MS = 5 * 60_000;
 
 export interface PemPair {
   readonly certificate: string;
@@ -52,32 +51,79 @@ export interface IssueOptions {
 }
 
 /** Issues one service's certificate (ECDSA P-256) with its SPIFFE URI, for both ends of mutual TLS. */
-export async function issueServiceCertificate(options: IssueOptions): Promise<PemPair> {
-  const { ca, network, nodeUuid, service } = options;
+export function issueServiceCertificate(options: IssueOptions): Promise<PemPair> {
+  const { network, nodeUuid, service } = options;
+  return issueLeaf(options, {
+    name: service,
+    uri: spiffeId(network, nodeUuid, service),
+    names: [service, 'localhost', nodeUuid, ...options.names],
+    usages: [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth],
+  });
+}
+
+export type IssueClientOptions = Pick<IssueOptions, 'ca' | 'network' | 'days' | 'nowMs'> & {
+  /** See isClientName. */
+  name: string;
+};
+
+/**
+ * Issues the certificate of an application or tool (ECDSA P-256) with its
+ * SPIFFE URI, for the client's end of mutual TLS alone: no service of a node
+ * takes it for one of its own.
+ *
+ * @throws KeyweaveError BAD_CONFIG where the name is none.
+ */
+export async function issueClientCertificate(options: IssueClientOptions): Promise<PemPair> {
+  const { network, name } = options;
+  if (!isClientName(name)) {
+    throw new KeyweaveError(
+      'BAD_CONFIG',
+      `${JSON.stringify(name)} cannot name a client: 1 to 64 letters, digits, '-', '_' and '.', not first`,
+    );
+  }
+  return issueLeaf(options, {
+    name,
+    uri: clientSpiffeId(network, name),
+    names: [],
+    usages: [x509.ExtendedKeyUsage.clientAuth],
+  });
+}
+
+interface Leaf {
+  readonly name: string;
+  readonly uri: string;
+  /** DNS names and IP addresses. */
+  readonly names: readonly string[];
+  readonly usages: x509.ExtendedKeyUsage[];
+}
+
+async function issueLeaf(
+  { ca, days, nowMs }: Pick<IssueOptions, 'ca' | 'days' | 'nowMs'>,
+  { name, uri, names, usages }: Leaf,
+): Promise<PemPair> {
   const issuer = new x509.X509Certificate(ca.certificate);
   const { key: signingKey, algorithm } = await importCaKey(ca.key);
   const keys = await generateKeys();
-  const now = options.nowMs ?? systemClock.wallMs();
-  const names = new Set([service, 'localhost', nodeUuid, ...options.names]);
+  const now = nowMs ?? systemClock.wallMs();
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
-    subject: `CN=${service}`,
+    subject: `CN=${name}`,
     issuer: issuer.subject,
     notBefore: new Date(now - BACKDATE_MS),
-    notAfter: new Date(now + options.days * DAY_MS),
+    notAfter: new Date(now + days * DAY_MS),
     signingAlgorithm: algorithm,
     publicKey: keys.publicKey,
     signingKey,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([
-        x509.ExtendedKeyUsage.serverAuth,
-        x509.ExtendedKeyUsage.clientAuth,
-      ]),
+      new x509.ExtendedKeyUsageExtension(usages),
       new x509.SubjectAlternativeNameExtension([
-        { type: 'url', value: spiffeId(network, nodeUuid, service) },
-        ...[...names].map((value) => ({ type: isIP(value) ? ('ip' as const) : ('dns' as const), value })),
+        { type: 'url', value: uri },
+        ...[...new Set(names)].map((value) => ({
+          type: isIP(value) ? ('ip' as const) : ('dns' as const),
+          value,
+        })),
       ]),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(issuer),
@@ -94,16 +140,22 @@ type CryptoKeyPair = webcrypto.CryptoKeyPair;
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
   const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  const pem = pemText('PRIVATE KEY', der);
+  der.fill(0);
+  return pem;
+}
+
+/** DER as PEM with that label. */
+export function pemText(label: string, der: Buffer): string {
   const text = der
     .toString('base64')
     .replaceAll(/(.{64})/g, '$1\n')
     .trimEnd();
-  der.fill(0);
-  return `-----BEGIN PRIVATE KEY-----\n${text}\n-----END PRIVATE KEY-----\n`;
+  return `-----BEGIN ${label}-----\n${text}\n-----END ${label}-----\n`;
 }
 
-/** Reads the CA's key in any PEM form that Node knows. */
-async function importCaKey(pem: string) {
+/** Reads the CA's key in any PEM form that Node knows, for signing and nothing else. */
+export async function importCaKey(pem: string) {
   let key: ReturnType<typeof createPrivateKey>;
   try {
     key = createPrivateKey(pem);

@@ -1,12 +1,20 @@
 import { Command, Option } from 'commander';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { VERSION } from '#common/service/version.ts';
+import { optimise } from './service-runtime.ts';
+import { versionText } from './version-text.ts';
+
+// A service does so itself, once it has started.
+if (process.argv[2] !== 'service') optimise();
 
 const program = new Command('keyweave')
   .description(
     'Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.',
   )
-  .version(VERSION)
+  .option('-V, --version', 'version, commit, and the agreement that nodes speak with each other')
+  .on('option:version', () => {
+    process.stdout.write(`${versionText()}\n`);
+    process.exit(0);
+  })
   .showHelpAfterError("(see 'keyweave help')");
 
 const addressOption = () =>
@@ -87,7 +95,7 @@ program
   .option('--bench [all]', 'measure them: the engine in use of each, or all engines (minutes)')
   .action(async (options) => (await import('./commands/algorithms.ts')).runAlgorithms(options));
 
-const certs = program.command('certs').description('make a CA and issue certificates for nodes');
+const certs = program.command('certs').description('make a CA; issue, show, renew and revoke certificates');
 certs
   .command('ca')
   .description('make a CA: ca.crt and ca.key')
@@ -102,7 +110,53 @@ certs
   .requiredOption('--config <file>', "the node's config.json")
   .option('--service <name...>', 'only these; "tool" is a client certificate for tools')
   .option('--days <n>', 'life in days', '90')
+  .option('--ca-key <file>', "the CA's key, where it does not lie beside the CA's certificate")
   .action(async (options) => (await import('./commands/certs.ts')).runIssue(options));
+certs
+  .command('show')
+  .description(
+    'who certificates are of, until when they are good, and what for; status 1 where one is not good',
+  )
+  .argument('[file...]', 'PEM files')
+  .option('--config <file>', "all of a node: its CAs, its services', those towards the key manager")
+  .option('--json', 'as JSON')
+  .action(async (files, options) => (await import('./commands/certs.ts')).runShow(files, options));
+certs
+  .command('renew')
+  .description(
+    'issue anew what is missing, has a third of its life left, is revoked or of another CA; running services load it',
+  )
+  .requiredOption('--config <file>', "the node's config.json")
+  .option('--service <name...>', 'only these')
+  .option('--days <n>', 'life in days', '90')
+  .option('--ca-key <file>', "the CA's key, where it does not lie beside the CA's certificate")
+  .option('--force', 'all, whatever their state')
+  .action(async (options) => (await import('./commands/certs.ts')).runRenew(options));
+certs
+  .command('issue-client')
+  .description('issue the certificate of an application or tool: <name>.crt and <name>.key')
+  .argument('<name>', 'letters, digits, - _ .')
+  .option('--ca <folder>', "the CA's folder, with ca.crt", 'certs/out/ca')
+  .option('--ca-key <file>', "the CA's key; ca.key in that folder by default")
+  .option('--out <folder>', 'where to put it', 'certs/out/clients')
+  .option('--network <name>', 'SPIFFE trust domain', 'keyweave')
+  .option('--days <n>', 'life in days', '90')
+  .option('--force', 'replace what is there')
+  .action(async (name, options) => (await import('./commands/certs.ts')).runIssueClient(name, options));
+certs
+  .command('revoke')
+  .description("add certificates to the CA's revocation list; without any, sign the list anew")
+  .argument('[file...]', 'PEM files of the certificates')
+  .option('--ca <folder>', "the CA's folder, with ca.crt", 'certs/out/ca')
+  .option('--ca-key <file>', "the CA's key; ca.key in that folder by default")
+  .option('--crl <file>', 'the list; ca.crl in that folder by default')
+  .option(
+    '--reason <reason>',
+    'unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation',
+    'unspecified',
+  )
+  .option('--days <n>', 'when the next list is due', '90')
+  .action(async (files, options) => (await import('./commands/certs.ts')).runRevoke(files, options));
 certs
   .command('network')
   .description(

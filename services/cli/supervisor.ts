@@ -3,20 +3,23 @@ import { fileURLToPath } from 'node:url';
 import type { ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { startable } from '#common/service/installation.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
+import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { systemClock } from '#common/time/clock.ts';
-import type { ServiceMessage } from './commands/service.ts';
 import { CACHE_ENVIRONMENT } from './compile-cache.ts';
+import { SERVICE_ENVIRONMENT, SERVICE_FLAGS } from './service-runtime.ts';
 
-const ENTRY = fileURLToPath(new URL('./service-entry.ts', import.meta.url));
-/** The small young generation keeps an idle node's five processes within 450 MB. */
-const SERVICE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'] as const;
+const ENTRY = fileURLToPath(startable('./service-entry.ts', import.meta.url));
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;
 
 /** A service that has run this long has recovered. */
 const STEADY_MS = 10_000;
+
+/** A signal to the whole process group reaches a service this much before its supervisor at most. */
+const GROUP_SIGNAL_MS = 500;
 
 export interface SupervisorOptions {
   configPath: string;
@@ -34,12 +37,19 @@ export class ServiceSupervisor {
   readonly name: ServiceName;
   readonly #options: SupervisorOptions;
   #child: ChildProcess | undefined;
+  /** It is not started again any more. */
+  #retired = false;
   #stopping = false;
+  /** Somebody else told the service to stop. */
+  #toldToStop = false;
+  #signalled: NodeJS.Timeout | undefined;
   #delayMs = FIRST_DELAY_MS;
   #startedMs = 0;
   #restart: NodeJS.Timeout | undefined;
   #everReady = false;
   #running = false;
+  /** What the service has been asked and has not answered. */
+  #question: PromiseWithResolvers<readonly string[]> | undefined;
   listening: Listening = {};
 
   constructor(name: ServiceName, options: SupervisorOptions) {
@@ -51,9 +61,15 @@ export class ServiceSupervisor {
     return this.#child?.pid;
   }
 
-  /** Whether the service serves now. */
-  get running(): boolean {
-    return this.#running;
+  /** What keeps the service from its work, in words; asks it, and does not resolve while it does not answer. */
+  async problems(): Promise<readonly string[]> {
+    if (!this.#running) return ['being started again'];
+    // One question at a time: a service that hangs reads none of them.
+    if (this.#question === undefined) {
+      this.#question = Promise.withResolvers();
+      this.#tell({ type: 'readiness' });
+    }
+    return this.#question.promise;
   }
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
@@ -61,17 +77,52 @@ export class ServiceSupervisor {
     return new Promise((resolve, reject) => this.#spawn(resolve, reject));
   }
 
+  /** From now on the service may end without being started again. Before the first of several is stopped. */
+  retire(): void {
+    this.#retired = true;
+    clearTimeout(this.#restart);
+    clearTimeout(this.#signalled);
+  }
+
   /** Stops the service for good. */
   async stop(): Promise<void> {
+    this.retire();
     this.#stopping = true;
-    clearTimeout(this.#restart);
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-    child.kill('SIGTERM');
+    // A signal while it starts ends it at once; once it serves it takes its leave.
+    if (this.#running) this.#tell({ type: 'stop' });
+    else child.kill('SIGTERM');
     const force = setTimeout(() => child.kill('SIGKILL'), this.#options.stopLimitMs);
     await exited;
     clearTimeout(force);
+  }
+
+  /** Has the service open its log file anew. */
+  reopenLog(): void {
+    this.#tell({ type: 'reopen-log' });
+  }
+
+  #tell(message: SupervisorMessage): void {
+    // One that is gone needs to be told nothing.
+    this.#child?.send(message, () => undefined);
+  }
+
+  /** The signal was the service's alone unless the supervisor gets it, too, before long. */
+  #onSignalled(): void {
+    if (this.#stopping) this.#tell({ type: 'stop' });
+    if (this.#retired) return;
+    clearTimeout(this.#signalled);
+    this.#signalled = setTimeout(() => {
+      this.#toldToStop = true;
+      this.#tell({ type: 'stop' });
+    }, GROUP_SIGNAL_MS);
+  }
+
+  #answered(problems: readonly string[]): void {
+    this.#question?.resolve(problems);
+    this.#question = undefined;
   }
 
   #spawn(onReady: () => void, onFailed: (error: KeyweaveError) => void): void {
@@ -82,7 +133,7 @@ export class ServiceSupervisor {
       {
         execArgv: [...SERVICE_FLAGS],
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-        env: { ...process.env, ...CACHE_ENVIRONMENT },
+        env: { ...SERVICE_ENVIRONMENT, ...process.env, ...CACHE_ENVIRONMENT },
       },
     );
     this.#child = child;
@@ -94,14 +145,18 @@ export class ServiceSupervisor {
         this.#everReady = true;
         this.#running = true;
         onReady();
-      } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+      } else if (message.type === 'readiness') this.#answered(message.problems);
+      else if (message.type === 'signalled') this.#onSignalled();
+      else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
     });
     child.once('error', (cause) => {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
     });
     child.once('exit', (code, signal) => {
       this.#running = false;
-      if (this.#stopping) return;
+      this.#answered(['being started again']);
+      clearTimeout(this.#signalled);
+      if (this.#retired) return;
       if (!this.#everReady) {
         onFailed(
           failure ?? new KeyweaveError('INTERNAL', `${this.name} died while starting (${signal ?? code})`),
@@ -109,15 +164,14 @@ export class ServiceSupervisor {
         return;
       }
       if (systemClock.monotonicMs() - this.#startedMs > STEADY_MS) this.#delayMs = FIRST_DELAY_MS;
-      log.error('a service died and is started again', {
-        service: this.name,
-        exit: signal ?? code ?? 'unknown',
-        inMs: this.#delayMs,
-      });
+      const fields = { name: this.name, exit: signal ?? code ?? 'unknown', inMs: this.#delayMs };
+      if (this.#toldToStop) log.warning('a service was told to stop and is started again', fields);
+      else log.error('a service died and is started again', fields);
+      this.#toldToStop = false;
       this.#restart = setTimeout(
         () =>
           this.#spawn(
-            () => log.info('a service is back', { service: this.name }),
+            () => log.info('a service is back', { name: this.name }),
             () => undefined,
           ),
         this.#delayMs,

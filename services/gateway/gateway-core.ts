@@ -42,6 +42,8 @@ export interface GatewayPorts {
 export interface GatewayCore {
   readonly delivery: KeyDelivery;
   readonly agreement: KeyAgreementServiceImplementation;
+  /** These nodes are trusted no more: their streams end, and whoever asks is told why. */
+  distrust(nodes: readonly string[]): void;
   /** Closes every stream; resolves when all peers have been told, or could not be. */
   stop(reason: string): Promise<void>;
 }
@@ -65,6 +67,11 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   return {
     delivery,
     agreement: createAgreementService({ store, initiator, responder, ends, rounds: producers, clock }),
+    distrust: (nodes) => {
+      for (const stream of [...store.all()]) {
+        if (nodes.includes(stream.route.farNode)) ends.distrust(stream);
+      }
+    },
     stop: (reason) => {
       responder.stop();
       return delivery.closeAll(reason);

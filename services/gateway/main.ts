@@ -1,8 +1,10 @@
+import type { ServiceName } from '#common/config/node-config.ts';
 import { warnOfWeakSeeds } from '#common/config/weak-seeds.ts';
 import { systemRandom } from '#common/crypto/random.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connectOwn, OWN_SESSION } from '#common/grpc/client.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
+import { serviceCheck } from '#common/grpc/service-check.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
@@ -21,6 +23,7 @@ import type { EndStream } from './production/end-producer.ts';
 import { SourceFaults } from './production/source-faults.ts';
 import { MemoryStreamStore } from './store/memory-stream-store.ts';
 import { peerQuotas } from './store/peer-quotas.ts';
+import { StreamLog } from './stream-log.ts';
 import { StreamEvents } from './streams/stream-events.ts';
 
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. What a start that fails has started, it stops. */
@@ -31,8 +34,13 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   await using started = new AsyncDisposableStack();
   warnOfWeakSeeds(context);
 
-  const connect = (service: 'pqc-source' | 'qkd-source' | 'hybridizer') =>
-    started.adopt(connectOwn(context, service), (connection) => connection.close());
+  /** A connection to a service of the own node, without which the gateway is not ready. */
+  const connect = (service: Exclude<ServiceName, 'gateway'>) => {
+    const connection = started.adopt(connectOwn(context, service), (open) => open.close());
+    context.readiness.add(service, serviceCheck(connection));
+    return connection;
+  };
+  connect('peer-broker');
   const qkd = createQkdClient(connect('qkd-source').client(QkdSourceDefinition), config.qkd.timeout);
   const hybridizer = createHybridizerClient(connect('hybridizer').client(HybridizerDefinition));
   const pqcSource = connect('pqc-source').client(PqcSourceDefinition);
@@ -44,8 +52,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const seeds: SharedSeeds = { of: (node) => peers[node]?.shared_seed };
   const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
   const others = Object.keys(peers).filter((node) => node !== nodeUuid);
-  const sourceFaults = new SourceFaults(log);
-  const events = new StreamEvents([sourceFaults], (thrown) =>
+  const streamLog = started.adopt(new StreamLog(log), (open) => open.close());
+  const events = new StreamEvents([new SourceFaults(log), streamLog], (thrown) =>
     log.error('a listener to streams failed', {}, thrown),
   );
   const store = new MemoryStreamStore<EndStream>({
@@ -55,6 +63,12 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     ...{ config, clock, random: systemRandom, log, kem, qkd, hybridizer, links },
     ...{ seeds, trusted, store, events },
   });
+
+  const unsubscribe = context.onPeersChange(({ removed }) => {
+    warnOfWeakSeeds(context);
+    core.distrust(removed);
+  });
+  started.defer(unsubscribe);
 
   const grpc = await startGrpcServer(context, {
     address: listenAddress(context),

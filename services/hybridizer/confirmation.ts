@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { ownMemory } from '#common/crypto/bytes.ts';
-import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
+import { hkdf, hmac } from './hmac-hkdf.ts';
 import { lengthPrefixed } from './methods/hkdf.ts';
 
 /** Bytes of a confirmation tag (HMAC-SHA-256). */
@@ -25,9 +25,7 @@ export function confirmationTags(
   into: { initiatorTag: Buffer; responderTag: Buffer },
 ): void {
   const transcript = hash('sha256', context, 'buffer');
-  const prk = hkdfExtract('sha256', SALT, ...lengthPrefixed(secrets));
-  hkdfExpand('sha256', prk, [KEY_LABEL, transcript], key);
-  prk.fill(0);
+  hkdf('sha256', SALT, lengthPrefixed(secrets), [KEY_LABEL, transcript], key);
   into.initiatorTag.set(hmac('sha256', key, INITIATOR, transcript));
   into.responderTag.set(hmac('sha256', key, RESPONDER, transcript));
   key.fill(0);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
+import { HASHES, type HashName, hkdf, hkdfExpand, hkdfExtract, hmac } from './hmac-hkdf.ts';
 
 const hex = (text: string) => Buffer.from(text, 'hex');
 
@@ -39,6 +39,30 @@ describe('HMAC and HKDF', () => {
   it('refuses more than 255 blocks', () => {
     assert.throws(() => hkdfExpand('sha256', Buffer.alloc(32), [], Buffer.alloc(255 * 32 + 1)), RangeError);
   });
+});
+
+describe('HKDF as the methods call it', () => {
+  for (const hash of Object.keys(HASHES) as HashName[]) {
+    it(`${hash}: gives the same of info that node:crypto takes and of longer, and of parts as of the whole`, () => {
+      for (const infoBytes of [0, 1, 600, 1023, 1024, 1025, 5_000]) {
+        const [salt, info] = [randomBytes(25), randomBytes(infoBytes)];
+        const secrets = [randomBytes(32), randomBytes(64)];
+        for (const length of [1, 32, 33, 300]) {
+          const [expected, out] = [Buffer.alloc(length), Buffer.alloc(length, 0xff)];
+          hkdfExpand(hash, hkdfExtract(hash, salt, ...secrets), [info], expected);
+          hkdf(hash, salt, secrets, [info.subarray(0, 7), info.subarray(7)], out);
+          assert.deepEqual(out, expected, `info of ${infoBytes} bytes, ${length} out`);
+        }
+      }
+    });
+
+    it(`${hash}: refuses more than 255 blocks, and still works then`, () => {
+      const out = Buffer.alloc(255 * HASHES[hash].bytes + 1);
+      for (const infoBytes of [10, 2_000])
+        assert.throws(() => hkdf(hash, out, [out], [Buffer.alloc(infoBytes)], out), RangeError);
+      hkdf(hash, out, [out], [], out.subarray(0, 32));
+    });
+  }
 });
 
 describe('HMAC against the one of the run time', () => {

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 
-/** Every digest that is made, and every buffer of the modules below, so that what is left in them can be seen. */
+/** Every digest and every key that is made, and every buffer of the modules below, so that what is left in them can be seen. */
 const digests: Buffer[] = [];
 const allocated: Buffer[] = [];
 const { hash } = crypto;
@@ -14,6 +14,12 @@ crypto.hash = ((...args: Parameters<typeof hash>) => {
   if (Buffer.isBuffer(digest)) digests.push(digest);
   return digest;
 }) as typeof hash;
+const { hkdfSync } = crypto;
+crypto.hkdfSync = (...args: Parameters<typeof hkdfSync>) => {
+  const made = hkdfSync(...args);
+  digests.push(Buffer.from(made));
+  return made;
+};
 syncBuiltinESMExports();
 const { alloc } = Buffer;
 Buffer.alloc = ((...args: Parameters<typeof alloc>) => {

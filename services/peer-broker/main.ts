@@ -12,6 +12,10 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
   const brokers = new PeerClients((peer) => connectPeer(context, peer));
   // A session for each peer: calls that one leaves unanswered take no room of another's.
   const gateways = new PeerClients(() => connectOwn(context, 'gateway', OWN_SESSION));
+  const unsubscribe = context.onPeersChange(({ removed, changed }) => {
+    for (const peer of [...removed, ...changed]) brokers.forget(peer);
+    for (const peer of removed) gateways.forget(peer);
+  });
 
   const inside = await startGrpcServer(context, {
     address: listenAddress(context),
@@ -40,6 +44,7 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
     listening: { grpc: inside.address, peer: outside.address },
     stop: async () => {
       await Promise.all([outside.stop(), inside.stop()]);
+      unsubscribe();
       brokers.close();
       gateways.close();
     },

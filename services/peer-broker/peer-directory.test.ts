@@ -167,6 +167,18 @@ describe('PeerClients', () => {
     assert.deepEqual(made, []);
   });
 
+  it('forgets one peer, whose next call makes a connection anew', () => {
+    const { clients, made, closed } = peerClients();
+    const [a, b] = [clients.of('a'), clients.of('b')];
+    clients.forget('a');
+    clients.forget('a');
+    clients.forget('nobody');
+    assert.deepEqual(closed, ['a']);
+    assert.equal(clients.of('b'), b);
+    assert.notEqual(clients.of('a'), a);
+    assert.deepEqual(made, ['a', 'b', 'a']);
+  });
+
   it('ends every connection once, and makes new ones afterwards', () => {
     const { clients, made, closed } = peerClients();
     clients.of('a');

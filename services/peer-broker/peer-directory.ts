@@ -44,6 +44,12 @@ export class PeerClients {
     return known.client;
   }
 
+  /** Ends the connection of a peer that is trusted no more or is somewhere else; the next call makes a new one, if any. */
+  forget(peerNode: string): void {
+    this.#connections.get(peerNode)?.connection.close();
+    this.#connections.delete(peerNode);
+  }
+
   close(): void {
     for (const { connection } of this.#connections.values()) connection.close();
     this.#connections.clear();

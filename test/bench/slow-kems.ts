@@ -19,7 +19,7 @@ import {
   type Pair,
   startLocalNetwork,
 } from '../helpers/network.ts';
-import { percentiles } from './measure.ts';
+import { percentiles } from './figures.ts';
 
 const { values: options } = parseArgs({
   options: {

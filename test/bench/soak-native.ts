@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { KEM_ALGORITHMS, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { createLiboqsNativeEngine, loadLiboqsNode } from '../../services/pqc-source/engines/liboqs-native.ts';
-import { rssMb } from './measure.ts';
+import { rssMb } from '../helpers/proc.ts';
 
 const MOST_DELAY_MS = 5;
 /** What the second half may hold more than the first; garbage collection leaves this much to chance. */

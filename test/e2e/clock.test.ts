@@ -18,7 +18,11 @@ const STEPS = [
 const NO_STREAM = '00000000-0000-4000-8000-000000000000';
 
 const clock = startNodeClock();
-const { network, alice, bob } = await twoNodes({ config: () => ({ qkd: { timeout: '300ms' } }) });
+const { network, alice, bob } = await twoNodes({
+  config: () => ({ qkd: { timeout: '300ms' } }),
+  // The nodes start in the past, and the CA must be good there.
+  caMadeMs: Date.now() - 12 * HOUR_MS,
+});
 
 beforeEach(() => clock.set(0));
 after(() => clock.stop());

@@ -6,7 +6,7 @@ import type { ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import type { GrpcConnection } from '#common/grpc/client.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { text as streamText } from 'node:stream/consumers';
 import { before, describe, it, type TestContext } from 'node:test';
-import { rssMb } from '../bench/measure.ts';
 import { keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
+import { rssMb } from '../helpers/proc.ts';
 
 const MIB = 1024 * 1024;
 const FLOODS = {

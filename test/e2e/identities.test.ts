@@ -12,8 +12,9 @@ import type { ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { connect } from '#common/grpc/client.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
@@ -52,7 +53,7 @@ const CALLS = {
     c
       .client(KeyAgreementDefinition)
       .close({ keyStreamId: Buffer.alloc(16) }, { metadata: Metadata({ [PEER_METADATA]: bob.uuid }) }),
-  'keyweave.v1.Health': (c: ReturnType<typeof connect>) => c.client(HealthDefinition).check({}),
+  'grpc.health.v1.Health': (c: ReturnType<typeof connect>) => c.client(HealthDefinition).check({}),
 } as const;
 
 type GrpcService = keyof typeof CALLS;
@@ -110,8 +111,10 @@ async function callAs(
     service: 'gateway' as const,
     config,
     peers,
+    onPeersChange: () => () => undefined,
     identity,
     log: quiet,
+    readiness: new Readiness(),
     addresses: {} as never,
   };
   const connection = connect({

@@ -8,6 +8,7 @@ import { peerBrokerCallers } from '#common/grpc/callers.ts';
 import { connect, type GrpcConnection } from '#common/grpc/client.ts';
 import { type GrpcServer, startGrpcServer } from '#common/grpc/server.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import {
@@ -48,7 +49,16 @@ function brokerOf(node: LocalNode): ServiceContext {
     log: silentLog,
   });
   identities.push(identity);
-  return { service: 'peer-broker', config, peers, identity, log: silentLog, addresses: {} as never };
+  return {
+    service: 'peer-broker',
+    config,
+    peers,
+    onPeersChange: () => () => undefined,
+    identity,
+    log: silentLog,
+    readiness: new Readiness(),
+    addresses: {} as never,
+  };
 }
 
 /** Stands between the peer-brokers, with the certificate of each towards the other. */

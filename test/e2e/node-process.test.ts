@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import {
   eventually,
@@ -11,16 +11,10 @@ import {
   openPair,
   startLocalNetwork,
 } from '../helpers/network.ts';
-
-const alive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-
-function rssMb(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
-}
+import { childrenOf, isAlive, rssMb } from '../helpers/proc.ts';
 
 describe('keyweave node', () => {
-  it('is ready within 3 s, and its five idle processes use less than 450 MB together', async (t) => {
+  it('is ready within 3 s, and its five idle processes use less than 380 MB together', async (t) => {
     const warm = await networkFor(t, { names: ['Alice'] });
     await warm.stop();
     const started = performance.now();
@@ -32,7 +26,7 @@ describe('keyweave node', () => {
     await network.stop();
     assert.equal(pids.length, 5);
     assert.ok(readyMs < 3000, `ready after ${readyMs} ms`);
-    assert.ok(total < 450, `${total} MB`);
+    assert.ok(total < 380, `${total} MB`);
   });
 
   it('stops cleanly on SIGTERM, with a stream open, and leaves no process', async (t) => {
@@ -50,7 +44,7 @@ describe('keyweave node', () => {
     });
     assert.equal(closed, 3);
     await network.stop();
-    assert.deepEqual(pids.filter(alive), []);
+    assert.deepEqual(pids.filter(isAlive), []);
   });
 
   it('takes its services along when the supervisor is killed', async (t) => {
@@ -58,7 +52,7 @@ describe('keyweave node', () => {
     const alice = network.nodes[0] as LocalNode;
     const pids = Object.values(alice.services).map((one) => one.pid);
     alice.process.kill('SIGKILL');
-    await eventually('all services end', 10_000, async () => (pids.some(alive) ? undefined : true));
+    await eventually('all services end', 10_000, async () => (pids.some(isAlive) ? undefined : true));
     await network.stop();
   });
 
@@ -68,14 +62,12 @@ describe('keyweave node', () => {
     const pids = Object.values(alice.services).map((one) => one.pid);
     const { pid } = alice.process;
     process.kill(alice.services.hybridizer?.pid as number, 'SIGKILL');
-    const children = () =>
-      readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
     const fresh = await eventually('the service is started again', 5_000, async () =>
-      children().find((child) => !pids.includes(child)),
+      childrenOf(pid as number).find((child) => !pids.includes(child)),
     );
     alice.process.kill('SIGKILL');
     await eventually('all services end', 10_000, async () =>
-      [...pids, fresh].some(alive) ? undefined : true,
+      [...pids, fresh].some(isAlive) ? undefined : true,
     );
     await network.stop();
   });

@@ -1,36 +1,22 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { eventually, keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
+import { servicePid } from '../helpers/proc.ts';
 
 /** Keys that both ends read before a gateway goes, and after the stream is opened anew. */
 const KEYS = 30;
 
 const { alice, bob } = await twoNodes();
 
-/** The live process of a node's gateway, found by its command line, since restarts change the pid. */
-function gatewayOf(node: LocalNode): number {
-  const children = readFileSync(`/proc/${node.process.pid}/task/${node.process.pid}/children`, 'utf8')
-    .trim()
-    .split(' ');
-  const pid = children.find((child) => {
-    try {
-      return readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0').includes('gateway');
-    } catch {
-      return false;
-    }
-  });
-  if (pid === undefined) throw new Error('the gateway is not running');
-  return Number(pid);
-}
-
 /** Ends the node's gateway without warning, and gives a connection to the next one. */
 async function killGateway(node: LocalNode): Promise<Etsi004Client> {
-  const old = gatewayOf(node);
+  const old = servicePid(node.process.pid, 'gateway');
   process.kill(old, 'SIGKILL');
-  await eventually('the gateway is back', 10_000, async () => (gatewayOf(node) === old ? undefined : true));
+  await eventually('the gateway is back', 10_000, async () =>
+    servicePid(node.process.pid, 'gateway') === old ? undefined : true,
+  );
   return eventually('the gateway serves', 10_000, () => Etsi004Client.connect(node.json));
 }
 

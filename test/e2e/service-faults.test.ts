@@ -1,31 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { eventually, keyOf, type LocalNode, openData, openPair, twoNodes } from '../helpers/network.ts';
+import { cpuMs, servicePid } from '../helpers/proc.ts';
 
 const { network, alice, bob } = await twoNodes();
-
-/** The live process of a service, found by its parent and command line, since restarts change the pid. */
-function pidOf(node: LocalNode, service: string): number {
-  const children = readFileSync(`/proc/${node.process.pid}/task/${node.process.pid}/children`, 'utf8')
-    .trim()
-    .split(' ');
-  const pid = children.find((child) => {
-    try {
-      return readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0').includes(service);
-    } catch {
-      return false;
-    }
-  });
-  if (pid === undefined) throw new Error(`${service} is not running`);
-  return Number(pid);
-}
-
-/** CPU time of a process so far, milliseconds (clock ticks are 10 ms). */
-function cpuMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
 
 describe('kill -9 of a service, mid-stream', () => {
   for (const side of [0, 1]) {
@@ -46,7 +25,7 @@ describe('kill -9 of a service, mid-stream', () => {
           return answers.every((answer) => answer.status === 0);
         };
         for (let i = 0; i < 5; i++) assert.ok(await ask(), last);
-        process.kill(pidOf(node, service), 'SIGKILL');
+        process.kill(servicePid(node.process.pid, service), 'SIGKILL');
         for (let i = 0; i < 3; i++) await ask();
         await eventually('both ends deliver again', 5000, async () => ((await ask()) ? true : undefined));
         for (let i = 0; i < 20; i++) assert.ok(await ask(), last);
@@ -59,7 +38,7 @@ describe('kill -9 of a service, mid-stream', () => {
       const node = [alice, bob][side] as LocalNode;
       const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 1500 }));
       keyOf(await pair.a.getKey(pair.ksid));
-      process.kill(pidOf(node, 'gateway'), 'SIGKILL');
+      process.kill(servicePid(node.process.pid, 'gateway'), 'SIGKILL');
       const survivor = side === 0 ? pair.b : pair.a;
       let last = 0;
       for (let i = 0; i < 200 && last === 0; i++) {
@@ -83,12 +62,10 @@ describe('kill -9 of a service, mid-stream', () => {
     const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 500 }));
     keyOf(await pair.a.getKey(pair.ksid));
     process.kill(bob.process.pid as number, 'SIGSTOP');
-    const broker = pidOf(bob, 'peer-broker');
+    const broker = servicePid(bob.process.pid, 'peer-broker');
     process.kill(broker, 'SIGSTOP');
     try {
-      const pids = ['gateway', 'peer-broker', 'qkd-source', 'pqc-source', 'hybridizer'].map((name) =>
-        pidOf(alice, name),
-      );
+      const pids = SERVICE_NAMES.map((name) => servicePid(alice.process.pid, name));
       const before = pids.map(cpuMs);
       const started = Date.now();
       for (let i = 0; i < 6; i++) await pair.a.getKey(pair.ksid);

@@ -5,7 +5,7 @@ import { type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-code
 import { JsonFramer } from '#common/etsi/json-framer.ts';
 import { keyIn } from '../helpers/delivery-history.ts';
 import { edited } from '../helpers/message-edits.ts';
-import { waitedMs } from '../helpers/service-watch.ts';
+import { waitedMs } from '../helpers/proc.ts';
 import type { ClientPlan, Step, StreamReference } from './conversation-plans.ts';
 import type { PlannedStream, World } from './world.ts';
 

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import { uuidText } from '#common/ids/uuid.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';

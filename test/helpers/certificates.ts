@@ -5,6 +5,7 @@ import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
 import { type NodeConfig, nodeConfigSchema, type ServiceName } from '#common/config/node-config.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 
@@ -66,10 +67,14 @@ export async function testCertificates(): Promise<TestCertificates> {
         service === 'peer-broker'
           ? [files.cert_path, files.key_path]
           : [join(files.cert_path, '..', `${service}.crt`), join(files.key_path, '..', `${service}.key`)];
+      const readiness = new Readiness();
+      readiness.started();
       return {
         service,
+        readiness,
         config: nodeConfig,
         peers: {},
+        onPeersChange: () => () => undefined,
         addresses: {
           gateway: at('gateway'),
           'qkd-source': at('qkd-source'),

@@ -60,6 +60,9 @@ const LIMITS = {
 let ca: PemPair | undefined;
 
 /** The JSON front end before one stream whose keys come when the test says so; with TLS or without. */
+/** Lines that are for nobody. */
+const NOBODY_READS = { line: () => undefined };
+
 export class JsonDoor {
   readonly stream = keyStream({
     id: KSID,
@@ -97,10 +100,12 @@ export class JsonDoor {
       setting: 'door',
       tls: transport === 'TLS' ? 'server' : 'off',
       tlsOptions: () => ({ cert: pair.certificate, key: pair.key }),
+      follow: () => undefined,
       limits: { max_connections: 100, shutdown_grace: 0 },
       serve: (accepted) => {
         const connection = serveJsonClient({
           ...{ accepted, delivery: door.#delivery, limits: door.limits, turns: door.turns, log: silentLog },
+          refusals: NOBODY_READS,
           settings: {
             ...{ peer_presence: 'node', default_method: 'hkdf-sha256', default_key_sources: ['QKD'] },
           },
@@ -110,6 +115,7 @@ export class JsonDoor {
         return connection;
       },
       log: silentLog,
+      refusals: NOBODY_READS,
     });
     return door;
   }

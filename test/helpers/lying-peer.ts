@@ -10,6 +10,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { connect, type GrpcConnection } from '#common/grpc/client.ts';
 import { startGrpcServer } from '#common/grpc/server.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { spiffeId } from '#common/tls/spiffe.ts';
@@ -113,8 +114,10 @@ export async function impersonate(
   );
   return {
     service: service as ServiceName,
+    readiness: new Readiness(),
     config: { ...config, uuid },
     peers,
+    onPeersChange: () => () => undefined,
     addresses: {} as never,
     identity,
     log: silentLog,

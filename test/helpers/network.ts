@@ -30,6 +30,10 @@ export interface LocalNetworkOptions {
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
+  /** When the CA is made, milliseconds since 1970; now by default. It is good for two days. */
+  caMadeMs?: number;
+  /** Checkout whose nodes run, with its own packages; by default this one. */
+  home?: string;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: NodeLog;
 }
@@ -44,7 +48,7 @@ export interface LocalNetwork {
 
 /** Whole nodes, one or more, with simulated key managers that the test holds in its hands. */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
-  const { names, config, peers, onLog } = options;
+  const { names, config, peers, onLog, home } = options;
   const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
   let kme: KmeSimulator | undefined;
   let nodes: readonly LocalNode[] = [];
@@ -61,12 +65,12 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     // A link has two ends, even where only one node is started.
     const ends = Array.from({ length: Math.max(2, names.length) }, () => ({ host: '127.0.0.1', port: 0 }));
     kme = await startKmeSimulator({ ...options.kme, ends });
-    const files = await writeNetworkFiles(folder, names, kme.addresses);
+    const files = await writeNetworkFiles(folder, names, kme.addresses, options.caMadeMs);
     for (const node of files) {
       layOver(node, 'config.json', config?.(node.name));
       layOver(node, 'trusted_peers_info.json', peers?.(node.name));
     }
-    nodes = await startNodes(files, onLog);
+    nodes = await startNodes(files, onLog, home);
     return { folder, nodes, kme, stop };
   } catch (error) {
     await stop();

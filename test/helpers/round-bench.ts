@@ -138,6 +138,7 @@ export function newRound(): void {
       },
     }),
     seeds: { of: () => others.seed },
+    clock: systemClock,
   };
   qkdTools = { qkd: tools.qkd, clock: systemClock, log: silentLog, join: 'uris' };
   link = {

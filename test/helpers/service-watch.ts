@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { rssMb } from '../bench/measure.ts';
 import type { LocalNode } from './network.ts';
+import { isAlive, rssMb, socketsOf } from './proc.ts';
 
 const INSPECTOR_LIMIT_MS = 10_000;
 
@@ -67,39 +66,10 @@ export class ServiceWatch {
 /** Services that no longer have the process that they had when their node was ready. */
 export function deadServices(nodes: readonly LocalNode[]): string[] {
   return nodes.flatMap((node) =>
-    Object.entries(node.services).flatMap(([service, { pid }]) => {
-      try {
-        process.kill(pid, 0);
-        return [];
-      } catch {
-        return [`${node.name} ${service}`];
-      }
-    }),
+    Object.entries(node.services).flatMap(([service, { pid }]) =>
+      isAlive(pid) ? [] : [`${node.name} ${service}`],
+    ),
   );
-}
-
-/**
- * Milliseconds that the main threads of processes have altogether been ready
- * and not run so far, as the kernel counts; 0 where it does not tell.
- */
-export function waitedMs(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => {
-    try {
-      return sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]) / 1e6;
-    } catch {
-      return sum;
-    }
-  }, 0);
-}
-
-function socketsOf(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).filter((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith('socket:');
-    } catch {
-      return false;
-    }
-  }).length;
 }
 
 /** The inspector of one process. */

@@ -4,7 +4,7 @@ import { Etsi004Client, openStream } from '../../services/cli/etsi004-client.ts'
 import { askBoth } from './asking.ts';
 import type { HistoryEntry } from './delivery-history.ts';
 import type { Pair } from './network.ts';
-import { waitedMs } from './service-watch.ts';
+import { waitedMs } from './proc.ts';
 import type { SteadyPair, SteadyReport } from './steady-readers.ts';
 
 /** How often the thread looks whether it and the services are run in time. */

@@ -50,7 +50,7 @@ const LIES = {
     method === 'produce' && way === 'request'
       ? each(message, 'offers', (one) => ({ ...one, degradedSlot: 1 }))
       : message,
-  'answers left out': (method, message, way) =>
+  'answers left out': (_method, message, way) =>
     way === 'response' && Array.isArray(message.answers)
       ? { ...message, answers: message.answers.slice(1) }
       : message,

@@ -1,5 +1,6 @@
 import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
 import { Secret } from '#common/crypto/secret.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
@@ -214,7 +215,9 @@ export class SimulatedNode {
       trusted: { has: (node) => nodes.includes(node) },
       events: new StreamEvents([
         {
-          dropped: (stream, first, count) => {
+          dropped: (stream, first, count, error) => {
+            // Who has closed may have read what it released, and says no more.
+            if (isReason(error, 'UNKNOWN_STREAM')) return;
             const { incarnation } = stream as unknown as EndStream;
             world.dropped(`${stream.id}/${incarnation.toString('hex')}`, stream.role, first, count);
           },

@@ -1,14 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
+import { HOME } from '#common/service/installation.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { parseAddress, parseCount } from '../address.ts';
 import { Etsi004Client, expectSuccess, fetchKey, type OpenData, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { printTable } from '../table.ts';
 
-const SHIPPED = fileURLToPath(new URL('../../../deploy/requests/', import.meta.url));
+const SHIPPED = `${HOME}deploy/requests/`;
 
 interface CycleOptions {
   address: string;

@@ -1,7 +1,10 @@
 import { ensureNodeCertificates } from '#certs/ensure.ts';
+import { startRenewal } from '#certs/renewal.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
+import { heedHangup } from '#common/service/hangup.ts';
+import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
@@ -11,11 +14,15 @@ import { ServiceSupervisor } from '../supervisor.ts';
 const LOOPBACK = '127.0.0.1';
 const STOP_MARGIN_MS = 4_000;
 
+/** A service whose own checks take their full time has still answered by then. */
+const READINESS_LIMIT_MS = 1_500;
+
 /** Runs a whole node until SIGTERM or SIGINT. */
 export async function runNode(options: { config: string; peers: string }): Promise<void> {
   const { config } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service: 'node', config: config.logging_config });
-  const health = await configuredHealthPort(config);
+  const readiness = new Readiness({ limitMs: READINESS_LIMIT_MS });
+  const health = await configuredHealthPort(config, readiness);
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
   await warmCompileCache();
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
@@ -41,16 +48,25 @@ export async function runNode(options: { config: string; peers: string }): Promi
     stopping ??= stopInOrder(supervisors);
     return stopping;
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      health?.stopping();
-      void stop().then(() => {
-        log.info('the node has stopped');
-        log.flush();
-        process.exit(0);
-      });
+  let leaving = false;
+  const leave = (why: string) => {
+    if (leaving) return;
+    leaving = true;
+    log.info('stopping', { why });
+    readiness.stopping();
+    void stop().then(() => {
+      log.info('the node has stopped');
+      process.exit(0);
     });
-  }
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => leave(signal));
+  heedHangup({
+    reopen: () => {
+      log.reopen();
+      for (const supervisor of supervisors) supervisor.reopenLog();
+    },
+    stop: () => leave('the terminal is gone'),
+  });
 
   try {
     await Promise.all(supervisors.map((supervisor) => supervisor.start()));
@@ -58,7 +74,9 @@ export async function runNode(options: { config: string; peers: string }): Promi
     await stop();
     throw error;
   }
-  health?.started(() => downServices(supervisors));
+  for (const supervisor of supervisors) readiness.add(supervisor.name, () => supervisor.problems());
+  readiness.started();
+  startRenewal(config, SERVICE_NAMES, { log });
   const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
   const ready = {
     ready: true,
@@ -71,14 +89,9 @@ export async function runNode(options: { config: string; peers: string }): Promi
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 }
 
-/** Which services are being started again; undefined when all run. */
-function downServices(supervisors: readonly ServiceSupervisor[]): string | undefined {
-  const down = supervisors.filter(({ running }) => !running).map(({ name }) => name);
-  return down.length === 0 ? undefined : `being started again: ${down.join(', ')}`;
-}
-
 /** The gateway first: it tells the peers of every stream that ends, and needs the others for it. */
 async function stopInOrder(supervisors: readonly ServiceSupervisor[]): Promise<void> {
+  for (const supervisor of supervisors) supervisor.retire();
   const [first, rest] = [
     supervisors.filter(({ name }) => name === 'gateway'),
     supervisors.filter(({ name }) => name !== 'gateway'),

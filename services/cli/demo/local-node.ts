@@ -4,9 +4,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { startable } from '#common/service/installation.ts';
 import type { NodeFiles } from './network-files.ts';
 
-const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const MAIN = fileURLToPath(startable('../main.ts', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
 
@@ -20,8 +21,12 @@ export interface LocalNode extends NodeFiles {
 }
 
 /** Starts nodes side by side and waits until all are ready; where one fails, all are stopped. */
-export async function startNodes(nodes: readonly NodeFiles[], onLog?: NodeLog): Promise<LocalNode[]> {
-  const outcomes = await Promise.allSettled(nodes.map((files) => startNode(files, onLog)));
+export async function startNodes(
+  nodes: readonly NodeFiles[],
+  onLog?: NodeLog,
+  home?: string,
+): Promise<LocalNode[]> {
+  const outcomes = await Promise.allSettled(nodes.map((files) => startNode(files, onLog, home)));
   const started = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
   const failed = outcomes.find((outcome) => outcome.status === 'rejected');
   if (!failed) return started;
@@ -32,16 +37,21 @@ export async function startNodes(nodes: readonly NodeFiles[], onLog?: NodeLog): 
 /** Gets the lines that a node logs to its console. */
 export type NodeLog = (node: string, line: string) => void;
 
-/** Starts `keyweave node` in a folder that holds its files and waits for the ready line. */
+/**
+ * Starts `keyweave node` in a folder that holds its files and waits for the ready line.
+ *
+ * @param home checkout whose node runs, with its own packages; by default this one.
+ */
 export async function startNode(
   { name, uuid, folder }: NodeFiles,
   onLog: NodeLog = () => undefined,
+  home?: string,
 ): Promise<LocalNode> {
   const child = spawn(
-    process.execPath,
+    home === undefined ? process.execPath : join(home, 'node_modules/.bin/node'),
     [
       '--disable-warning=ExperimentalWarning',
-      MAIN,
+      home === undefined ? MAIN : join(home, 'services/cli/main.ts'),
       'node',
       '--config',
       join(folder, 'config.json'),

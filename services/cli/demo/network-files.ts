@@ -17,13 +17,16 @@ export interface NodeFiles {
  * would write them.
  *
  * @param kmes addresses of the nodes' key managers, in the order of `names`.
+ * @param caMadeMs when the CA, good for two days, is made, milliseconds since 1970; now by default.
  */
 export async function writeNetworkFiles(
   folder: string,
   names: readonly string[],
   kmes: readonly Address[],
+  caMadeMs?: number,
 ): Promise<NodeFiles[]> {
-  const ca = await createCa({ network: 'keyweave', days: 2 });
+  const made = caMadeMs === undefined ? {} : { nowMs: caMadeMs };
+  const ca = await createCa({ network: 'keyweave', days: 2, ...made });
   mkdirSync(join(folder, 'ca'));
   writeFileSync(join(folder, 'ca', 'ca.crt'), ca.certificate);
   writeFileSync(join(folder, 'ca', 'ca.key'), ca.key, { mode: 0o600 });

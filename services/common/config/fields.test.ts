@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { addressField, durationField, parseDurationMs, uuidField } from '#common/config/fields.ts';
+import { addressField, durationField, uuidField } from '#common/config/fields.ts';
+import { parseDurationMs } from '#common/time/durations.ts';
 
 const accepts = (field: { safeParse(value: unknown): { success: boolean } }, value: unknown) =>
   field.safeParse(value).success;

@@ -17,7 +17,12 @@ export interface NodeFiles {
  * @throws KeyweaveError BAD_CONFIG naming the file and every offending key.
  */
 export function loadNodeFiles(configPath: string, peersPath: string): NodeFiles {
-  return { config: loadConfig(configPath), peers: deepFreeze(parseFile(peersPath, trustedPeersSchema)) };
+  return { config: loadConfig(configPath), peers: loadPeers(peersPath) };
+}
+
+/** Reads trusted_peers_info.json alone. @throws KeyweaveError BAD_CONFIG */
+export function loadPeers(path: string): TrustedPeers {
+  return deepFreeze(parseFile(path, trustedPeersSchema));
 }
 
 /** Reads config.json alone. @throws KeyweaveError BAD_CONFIG */

@@ -12,6 +12,8 @@ export const LOG_TYPES = ['debug', 'info', 'warning', 'error', 'none'] as const;
 
 export type LogType = (typeof LOG_TYPES)[number];
 
+const CONSOLE_FORMATS = ['text', 'json'] as const;
+
 const logTypeField = z
   .string()
   .transform((text) => text.toLowerCase())
@@ -20,6 +22,8 @@ const logTypeField = z
 const loggingConfig = z.strictObject({
   console_log_type: logTypeField.default('info'),
   colorless_console_log: z.boolean().default(false),
+  /** text: for people; json: an object a line, as in the file, for whatever collects a container's output. */
+  console_format: z.enum(CONSOLE_FORMATS).default('text'),
   file_log_type: logTypeField.default('none'),
   /** Path of the log file; needed unless file_log_type is none. */
   filename: pathField.optional(),
@@ -28,8 +32,13 @@ const loggingConfig = z.strictObject({
 const certificateConfig = z.strictObject({
   /** The address that peers connect to; goes into the certificates. */
   certificate_ip: z.string().min(1),
-  /** The CA's certificate; a ca.key beside it lets a starting node issue its own certificates. */
+  /**
+   * The CA's certificate, or those of several while one is replaced; a ca.key
+   * beside it lets a node issue and renew its own certificates.
+   */
   cert_authority_path: pathField,
+  /** Revocation lists of those CAs (PEM), read again when the file changes; absent = nothing is revoked. */
+  crl_path: pathField.optional(),
   /** The peer-broker's certificate and key; the other services' lie beside them, named after the service. */
   cert_path: pathField,
   key_path: pathField,

@@ -19,6 +19,7 @@ const EXPECTED: Record<ErrorReason, [grpc: number, etsi004: number, http: number
   REVISION_MISMATCH: [grpc.FAILED_PRECONDITION, 7, 400, false],
   KSID_IN_USE: [grpc.ALREADY_EXISTS, 5, 409, false],
   UNKNOWN_STREAM: [grpc.NOT_FOUND, 3, 404, false],
+  UNKNOWN_SERVICE: [grpc.NOT_FOUND, 1, 404, false],
   PEER_APPLICATION_ABSENT: [grpc.FAILED_PRECONDITION, 3, 409, true],
   PEER_UNREACHABLE: [grpc.UNAVAILABLE, 1, 503, true],
   SERVICE_UNAVAILABLE: [grpc.UNAVAILABLE, 1, 503, true],

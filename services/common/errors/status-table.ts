@@ -50,6 +50,8 @@ export const STATUS_TABLE = {
   REVISION_MISMATCH: row(grpcStatus.FAILED_PRECONDITION, E.QOS_NOT_MET, 400),
   KSID_IN_USE: row(grpcStatus.ALREADY_EXISTS, E.KSID_IN_USE, 409),
   UNKNOWN_STREAM: row(grpcStatus.NOT_FOUND, E.PEER_APPLICATION_NOT_CONNECTED, 404),
+  /** A gRPC service that this server does not have. */
+  UNKNOWN_SERVICE: row(grpcStatus.NOT_FOUND, E.PEER_NOT_CONNECTED, 404),
   /** The peer's application has not opened, or has closed. */
   PEER_APPLICATION_ABSENT: row(grpcStatus.FAILED_PRECONDITION, E.PEER_APPLICATION_NOT_CONNECTED, 409, true),
   /** The peer node cannot be reached. */

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import crypto, { X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { beforeEach, describe, it } from 'node:test';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
 import { createCa, issueServiceCertificate } from '#certs/issue.ts';
+import { revoke } from '#certs/revoke.ts';
 import { CALLER_METADATA } from '#common/grpc/callers.ts';
-import type { Log } from '#common/log/log.ts';
+import { readTrust, type Trust } from '#common/tls/trust.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const GATEWAY = `spiffe://keyweave/node/${UUID}/gateway`;
@@ -35,31 +39,45 @@ async function certificateOf(service: string, network = 'keyweave'): Promise<Buf
     .raw;
 }
 
+const folder = mkdtempSync(join(tmpdir(), 'keyweave-authorization-'));
+after(() => rmSync(folder, { recursive: true }));
+const [caPath, crlPath] = [join(folder, 'ca.crt'), join(folder, 'ca.crl')];
+writeFileSync(caPath, ca.certificate);
+const trusted = readTrust(caPath);
+
 const gateway = await certificateOf('gateway');
 const hybridizer = await certificateOf('hybridizer');
 /** The CA's own: sound, but it names nobody. */
 const nameless = new X509Certificate(ca.certificate).raw;
 
 let now: number;
-let warnings: object[];
+let refusals: [from: string, fields: object | undefined][];
+let trust: Trust;
 let interceptor: ReturnType<typeof authorizationInterceptor>;
 
 beforeEach(() => {
   now = nowMs;
-  warnings = [];
+  refusals = [];
   parsed = 0;
-  const log = { warning: (_message: string, fields: object) => warnings.push(fields) } as unknown as Log;
+  trust = trusted;
   const callers = new Map([
     ['keyweave.v1.Hybridizer', new Set([GATEWAY])],
     ['keyweave.v1.Nobody', new Set<string>()],
   ]);
-  interceptor = authorizationInterceptor({ callers, log, wallNow: () => now });
+  interceptor = authorizationInterceptor({
+    callers,
+    trust: () => trust,
+    refusals: { line: (from, _level, _message, fields) => void refusals.push([from, fields]) },
+    wallNow: () => now,
+  });
 });
 
 interface Outcome {
   /** Who the handler is told the caller is; undefined when the call does not reach it. */
   caller?: unknown[];
   refused?: { code: number; details: string };
+  /** The client ends the call. */
+  end?: () => void;
 }
 
 /** Makes one call over a connection with that certificate. */
@@ -67,23 +85,28 @@ function call(
   raw: Buffer | undefined,
   path = '/keyweave.v1.Hybridizer/Derive',
   metadata = new Metadata(),
+  kind: { requestStream?: boolean; responseStream?: boolean } = {},
 ): Outcome {
   const outcome: Outcome = {};
   let receive: (metadata: Metadata) => void = () => undefined;
   const connection = {
+    getPeer: () => '10.0.0.7:4000',
     getAuthContext: () => ({ sslPeerCertificate: raw && { raw } }),
     sendStatus: (status: { code: number; details: string }) => {
       outcome.refused = status;
     },
-    start: (listener: { onReceiveMetadata(metadata: Metadata): void }) => {
+    start: (listener: { onReceiveMetadata(metadata: Metadata): void; onCancel(): void }) => {
       receive = (received) => listener.onReceiveMetadata(received);
+      // Not among what tests compare.
+      Object.defineProperty(outcome, 'end', { value: () => listener.onCancel(), enumerable: false });
     },
   };
-  const intercepted = interceptor({ path } as never, connection as never);
+  const intercepted = interceptor({ path, ...kind } as never, connection as never);
   intercepted.start({
     onReceiveMetadata: (received: Metadata) => {
       outcome.caller = received.get(CALLER_METADATA);
     },
+    onCancel: () => undefined,
   } as never);
   receive(metadata);
   return outcome;
@@ -96,7 +119,7 @@ const denied = (details: string): Outcome => ({
 describe('authorisation of a call', () => {
   it('lets in who is on the list of the called service, and says who it is', () => {
     assert.deepEqual(call(gateway), { caller: [GATEWAY] });
-    assert.deepEqual(warnings, []);
+    assert.deepEqual(refusals, []);
   });
 
   it('drops what a client says of itself', () => {
@@ -111,11 +134,20 @@ describe('authorisation of a call', () => {
     assert.deepEqual(call(hybridizer), notListed);
     for (const path of ['/keyweave.v1.Nobody/Derive', '/keyweave.v1.Other/Derive', 'nonsense', ''])
       assert.deepEqual(call(gateway, path), notListed, path);
-    assert.deepEqual(warnings[0], {
-      method: '/keyweave.v1.Hybridizer/Derive',
-      caller: `spiffe://keyweave/node/${UUID}/hybridizer`,
-      reason: 'not on the list of callers',
-    });
+    assert.deepEqual(refusals[0], [
+      '10.0.0.7',
+      {
+        client: '10.0.0.7:4000',
+        method: '/keyweave.v1.Hybridizer/Derive',
+        caller: `spiffe://keyweave/node/${UUID}/hybridizer`,
+        reason: 'not on the list of callers',
+      },
+    ]);
+  });
+
+  it('logs no more of a path than anybody needs', () => {
+    call(gateway, `/${'x'.repeat(5_000)}`);
+    assert.ok(JSON.stringify(refusals).length < 400);
   });
 
   it('denies the same name of another network', async () => {
@@ -126,9 +158,11 @@ describe('authorisation of a call', () => {
     const anonymous = denied('the certificate carries no SPIFFE id');
     assert.deepEqual(call(undefined), anonymous);
     assert.deepEqual(call(nameless), anonymous);
-    assert.equal(warnings.length, 2);
+    assert.equal(refusals.length, 2);
   });
 });
+
+const notAfterOfGateway = nowMs + DAY_MS;
 
 describe('the dates of a certificate', () => {
   const outOfDate = denied('the certificate is out of date');
@@ -153,6 +187,77 @@ describe('the dates of a certificate', () => {
       now = at;
       assert.deepEqual(call(gateway), expected, `${at - notBefore} ms after the first`);
     }
+  });
+});
+
+describe('what is trusted', () => {
+  const revokedNow = async () => {
+    const parsedCa = new X509Certificate(ca.certificate);
+    const certificates = [new X509Certificate(gateway)];
+    const options = { crlPath, certificates, reason: 'unspecified', days: 1 } as const;
+    revoke({ ca: { ...ca, parsed: parsedCa }, ...options });
+    return readTrust(caPath, crlPath);
+  };
+
+  it('may change while a connection lives: who is revoked is refused from the next call on', async () => {
+    assert.deepEqual(call(gateway), { caller: [GATEWAY] });
+    trust = await revokedNow();
+    assert.deepEqual(call(gateway), denied('the certificate is revoked'));
+    trust = trusted;
+    assert.deepEqual(call(gateway), { caller: [GATEWAY] });
+  });
+
+  it('is asked of for each certificate: one that no CA has issued, or none any more, is refused', async () => {
+    const other = await createCa({ network: 'keyweave', days: 10 });
+    const otherPath = join(folder, 'other.crt');
+    writeFileSync(otherPath, other.certificate);
+    const unknown = denied('no CA that is trusted here has issued the certificate');
+    trust = readTrust(otherPath);
+    assert.deepEqual(call(gateway), unknown);
+    writeFileSync(otherPath, `${other.certificate}\n${ca.certificate}`);
+    trust = readTrust(otherPath);
+    assert.deepEqual(call(gateway), { caller: [GATEWAY] });
+  });
+
+  it('holds within the dates of the CA, too', async () => {
+    const short = await createCa({ network: 'keyweave', days: 0.5, nowMs });
+    const names = { network: 'keyweave', nodeUuid: UUID, service: 'gateway', names: [] };
+    const { certificate } = await issueServiceCertificate({ ca: short, ...names, days: 1, nowMs });
+    const shortPath = join(folder, 'short.crt');
+    writeFileSync(shortPath, short.certificate);
+    trust = readTrust(shortPath);
+    const { raw } = new X509Certificate(certificate);
+    assert.deepEqual(call(raw), { caller: [GATEWAY] });
+    now = nowMs + DAY_MS / 2 + 1;
+    assert.deepEqual(call(raw), denied('the certificate is out of date'));
+  });
+
+  describe('and a stream that is open', () => {
+    beforeEach(() => mock.timers.enable({ apis: ['setInterval'] }));
+    afterEach(() => mock.timers.reset());
+
+    it('ends soon after its caller is refused', async () => {
+      const outcome = call(gateway, undefined, undefined, { requestStream: true });
+      mock.timers.tick(10_000);
+      assert.deepEqual(outcome, { caller: [GATEWAY] });
+      trust = await revokedNow();
+      mock.timers.tick(2_000);
+      assert.deepEqual(outcome, { caller: [GATEWAY], ...denied('the certificate is revoked') });
+      assert.equal(refusals.length, 1);
+      mock.timers.tick(10_000);
+      assert.equal(refusals.length, 1, 'it was ended twice');
+    });
+
+    it('ends when the certificate is over, and not where it has ended before', () => {
+      const [open, ended] = ['open', 'ended'].map(() =>
+        call(gateway, undefined, undefined, { responseStream: true }),
+      );
+      ended?.end?.();
+      now = notAfterOfGateway + 1;
+      mock.timers.tick(2_000);
+      assert.deepEqual(open?.refused, denied('the certificate is out of date').refused);
+      assert.equal(ended?.refused, undefined);
+    });
   });
 });
 

@@ -5,89 +5,160 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
-import { CALLER_METADATA } from '#common/grpc/callers.ts';
-import type { Log } from '#common/log/log.ts';
+import { CALLER_METADATA, type CallerList } from '#common/grpc/callers.ts';
+import { shownCertificate } from '#common/grpc/shown-certificate.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
+import { refusalAt } from '#common/tls/open-connections.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
+import type { Judgement, Trust } from '#common/tls/trust.ts';
 
 interface CallerCertificate {
+  readonly certificate: X509Certificate;
   readonly spiffeId: string | undefined;
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
+  /** By what was trusted then. */
+  trust: Trust;
+  judgement: Judgement;
 }
+
+/** How often streams that are open are looked at. */
+const STREAMS_MS = 2_000;
 
 /** Certificates change rarely and calls are many: parsed ones are kept by their raw bytes. */
 const MAX_CACHED_CERTIFICATES = 256;
 
+/** Of a method's path in the log; a client can call by whatever path it likes. */
+const MAX_PATH_CHARS = 100;
+
 /**
  * Lets a call in only if the caller's certificate names, by its one SPIFFE
  * URI, somebody on the list of the called gRPC service. A service without a
- * list, or with an empty one, denies. The certificate's dates are checked at
- * every call, since a connection outlives them.
+ * list, or with an empty one, denies. The list, the certificate's dates and
+ * whether it is trusted still are looked at for every call, since a connection
+ * outlives them; a stream that is open when they change is ended soon after.
  */
 export function authorizationInterceptor(options: {
   /** Allowed SPIFFE ids by full gRPC service name, e.g. keyweave.v1.Hybridizer. */
-  callers: ReadonlyMap<string, ReadonlySet<string>>;
-  log: Log;
+  callers: ReadonlyMap<string, CallerList>;
+  /** What the certificates are held against now. */
+  trust: () => Trust;
+  refusals: Pick<LimitedLog, 'line'>;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
 }): ServerInterceptor {
   const cache = new Map<string, CallerCertificate>();
+  const streams = new Set<OpenStream>();
 
   function certificateOf(call: ServerInterceptingCallInterface): CallerCertificate | undefined {
-    const raw = call.getAuthContext().sslPeerCertificate?.raw;
-    if (!raw) return undefined;
-    const key = raw.toString('latin1');
+    const shown = shownCertificate(call);
+    if (!shown) return undefined;
+    const { raw, key } = shown;
     let certificate = cache.get(key);
     if (certificate === undefined) {
-      certificate = parse(raw);
+      certificate = parse(raw, options.trust());
       if (cache.size >= MAX_CACHED_CERTIFICATES) cache.clear();
       cache.set(key, certificate);
     }
     return certificate;
   }
 
+  function judgementOf(known: CallerCertificate): Judgement {
+    const trust = options.trust();
+    if (known.trust !== trust) {
+      known.trust = trust;
+      known.judgement = trust.judge(known.certificate);
+    }
+    return known.judgement;
+  }
+
   function refusal(path: string, certificate: CallerCertificate | undefined): string | undefined {
     if (certificate?.spiffeId === undefined) return 'the certificate carries no SPIFFE id';
-    const now = options.wallNow();
-    if (now < certificate.notBeforeMs || now > certificate.notAfterMs)
-      return 'the certificate is out of date';
+    const untrusted = refusalAt(judgementOf(certificate), options.wallNow());
+    if (untrusted !== undefined) return untrusted;
     const service = path.split('/')[1] ?? '';
     if (!options.callers.get(service)?.has(certificate.spiffeId)) return 'not on the list of callers';
     return undefined;
   }
 
+  function refuse(
+    call: ServerInterceptingCallInterface,
+    path: string,
+    caller: string | undefined,
+    why: string,
+  ) {
+    const client = call.getPeer();
+    options.refusals.line(clientNetwork(client), 'warning', 'a call was refused', {
+      client,
+      caller,
+      method: path.slice(0, MAX_PATH_CHARS),
+      reason: why,
+    });
+    call.sendStatus({ code: grpcStatus.PERMISSION_DENIED, details: why });
+  }
+
+  /** Runs while streams are open. */
+  let timer: NodeJS.Timeout | undefined;
+  function watch(stream: OpenStream): void {
+    streams.add(stream);
+    timer ??= setInterval(endRefusedStreams, STREAMS_MS).unref();
+  }
+  function unwatch(stream: OpenStream): void {
+    streams.delete(stream);
+    if (streams.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  }
+  function endRefusedStreams(): void {
+    for (const stream of streams) {
+      const why = refusal(stream.path, stream.certificate);
+      if (why === undefined) continue;
+      unwatch(stream);
+      refuse(stream.call, stream.path, stream.certificate.spiffeId, why);
+    }
+  }
+
   return (method, call) => {
     const certificate = certificateOf(call);
     const refused = refusal(method.path, certificate);
-    if (refused !== undefined) {
-      options.log.warning('call refused', {
-        method: method.path,
-        caller: certificate?.spiffeId,
-        reason: refused,
-      });
-    }
+    const isStream = method.requestStream || method.responseStream;
+    const stream = certificate && isStream ? { path: method.path, certificate, call } : undefined;
     return new ServerInterceptingCall(call, {
       start(next) {
         next({
           onReceiveMetadata(metadata, nextMetadata) {
             if (refused !== undefined) {
-              call.sendStatus({ code: grpcStatus.PERMISSION_DENIED, details: refused });
+              refuse(call, method.path, certificate?.spiffeId, refused);
               return;
             }
+            if (stream) watch(stream);
             metadata.set(CALLER_METADATA, certificate?.spiffeId ?? '');
             nextMetadata(metadata);
           },
+          ...(stream && { onCancel: () => unwatch(stream) }),
         });
       },
+      ...(stream && {
+        sendStatus(status, next) {
+          unwatch(stream);
+          next(status);
+        },
+      }),
     });
   };
 }
 
-function parse(raw: Buffer): CallerCertificate {
+interface OpenStream {
+  readonly path: string;
+  readonly certificate: CallerCertificate;
+  readonly call: ServerInterceptingCallInterface;
+}
+
+function parse(raw: Buffer, trust: Trust): CallerCertificate {
   const certificate = new X509Certificate(raw);
   return {
+    certificate,
     spiffeId: spiffeIdOfCertificate(certificate),
-    notBeforeMs: certificate.validFromDate.getTime(),
-    notAfterMs: certificate.validToDate.getTime(),
+    trust,
+    judgement: trust.judge(certificate),
   };
 }

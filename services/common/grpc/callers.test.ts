@@ -56,10 +56,26 @@ describe('the lists of callers', () => {
 
   it("let in the trusted peers' brokers, the own node's not among them", () => {
     const peers: TrustedPeers = { [ALICE]: { address }, [BOB]: { address }, [CHARLIE]: { address } };
+    const callers = peerBrokerCallers(config(), peers);
+    const lets = (uuid: string, service = 'peer-broker') => callers.has(id(uuid, service));
     assert.deepEqual(
-      [...peerBrokerCallers(config(), peers)],
-      [id(BOB, 'peer-broker'), id(CHARLIE, 'peer-broker')],
+      [ALICE, BOB, CHARLIE].map((uuid) => lets(uuid)),
+      [false, true, true],
     );
+    assert.equal(lets(BOB, 'gateway'), false);
+    assert.equal(callers.has(id(BOB, 'peer-broker').replace('testnet', 'other')), false);
+    for (const nobody of ['', 'peer-broker', 'spiffe://testnet/client/x', id('constructor', 'peer-broker')])
+      assert.equal(callers.has(nobody), false, nobody);
+  });
+
+  it('of peers follow the peers', () => {
+    const peers: TrustedPeers = { [BOB]: { address } };
+    const callers = peerBrokerCallers(config(), peers);
+    const both = () => [BOB, CHARLIE].map((uuid) => callers.has(id(uuid, 'peer-broker')));
+    assert.deepEqual(both(), [true, false]);
+    peers[CHARLIE] = { address };
+    delete peers[BOB];
+    assert.deepEqual(both(), [false, true]);
   });
 
   it('of health hold every service and tool of the own node', () => {

@@ -1,7 +1,10 @@
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { spiffeId } from '#common/tls/spiffe.ts';
+import { parseSpiffeId, spiffeId } from '#common/tls/spiffe.ts';
+
+/** Whether somebody may call: a Set, or something that changes. */
+export type CallerList = Pick<ReadonlySet<string>, 'has'>;
 
 /** Name of a caller: a service of the own node, or a tool with a certificate of the own node. */
 export type CallerName = ServiceName | 'tool';
@@ -27,10 +30,19 @@ export function ownCallers(config: NodeConfig, service: ServiceName): ReadonlySe
   return new Set(names.map((name) => spiffeId(config.certificate_config.network, config.uuid, name)));
 }
 
-/** SPIFFE ids of the trusted peers' brokers. */
-export function peerBrokerCallers(config: NodeConfig, peers: TrustedPeers): ReadonlySet<string> {
-  const uuids = Object.keys(peers).filter((uuid) => uuid !== config.uuid);
-  return new Set(uuids.map((uuid) => spiffeId(config.certificate_config.network, uuid, 'peer-broker')));
+/** SPIFFE ids of the trusted peers' brokers, as the peers are when it is asked. */
+export function peerBrokerCallers(config: NodeConfig, peers: TrustedPeers): CallerList {
+  return {
+    has: (caller) => {
+      const identity = parseSpiffeId(caller);
+      return (
+        identity?.service === 'peer-broker' &&
+        identity.network === config.certificate_config.network &&
+        identity.nodeUuid !== config.uuid &&
+        Object.hasOwn(peers, identity.nodeUuid)
+      );
+    },
+  };
 }
 
 /** Every service of the own node. */

@@ -7,6 +7,7 @@ import type { ErrorReason } from '#common/errors/status-table.ts';
 import { CLIENT_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from '#common/grpc/deadline.ts';
 import { errorMappingClientMiddleware } from '#common/grpc/error-mapping.ts';
+import { RenewedChannel } from '#common/grpc/renewed-channel.ts';
 import { REPLICAS_SCHEME } from '#common/grpc/replicas-resolver.ts';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
@@ -39,24 +40,23 @@ export interface ConnectOptions {
 export function connect(options: ConnectOptions): GrpcConnection {
   const { context, address, nodeUuid, service } = options;
   const { identity, config } = context;
-  const channel: Channel = new GrpcChannel(
-    targetOf(address),
-    identity.channelCredentials(spiffeId(config.certificate_config.network, nodeUuid, service)),
-    {
+  const expected = spiffeId(config.certificate_config.network, nodeUuid, service);
+  const makeChannel = (): Channel =>
+    new GrpcChannel(targetOf(address), identity.channelCredentials(expected), {
       ...CLIENT_CHANNEL_OPTIONS,
       'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
       // TLS in Node cannot be told an IP address as the server's name; the SPIFFE id is what is checked.
       'grpc.ssl_target_name_override': service,
       'grpc.default_authority': service,
       ...options.channelOptions,
-    },
-  );
+    });
+  const channel = new RenewedChannel(makeChannel, identity.onChange);
   const target = nodeUuid === config.uuid ? service : `${service} of node ${nodeUuid}`;
   const factory = createClientFactory()
     .use(errorMappingClientMiddleware(options.unreachable, target))
     .use(deadlineClientMiddleware());
   return {
-    client: (definition) => factory.create(leanDefinition(definition), channel) as never,
+    client: (definition) => factory.create(leanDefinition(definition), channel as never) as never,
     close: () => channel.close(),
   };
 }

@@ -7,15 +7,15 @@ import type { CompatServiceDefinition } from 'nice-grpc';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ownCallers } from '#common/grpc/callers.ts';
 import { connect, connectOwn } from '#common/grpc/client.ts';
-import { healthService } from '#common/grpc/health.ts';
 import { type GrpcServer, listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
-import type { Log } from '#common/log/log.ts';
-import { VERSION } from '#common/service/version.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import type { Log, LogFields } from '#common/log/log.ts';
+import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
+
+const { SERVING } = HealthCheckResponse_ServingStatus;
 
 let certificates: TestCertificates;
 before(async () => {
@@ -101,13 +101,29 @@ describe('a gRPC server of ours', () => {
     }
   });
 
+  it('logs who was refused, but lets nobody fill the log: the rest is counted', async () => {
+    const lines: [message: string, fields: LogFields | undefined][] = [];
+    const note = (message: string, fields?: LogFields) => void lines.push([message, fields]);
+    const node = await start({}, { debug: () => undefined, info: note, warning: note, error: note });
+    await asCaller(node, 'qkd-source', async (connection) => {
+      const client = connection.client(HybridizerDefinition);
+      for (let i = 0; i < 40; i++) await client.derive({}).catch(() => undefined);
+    });
+    await stopped(node.server);
+    const refused = lines.filter(([message]) => message === 'a call was refused');
+    assert.equal(refused.length, 10);
+    assert.match(String(refused[0]?.[1]?.client), /^127\.0\.0\.1:\d+$/);
+    const leftOut = lines.filter(([message]) => message === 'refusals of calls were left out');
+    assert.deepEqual(leftOut, [[leftOut[0]?.[0], { from: '127.0.0.1', leftOut: 30 }]]);
+  });
+
   it('says its health to every service of its own node, and to no other node', async () => {
     const node = await start();
     try {
       const health = await asCaller(node, 'pqc-source', (connection) =>
         connection.client(HealthDefinition).check({}),
       );
-      assert.deepEqual(health, { service: 'hybridizer', serving: true, detail: '', version: VERSION });
+      assert.deepEqual(health, { status: SERVING });
       const stranger = await certificates.context(certificates.config(BOB), 'gateway');
       const connection = connect({
         context: stranger,
@@ -256,16 +272,6 @@ async function* idle(): AsyncGenerator<never> {
   await new Promise(() => undefined);
 }
 
-describe('the health of a service', () => {
-  it('is serving until its stop begins', async () => {
-    const stopping = new AbortController();
-    const health = () => healthService('gateway', stopping.signal).check({}, {} as never);
-    assert.deepEqual(await health(), { service: 'gateway', serving: true, detail: '', version: VERSION });
-    stopping.abort();
-    assert.partialDeepStrictEqual(await health(), { serving: false, detail: 'stopping' });
-  });
-});
-
 describe('where a service listens', () => {
   it('is where it is dialled, but for the host where one is configured', async () => {
     const plain = await certificates.context(certificates.config(ALICE), 'hybridizer', { hybridizer: 77 });
@@ -315,7 +321,7 @@ describe('a connection', () => {
       unreachable: 'SERVICE_UNAVAILABLE',
     });
     const health = connection.client(HealthDefinition);
-    assert.equal((await health.check({})).serving, true);
+    assert.equal((await health.check({})).status, SERVING);
     connection.close();
     await assert.rejects(async () => health.check({}));
     await server.stop();

@@ -7,15 +7,17 @@ import {
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { authorizationInterceptor } from '#common/grpc/authorization.ts';
-import { anyOwnService } from '#common/grpc/callers.ts';
+import { anyOwnService, type CallerList } from '#common/grpc/callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
 import { healthService } from '#common/grpc/health.ts';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { LimitedLog } from '#common/log/limited-log.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { waitFor } from '#common/time/wait-for.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {
@@ -24,8 +26,8 @@ export interface GrpcServiceEntry {
   fullName?: string;
   // The implementation's type follows from the definition; nice-grpc checks the pair at run time.
   implementation: object;
-  /** SPIFFE ids that may call it; an empty set denies everybody. */
-  callers: ReadonlySet<string>;
+  /** SPIFFE ids that may call it, asked at every call; an empty list denies everybody. */
+  callers: CallerList;
 }
 
 export interface GrpcServerOptions {
@@ -51,20 +53,31 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service } = context;
+  const { log, config, service, identity, readiness } = context;
   const stopping = new AbortController();
-  const callers = new Map(options.services.map((entry) => [fullNameOf(entry), entry.callers] as const));
+  const callers = new Map<string, CallerList>(
+    options.services.map((entry) => [fullNameOf(entry), entry.callers] as const),
+  );
+  const names = [...callers.keys()];
+  const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
   callers.set(HealthDefinition.fullName, anyOwnService(config));
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
-    interceptors: [authorizationInterceptor({ callers, log, wallNow: systemClock.wallMs })],
+    interceptors: [
+      authorizationInterceptor({
+        callers,
+        trust: () => identity.trust,
+        refusals,
+        wallNow: systemClock.wallMs,
+      }),
+    ],
   })
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));
   for (const entry of options.services)
     server.add(leanDefinition(entry.definition), entry.implementation as never);
-  server.add(HealthDefinition, healthService(service, stopping.signal));
+  server.add(HealthDefinition, healthService({ names, readiness, stopping: stopping.signal }));
 
   const { port: wantedPort } = options.address;
   const host = ownAddress(options.address.host);
@@ -78,7 +91,12 @@ export async function startGrpcServer(
     address: { host, port },
     stop: async () => {
       stopping.abort();
-      await withCap(server.shutdown(), config.limits.shutdown_grace, () => server.forceShutdown());
+      const ended = server.shutdown().then(
+        () => true,
+        () => true,
+      );
+      if (!(await waitFor(ended, config.limits.shutdown_grace))) server.forceShutdown();
+      refusals.close();
     },
   };
 }
@@ -105,16 +123,4 @@ function endStreamsOnStop(stopping: AbortSignal): ServerMiddleware {
     const signal = AbortSignal.any([context.signal, stopping]);
     return yield* call.next(call.request, { ...context, signal });
   };
-}
-
-async function withCap(work: Promise<void>, capMs: number, force: () => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const cap = new Promise<void>((resolve) => {
-    timer = setTimeout(() => {
-      force();
-      resolve();
-    }, capMs);
-  });
-  await Promise.race([work.catch(() => undefined), cap]);
-  clearTimeout(timer);
 }

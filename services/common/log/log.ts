@@ -1,4 +1,4 @@
-/** What a log line may carry; buffers and objects do not fit, so that key material cannot slip in. */
+/** What a log line may carry; buffers and objects do not fit, so that key material cannot slip in. `level`, `time`, `service` and `msg` are every line's own. */
 export type LogFields = Record<string, string | number | boolean | undefined>;
 
 /** The reference's levels. Errors go in by `cause`: their messages and stacks are printed, never their fields. */

@@ -1,19 +1,19 @@
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { type DestinationStream, destination, pino } from 'pino';
+import { type DestinationStream, pino } from 'pino';
 import type { LogType, NodeConfig } from '#common/config/node-config.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
+import { consoleColours } from '#common/log/console-colours.ts';
 import type { Log, LogFields } from '#common/log/log.ts';
+import { LogFile } from '#common/log/log-file.ts';
 import { systemClock } from '#common/time/clock.ts';
 
 export interface Logger extends Log {
-  /** Writes what is buffered; call it before the process ends. */
-  flush(): void;
+  /** Opens the log file anew, after whoever rotates logs has moved it away. */
+  reopen(): void;
 }
 
 type Level = Exclude<LogType, 'none'>;
 
-/** Severity of the reference's levels; pino's names differ. */
+/** The reference's levels, which stand in the JSON lines, too. */
 const SEVERITY: Readonly<Record<Level, number>> = { debug: 20, info: 30, warning: 40, error: 50 };
 const SILENT = Number.POSITIVE_INFINITY;
 
@@ -29,32 +29,48 @@ export interface LoggerOptions {
   config: NodeConfig['logging_config'];
   /** Where the console lines go; stderr by default. */
   console?: (line: string) => void;
+  /** Whether the console can show colours; by default what stderr and the environment say. */
+  colours?: boolean;
 }
 
 /**
- * Logs with the reference's five types to console (stderr, one line each) and
- * to a file (JSON lines, appended; the services of a node may share it).
+ * Logs with the reference's five types to console (stderr, one line each, as
+ * text or JSON) and to a file (JSON lines, appended; the services of a node
+ * may share it).
+ *
+ * @throws KeyweaveError BAD_CONFIG when the log file cannot be opened.
  */
 export function createLogger({
   service,
   config,
-  console: write = (line) => void process.stderr.write(line),
+  console: write = writeToStderr,
+  colours = consoleColours(process.stderr),
 }: LoggerOptions): Logger {
   const consoleFloor = floorOf(config.console_log_type);
   const fileFloor = floorOf(config.file_log_type);
-  const file = fileFloor === SILENT || config.filename === undefined ? undefined : openFile(config.filename);
-  const fileLog =
-    file &&
-    pino({ level: 'debug', base: { service }, timestamp: pino.stdTimeFunctions.isoTime }, file.stream);
+  const coloured = colours && !config.colorless_console_log;
+  const toConsole =
+    config.console_format === 'json'
+      ? jsonLines(service, { write })
+      : (level: Level, message: string, fields: LogFields) =>
+          write(consoleLine(service, level, message, fields, coloured));
+  const file =
+    fileFloor === SILENT || config.filename === undefined
+      ? undefined
+      : new LogFile(config.filename, {
+          onTrouble: (message, fields) => {
+            if (SEVERITY.error >= consoleFloor) toConsole('error', message, fields);
+          },
+        });
+  const toFile = file && jsonLines(service, file);
 
   const log = (level: Level, message: string, fields: LogFields = {}, cause?: unknown) => {
     const severity = SEVERITY[level];
     if (severity < consoleFloor && severity < fileFloor) return;
     const named = typeof fields.ksid === 'string' ? { ...fields, ksid: shortKsid(fields.ksid) } : fields;
     const described = cause === undefined ? named : { ...named, cause: describe(cause) };
-    if (severity >= consoleFloor)
-      write(consoleLine(service, level, message, described, !config.colorless_console_log));
-    if (severity >= fileFloor) fileLog?.[level === 'warning' ? 'warn' : level](described, message);
+    if (severity >= consoleFloor) toConsole(level, message, described);
+    if (severity >= fileFloor) toFile?.(level, message, described);
   };
 
   return {
@@ -62,7 +78,9 @@ export function createLogger({
     info: (message, fields, cause) => log('info', message, fields, cause),
     warning: (message, fields, cause) => log('warning', message, fields, cause),
     error: (message, fields, cause) => log('error', message, fields, cause),
-    flush: () => file?.flush(),
+    reopen: () => {
+      if (file?.reopen()) log('info', 'the log file was opened anew');
+    },
   };
 }
 
@@ -70,11 +88,50 @@ function floorOf(type: LogType): number {
   return type === 'none' ? SILENT : SEVERITY[type];
 }
 
-function openFile(path: string): { stream: DestinationStream; flush: () => void } {
-  mkdirSync(dirname(path), { recursive: true });
-  // Synchronous: each line is one write of its own, so that several processes can append to one file.
-  const stream = destination({ dest: path, append: true, sync: true });
-  return { stream, flush: () => stream.flushSync() };
+/** One JSON object a line. */
+function jsonLines(
+  service: string,
+  into: DestinationStream,
+): (level: Level, message: string, fields: LogFields) => void {
+  const lines = pino(
+    {
+      level: 'debug',
+      customLevels: SEVERITY,
+      useOnlyCustomLevels: true,
+      base: { service },
+      formatters: { level: (label) => ({ level: label }) },
+      timestamp: () => `,"time":"${timeText()}"`,
+    },
+    into,
+  );
+  return (level, message, fields) => lines[level](withoutOwnNames(fields), message);
+}
+
+/** What every JSON line has; a second member of the name would hide it from whoever reads the line. */
+const OWN_NAMES = ['level', 'time', 'service', 'msg'] as const;
+
+function withoutOwnNames(fields: LogFields): LogFields {
+  if (!OWN_NAMES.some((name) => name in fields)) return fields;
+  const renamed = Object.entries(fields).map(([name, value]) => [
+    OWN_NAMES.some((own) => own === name) ? `${name}_` : name,
+    value,
+  ]);
+  return Object.fromEntries(renamed);
+}
+
+let stderrGuarded = false;
+
+/** A console that is gone, with its terminal or whoever read the pipe, ends no service. */
+function writeToStderr(line: string): void {
+  if (!stderrGuarded) {
+    stderrGuarded = true;
+    process.stderr.on('error', () => undefined);
+  }
+  process.stderr.write(line);
+}
+
+function timeText(): string {
+  return new Date(systemClock.wallMs()).toISOString();
 }
 
 /**
@@ -110,5 +167,5 @@ function consoleLine(
     .join(' ');
   const label = level.toUpperCase().padEnd(7);
   const shown = colours ? `${COLOURS[level]}${label}\x1b[0m` : label;
-  return `${new Date(systemClock.wallMs()).toISOString()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
+  return `${timeText()} ${shown} [${service}] ${message}${pairs ? ` ${pairs}` : ''}\n`;
 }

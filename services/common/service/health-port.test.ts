@@ -3,10 +3,13 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { type HealthPort, openHealthPort } from '#common/service/health-port.ts';
+import { Readiness } from '#common/service/readiness.ts';
 
+let readiness: Readiness;
 let health: HealthPort;
 beforeEach(async () => {
-  health = await openHealthPort({ host: '127.0.0.1', port: 0 });
+  readiness = new Readiness();
+  health = await openHealthPort({ host: '127.0.0.1', port: 0 }, readiness);
 });
 afterEach(() => health.close());
 
@@ -22,20 +25,22 @@ describe('openHealthPort', () => {
     assert.deepEqual(await probe('/readyz'), [503, 'starting\n']);
   });
 
-  it('once started: ready for as long as there is no problem, which it says in words', async () => {
-    let problem: string | undefined;
-    health.started(() => problem);
+  it('once started: ready for as long as nothing is missing, which it says in words, a line each', async () => {
+    let problems: string[] = [];
+    readiness.add('certificates', () => problems);
+    readiness.started();
     assert.deepEqual(await probe('/startupz'), [200, 'ok\n']);
     assert.deepEqual(await probe('/readyz'), [200, 'ok\n']);
-    problem = 'the certificate has expired';
-    assert.deepEqual(await probe('/readyz'), [503, 'the certificate has expired\n']);
+    problems = ['gateway has expired', 'tool has expired'];
+    const words = 'certificates: gateway has expired\ncertificates: tool has expired\n';
+    assert.deepEqual(await probe('/readyz'), [503, words]);
     assert.deepEqual(await probe('/livez'), [200, 'ok\n']);
     assert.deepEqual(await probe('/startupz'), [200, 'ok\n']);
   });
 
   it('while stopping: no longer ready, but alive', async () => {
-    health.started(() => undefined);
-    health.stopping();
+    readiness.started();
+    readiness.stopping();
     assert.deepEqual(await probe('/readyz'), [503, 'stopping\n']);
     assert.deepEqual(await probe('/livez'), [200, 'ok\n']);
   });
@@ -63,7 +68,7 @@ describe('openHealthPort', () => {
 
   it('names the address that it cannot have', async () => {
     const { port } = health.address;
-    await assert.rejects(openHealthPort({ host: '127.0.0.1', port }), {
+    await assert.rejects(openHealthPort({ host: '127.0.0.1', port }, readiness), {
       reason: 'BAD_CONFIG',
       detail: `the health port 127.0.0.1:${port} cannot be bound`,
     });

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { HOME } from './installation.ts';
 
-const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+const manifest = JSON.parse(readFileSync(`${HOME}package.json`, 'utf8')) as { version: string };
 
 /** The package's version. */
 export const VERSION: string = manifest.version;

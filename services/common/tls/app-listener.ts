@@ -1,21 +1,55 @@
-import { readFileSync } from 'node:fs';
-import type { TlsOptions } from 'node:tls';
-import type { NodeConfig } from '#common/config/node-config.ts';
-import { certificateFiles } from '#common/tls/certificate-files.ts';
+import type { Server, TLSSocket, TlsOptions } from 'node:tls';
+import type { Log } from '#common/log/log.ts';
+import { systemClock } from '#common/time/clock.ts';
+import type { TlsIdentity } from '#common/tls/identity.ts';
+import { OpenConnections } from '#common/tls/open-connections.ts';
+
+/** How often connections that stand are held against the dates of their certificates. */
+const DATES_MS = 2_000;
+
+/** What every context of the listener has in common: TLS 1.3, the hybrid group first and X25519 for clients that have nothing better. */
+const POLICY = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' } as const;
 
 /**
- * TLS of a listener that applications reach: TLS 1.3, the hybrid group first
- * and X25519 for clients that have nothing better.
+ * TLS of a listener that applications reach, to make its server with; the
+ * server is then given to `reloadingTls`.
+ *
+ * @param mutual whether applications must show a certificate of one of the CAs.
  */
-export function appListenerTlsOptions(config: NodeConfig, mutual: boolean): TlsOptions {
-  const { caPath, certPath, keyPath } = certificateFiles(config, 'gateway');
-  return {
-    ca: readFileSync(caPath),
-    cert: readFileSync(certPath),
-    key: readFileSync(keyPath),
-    minVersion: 'TLSv1.3',
-    ecdhCurve: 'X25519MLKEM768:X25519',
-    requestCert: mutual,
-    rejectUnauthorized: mutual,
+export function appListenerTlsOptions(identity: Pick<TlsIdentity, 'pems'>, mutual: boolean): TlsOptions {
+  return { ...identity.pems, ...POLICY, requestCert: mutual, rejectUnauthorized: mutual };
+}
+
+/**
+ * Keeps a TLS server at the identity's newest certificate, key and CAs until
+ * it closes: connections that are open stay, new ones get the new. Those whose
+ * client has shown a certificate end as soon as it is revoked, its CA is
+ * removed or its time is over. Call it before the server listens, and before
+ * others listen for its connections.
+ */
+export function reloadingTls(
+  server: Server,
+  identity: Pick<TlsIdentity, 'pems' | 'trust' | 'onChange'>,
+  log: Pick<Log, 'warning'>,
+): void {
+  const open = new OpenConnections();
+  const endRefused = () => open.endRefused(systemClock.wallMs(), end);
+  const end = (socket: TLSSocket, why: string) => {
+    log.warning("an application's connection was ended", { client: socket.remoteAddress, reason: why });
+    socket.destroy();
   };
+  server.prependListener('secureConnection', (socket: TLSSocket) => {
+    const why = open.add(socket, identity.trust, systemClock.wallMs());
+    if (why !== undefined) end(socket, why);
+  });
+  const unsubscribe = identity.onChange(() => {
+    server.setSecureContext({ ...identity.pems, ...POLICY });
+    open.rejudge(identity.trust);
+    endRefused();
+  });
+  const timer = setInterval(endRefused, DATES_MS).unref();
+  server.once('close', () => {
+    unsubscribe();
+    clearInterval(timer);
+  });
 }

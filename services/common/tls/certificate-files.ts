@@ -5,6 +5,8 @@ export interface CertificateFiles {
   readonly caPath: string;
   readonly certPath: string;
   readonly keyPath: string;
+  /** Revocation lists of the CAs; absent = nothing is revoked. */
+  readonly crlPath?: string | undefined;
 }
 
 /**
@@ -12,10 +14,11 @@ export interface CertificateFiles {
  * peer-broker's, the others' lie beside them, named after the service.
  */
 export function certificateFiles(config: NodeConfig, service: string): CertificateFiles {
-  const { cert_authority_path: caPath, cert_path, key_path } = config.certificate_config;
-  if (service === 'peer-broker') return { caPath, certPath: cert_path, keyPath: key_path };
+  const { cert_authority_path: caPath, cert_path, key_path, crl_path: crlPath } = config.certificate_config;
+  const network = { caPath, ...(crlPath !== undefined && { crlPath }) };
+  if (service === 'peer-broker') return { ...network, certPath: cert_path, keyPath: key_path };
   return {
-    caPath,
+    ...network,
     certPath: join(dirname(cert_path), `${service}.crt`),
     keyPath: join(dirname(key_path), `${service}.key`),
   };

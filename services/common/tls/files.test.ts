@@ -8,6 +8,7 @@ import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import { caKeyPath, certificateFiles } from '#common/tls/certificate-files.ts';
+import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 
 let certificates: TestCertificates;
@@ -46,8 +47,9 @@ describe('TLS towards applications', () => {
     const config = certificates.config(ALICE);
     await ensureNodeCertificates(config, ['gateway'], silentLog);
     const { certPath, keyPath, caPath } = certificateFiles(config, 'gateway');
+    const identity = loadTlsIdentity({ certPath, keyPath, caPath, log: silentLog });
     for (const mutual of [true, false])
-      assert.deepEqual(appListenerTlsOptions(config, mutual), {
+      assert.deepEqual(appListenerTlsOptions(identity, mutual), {
         ca: readFileSync(caPath),
         cert: readFileSync(certPath),
         key: readFileSync(keyPath),
@@ -56,6 +58,7 @@ describe('TLS towards applications', () => {
         requestCert: mutual,
         rejectUnauthorized: mutual,
       });
+    identity.close();
   });
 });
 
@@ -112,7 +115,7 @@ describe('files of certificates', () => {
     const modes = () => [certPath, keyPath].map((path) => statSync(path).mode & 0o777);
     assert.deepEqual(modes(), [0o644, 0o600]);
     rmSync(keyPath);
-    await issueFor(config, 'hybridizer', 1, 0o640);
+    await issueFor(config, 'hybridizer', 1, { keyMode: 0o640 });
     assert.deepEqual(modes(), [0o644, 0o640]);
   });
 

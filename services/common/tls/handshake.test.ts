@@ -14,11 +14,12 @@ import { createServer as createGrpc } from 'nice-grpc';
 import { issueFor } from '#certs/ensure.ts';
 import { issueServiceCertificate } from '#certs/issue.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
+import { healthService } from '#common/grpc/health.ts';
 import type { Log } from '#common/log/log.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity, type TlsIdentityOptions } from '#common/tls/identity.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { ALICE, BOB, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 
 const HYBRIDIZER = `spiffe://keyweave/node/${ALICE}/hybridizer`;
@@ -175,7 +176,11 @@ describe('serving', () => {
   async function serve(change: Partial<TlsIdentityOptions> = {}) {
     const identity = await identityOf('hybridizer', change);
     const grpc = createGrpc();
-    grpc.add(HealthDefinition, { check: async () => ({ serving: true }) });
+    const readiness = { problems: async () => [] };
+    grpc.add(
+      HealthDefinition,
+      healthService({ names: [], readiness, stopping: new AbortController().signal }),
+    );
     const port = await grpc.listen('127.0.0.1:0', identity.serverCredentials());
     cleanups.push(() => grpc.forceShutdown());
     return port;

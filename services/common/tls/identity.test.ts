@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createChannel, createClient, createServer } from 'nice-grpc';
 import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
+import { revoke } from '#certs/revoke.ts';
+import { healthService } from '#common/grpc/health.ts';
 import type { Log } from '#common/log/log.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
-import { HealthDefinition } from '#gen/keyweave/v1/health.ts';
+import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const root = mkdtempSync(join(tmpdir(), 'keyweave-identity-'));
@@ -52,7 +55,10 @@ async function check(client: TlsIdentity, port: number, expected: string): Promi
     'grpc.ssl_target_name_override': 'x',
   });
   try {
-    return (await createClient(HealthDefinition, channel).check({})).serving;
+    return (
+      (await createClient(HealthDefinition, channel).check({})).status ===
+      HealthCheckResponse_ServingStatus.SERVING
+    );
   } finally {
     channel.close();
   }
@@ -67,7 +73,11 @@ describe('TLS identity', () => {
     const serverIdentity = loadTlsIdentity({ ...server.paths, log, pollMs: 20 });
     const clientIdentity = loadTlsIdentity({ ...client.paths, log });
     const grpc = createServer();
-    grpc.add(HealthDefinition, { check: async () => ({ serving: true }) });
+    const readiness = { problems: async () => [] };
+    grpc.add(
+      HealthDefinition,
+      healthService({ names: [], readiness, stopping: new AbortController().signal }),
+    );
     const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
     const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
     assert.equal(serverIdentity.spiffeId, expected);
@@ -94,6 +104,64 @@ describe('TLS identity', () => {
     await assert.rejects(check(foreignIdentity, port, expected), /UNAVAILABLE/);
     await grpc.forceShutdown();
     for (const identity of [serverIdentity, clientIdentity, foreignIdentity]) identity.close();
+  });
+
+  it('ends connections to a server whose certificate is revoked, and makes no other', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 1 });
+    const server = await files('revoked', ca, 'hybridizer');
+    const client = await files('revoking', ca, 'gateway');
+    const crlPath = join(root, 'ca.crl');
+    const parsed = new X509Certificate(ca.certificate);
+    const list = (...certificates: X509Certificate[]) =>
+      revoke({ ca: { ...ca, parsed }, crlPath, certificates, reason: 'keyCompromise', days: 1 });
+    list();
+    const { log, line } = waitingLog();
+    const serverIdentity = loadTlsIdentity({ ...server.paths, log });
+    const clientIdentity = loadTlsIdentity({ ...client.paths, crlPath, log, pollMs: 20 });
+    const grpc = createServer();
+    grpc.add(
+      HealthDefinition,
+      healthService({
+        names: [],
+        readiness: { problems: async () => [] },
+        stopping: new AbortController().signal,
+      }),
+    );
+    const port = await grpc.listen('127.0.0.1:0', serverIdentity.serverCredentials());
+    const expected = `spiffe://keyweave/node/${UUID}/hybridizer`;
+    const channel = createChannel(`127.0.0.1:${port}`, clientIdentity.channelCredentials(expected), {
+      'grpc.ssl_target_name_override': 'x',
+    });
+    try {
+      const health = createClient(HealthDefinition, channel);
+      assert.equal((await health.check({})).status, HealthCheckResponse_ServingStatus.SERVING);
+      const ended = line('a connection was ended');
+      list(new X509Certificate(readFileSync(server.paths.certPath)));
+      await ended;
+      await assert.rejects(health.check({}), /UNAVAILABLE.*is refused: the certificate is revoked/);
+      await assert.rejects(check(clientIdentity, port, expected), /UNAVAILABLE/);
+    } finally {
+      channel.close();
+      await grpc.forceShutdown();
+      for (const identity of [serverIdentity, clientIdentity]) identity.close();
+    }
+  });
+
+  it('tells the certificates in use that it presents or must accept', async () => {
+    const ca = await createCa({ network: 'keyweave', days: 3 });
+    const { paths } = await files('dated', ca, 'gateway');
+    const spare = await createCa({ network: 'spare', days: 2 });
+    writeFileSync(paths.caPath, `${spare.certificate}\n${ca.certificate}`);
+    const identity = loadTlsIdentity({ ...paths, log: waitingLog().log });
+    identity.close();
+    assert.deepEqual(
+      identity.certificates().map(({ kind, who, needed, path }) => [kind, who, needed, path]),
+      [
+        ['own', `spiffe://keyweave/node/${UUID}/gateway`, true, paths.certPath],
+        ['ca', 'CN=Keyweave CA spare', false, paths.caPath],
+        ['ca', 'CN=Keyweave CA keyweave', true, paths.caPath],
+      ],
+    );
   });
 
   it('refuses to start with a key of another certificate', async () => {

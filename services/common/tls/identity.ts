@@ -1,41 +1,56 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
-import type { Socket } from 'node:net';
-import {
-  createSecureContext,
-  type SecureContextOptions,
-  type TLSSocket,
-  connect as tlsConnect,
-} from 'node:tls';
-import { CallCredentials, ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { readFileSync } from 'node:fs';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { type ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { watchFiles } from '#common/config/watch-files.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { systemClock } from '#common/time/clock.ts';
+import {
+  type DatedCertificate,
+  datedCertificate,
+  datedList,
+  dateText,
+} from '#common/tls/certificate-dates.ts';
 import type { CertificateFiles } from '#common/tls/certificate-files.ts';
+import { GROUP, SpiffeChannelCredentials } from '#common/tls/channel-credentials.ts';
+import { OpenConnections } from '#common/tls/open-connections.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
+import { readTrust, type Trust } from '#common/tls/trust.ts';
 
-/** The only key exchange between services and nodes of ours. */
-const GROUP = 'X25519MLKEM768';
 const HANDSHAKE_LIMIT_MS = 5_000;
-const POLL_MS = 2_000;
+/** How long connections to servers stay when the CA that issued their certificate is removed: all are being made anew, and calls may be under way. */
+const SPARE_MS = 30_000;
+/** How often connections that stand are held against the dates. */
+const DATES_MS = 2_000;
 
-/** One service's certificate, key and CA, reloaded when the files change. */
+/** One service's certificate and key, and what it trusts, reloaded when the files change. */
 export interface TlsIdentity {
   /** The SPIFFE URI of the own certificate. */
   readonly spiffeId: string;
   /** End of validity of the certificate in use, milliseconds since the epoch. */
   readonly notAfterMs: number;
+  /** What certificates of others are held against; another object after each change. */
+  readonly trust: Trust;
+  /** The pair in use and the CAs, as PEM, for a TLS context. */
+  readonly pems: Pick<SecureContextOptions, 'ca' | 'cert' | 'key'>;
+  /** The certificates in use that the service presents or must accept, and the revocation lists. */
+  certificates(): readonly DatedCertificate[];
   /** mTLS for a gRPC server: TLS 1.3, X25519MLKEM768 only, client certificate required. */
   serverCredentials(): ServerCredentials;
   /** mTLS towards the server whose certificate carries exactly `spiffeId`. */
   channelCredentials(spiffeId: string): ChannelCredentials;
+  /** Calls `listener` after each reload, until what it gives is called. */
+  onChange(listener: () => void): () => void;
   close(): void;
 }
 
 interface Material {
   readonly context: SecureContextOptions;
+  readonly certificate: X509Certificate;
   readonly spiffeId: string;
-  readonly notAfterMs: number;
-  readonly stamp: string;
+  readonly trust: Trust;
+  readonly dated: readonly DatedCertificate[];
 }
 
 export interface TlsIdentityOptions extends CertificateFiles {
@@ -53,44 +68,91 @@ export interface TlsIdentityOptions extends CertificateFiles {
  * @throws KeyweaveError BAD_CONFIG when the first set is not usable.
  */
 export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
-  let material = load(options);
+  const { caPath, certPath, keyPath, crlPath, log } = options;
   const limitMs = options.handshakeLimitMs ?? HANDSHAKE_LIMIT_MS;
-  let rejectedStamp = '';
   const servers = new Set<ReloadableServerCredentials>();
+  const listeners = new Set<() => void>();
+  const open = new OpenConnections();
+  let spareUntilMs = 0;
+  const paths = [caPath, certPath, keyPath, ...(crlPath === undefined ? [] : [crlPath])];
 
-  const timer = setInterval(() => {
-    const stamp = stampOf(options);
-    if (stamp === material.stamp || stamp === rejectedStamp) return;
+  const files = watchFiles(paths, reload, options.pollMs);
+  let material: Material;
+  try {
+    material = load(options);
+  } catch (error) {
+    files.close();
+    throw error;
+  }
+  const dates = setInterval(endRefused, DATES_MS);
+  dates.unref();
+
+  function reload(again: boolean): boolean {
     try {
       material = load(options);
-      for (const server of servers) server.reload(material.context);
-      options.log.info('certificate reloaded', { path: options.certPath, spiffeId: material.spiffeId });
     } catch (error) {
-      // Files are replaced one after the other: half a change is no error until it stays.
-      rejectedStamp = stamp;
-      options.log.warning(
-        'the new certificate is not usable, the old one stays',
-        { path: options.certPath },
-        error,
-      );
+      if (again)
+        log.warning('the new certificate is not usable, the old one stays', { path: certPath }, error);
+      return false;
     }
-  }, options.pollMs ?? POLL_MS);
-  timer.unref();
+    for (const server of servers) server.reload(material.context);
+    log.info('certificate reloaded', {
+      path: certPath,
+      spiffeId: material.spiffeId,
+      until: dateText(material.certificate.validToDate.getTime()),
+      cas: material.trust.cas.length,
+      revoked: crlPath === undefined ? undefined : countRevoked(material.trust),
+    });
+    open.rejudge(material.trust);
+    spareUntilMs = systemClock.monotonicMs() + SPARE_MS;
+    endRefused();
+    for (const listener of listeners) listener();
+    return true;
+  }
+
+  /** Connections to servers: those of clients are held against it at every call. */
+  function endRefused(): void {
+    const spareUnknown = systemClock.monotonicMs() < spareUntilMs;
+    open.endRefused(
+      systemClock.wallMs(),
+      (socket, why) => {
+        log.warning('a connection was ended', { to: socket.remoteAddress, reason: why });
+        socket.destroy(new Error(why));
+      },
+      { spareUnknown },
+    );
+  }
 
   return {
     get spiffeId() {
       return material.spiffeId;
     },
     get notAfterMs() {
-      return material.notAfterMs;
+      return material.certificate.validToDate.getTime();
     },
+    get trust() {
+      return material.trust;
+    },
+    get pems() {
+      const { ca, cert, key } = material.context;
+      return { ca, cert, key };
+    },
+    certificates: () => material.dated,
     serverCredentials: () => {
       const credentials = new ReloadableServerCredentials(material.context, limitMs);
       servers.add(credentials);
       return credentials;
     },
-    channelCredentials: (spiffeId) => new SpiffeChannelCredentials(spiffeId, () => material.context, limitMs),
-    close: () => clearInterval(timer),
+    channelCredentials: (spiffeId) =>
+      new SpiffeChannelCredentials(spiffeId, { side: () => material, open, limitMs }),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    close: () => {
+      files.close();
+      clearInterval(dates);
+    },
   };
 }
 
@@ -109,110 +171,36 @@ class ReloadableServerCredentials extends ServerCredentials {
   }
 }
 
-type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
-
-/** Each new connection presents the newest certificate and accepts one server identity only. */
-class SpiffeChannelCredentials extends ChannelCredentials {
-  readonly #expected: string;
-  readonly #context: () => SecureContextOptions;
-  readonly #limitMs: number;
-
-  constructor(expected: string, context: () => SecureContextOptions, limitMs: number) {
-    super();
-    this.#expected = expected;
-    this.#context = context;
-    this.#limitMs = limitMs;
-  }
-
-  override _isSecure(): boolean {
-    return true;
-  }
-
-  override _equals(other: ChannelCredentials): boolean {
-    return this === other;
-  }
-
-  override _createSecureConnector(_target: unknown, options: Record<string, unknown>): SecureConnector {
-    const expected = this.#expected;
-    const context = this.#context;
-    const limitMs = this.#limitMs;
-    const servername = String(options['grpc.ssl_target_name_override'] ?? 'keyweave');
-    return {
-      connect: (socket: Socket) =>
-        secureConnect(socket, servername, expected, { context: context(), limitMs }),
-      waitForReady: () => Promise.resolve(),
-      getCallCredentials: () => CallCredentials.createEmpty(),
-      destroy: () => undefined,
-    } as SecureConnector;
-  }
-}
-
-function secureConnect(
-  socket: Socket,
-  servername: string,
-  expected: string,
-  { context, limitMs }: { context: SecureContextOptions; limitMs: number },
-) {
-  return new Promise<{ socket: TLSSocket; secure: boolean }>((resolve, reject) => {
-    const secured = tlsConnect({
-      socket,
-      servername,
-      ALPNProtocols: ['h2'],
-      secureContext: createSecureContext(context),
-      // The chain is checked by TLS; who it is follows from the SPIFFE id below, never from a host name.
-      checkServerIdentity: () => undefined,
-    });
-    const timer = setTimeout(() => secured.destroy(new Error('TLS handshake timed out')), limitMs);
-    secured.once('error', (error) => {
-      clearTimeout(timer);
-      reject(error);
-    });
-    secured.once('close', () => {
-      clearTimeout(timer);
-      reject(new Error('connection closed during the TLS handshake'));
-    });
-    secured.once('secureConnect', () => {
-      clearTimeout(timer);
-      const problem = serverProblem(secured, expected);
-      if (problem) secured.destroy(new Error(problem));
-      else resolve({ socket: secured, secure: true });
-    });
-  });
-}
-
-function serverProblem(socket: TLSSocket, expected: string): string | undefined {
-  if (!socket.authorized) return `server certificate refused: ${socket.authorizationError}`;
-  const certificate = socket.getPeerX509Certificate();
-  const found = certificate && spiffeIdOfCertificate(certificate);
-  if (found !== expected) return `the server is ${found ?? 'nobody'}, not ${expected}`;
-  const group = socket.getEphemeralKeyInfo() as { name?: string } | null;
-  if (group?.name !== GROUP) return `the server negotiated ${group?.name ?? 'no'} key exchange, not ${GROUP}`;
-  return undefined;
-}
-
-function load({ caPath, certPath, keyPath }: CertificateFiles): Material {
-  const stamp = stampOf({ caPath, certPath, keyPath });
+function load({ caPath, certPath, keyPath, crlPath }: CertificateFiles): Material {
+  let trust: Trust;
   try {
-    const [ca, cert, key] = [readFileSync(caPath), readFileSync(certPath), readFileSync(keyPath)];
+    trust = readTrust(caPath, crlPath);
+  } catch (cause) {
+    throw new KeyweaveError('BAD_CONFIG', (cause as Error).message, { cause });
+  }
+  try {
+    const [cert, key] = [readFileSync(certPath), readFileSync(keyPath)];
     const certificate = new X509Certificate(cert);
     if (!certificate.checkPrivateKey(createPrivateKey(key)))
       throw new Error('key and certificate do not match');
     const spiffeId = spiffeIdOfCertificate(certificate);
     if (spiffeId === undefined) throw new Error('the certificate carries no SPIFFE id of ours');
-    const context = { ca, cert, key, minVersion: 'TLSv1.3' as const, ecdhCurve: GROUP };
+    const context = { ca: trust.pem, cert, key, minVersion: 'TLSv1.3' as const, ecdhCurve: GROUP };
     createSecureContext(context);
-    return { context, spiffeId, notAfterMs: certificate.validToDate.getTime(), stamp };
+    const issuer = trust.issuerOf(certificate);
+    const dated = [
+      datedCertificate(certificate, { kind: 'own', path: certPath, needed: true }),
+      ...trust.cas.map((ca) =>
+        datedCertificate(ca, { kind: 'ca', path: caPath, needed: !issuer || issuer === ca }),
+      ),
+      ...trust.lists.flatMap(({ ca, list }) => datedList(crlPath ?? '', ca, list)),
+    ];
+    return { context, certificate, spiffeId, trust, dated };
   } catch (cause) {
     throw new KeyweaveError('BAD_CONFIG', `${certPath}: ${(cause as Error).message}`, { cause });
   }
 }
 
-/** Changes whenever one of the files does. */
-function stampOf({ caPath, certPath, keyPath }: CertificateFiles): string {
-  return [caPath, certPath, keyPath]
-    .map((path) => {
-      const stat = statSync(path, { throwIfNoEntry: false });
-      return `${stat?.mtimeMs}:${stat?.ino}:${stat?.size}`;
-    })
-    .join(' ');
+function countRevoked({ lists }: Trust): number {
+  return lists.reduce((sum, { list }) => sum + list.serials.size, 0);
 }

@@ -6,8 +6,6 @@ import type { KeyDelivery } from '../delivery/key-delivery.ts';
 export interface FrontEnd {
   /** Addresses that it listens on, by listener name, for the ready line. */
   readonly listening: Readonly<Record<string, Address>>;
-  /** Reads its certificate anew: for connections from now on. One that is not usable is logged and the old one stays. */
-  reloadCertificate(): void;
   /** Stops accepting, lets requests under way finish within the grace, then cuts. Never rejects. */
   stop(): Promise<void>;
 }

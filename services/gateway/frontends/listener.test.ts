@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { text as textOf } from 'node:stream/consumers';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
-import { connect as connectTls, type TlsOptions } from 'node:tls';
+import { connect as connectTls, type TlsOptions, type Server as TlsServer } from 'node:tls';
 import { createCa, type PemPair } from '#certs/issue.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
@@ -35,11 +35,13 @@ let warnings: string[];
 /** Whether the connections end once they are told to finish. */
 let finishes: boolean;
 let served: Connection[];
+/** TLS servers that were handed on. */
+let followed: TlsServer[];
 
 const log: Log = { ...silentLog, warning: (message) => warnings.push(message) };
 
 beforeEach(() => {
-  [clients, owners, warnings, served, finishes] = [[], [], [], [], true];
+  [clients, owners, warnings, served, followed, finishes] = [[], [], [], [], [], true];
 });
 afterEach(async () => {
   for (const client of clients) client.destroy();
@@ -55,6 +57,7 @@ async function listen(change: Partial<ListenerOptions> = {}): Promise<Listener> 
     setting: 'some_address',
     tls: 'off',
     tlsOptions: () => serverOptions(own, change.tls === 'mutual'),
+    follow: (server) => void followed.push(server),
     limits: { max_connections: 10, shutdown_grace: 5_000 },
     serve: ({ owner, open }) => {
       owners.push(owner);
@@ -66,6 +69,7 @@ async function listen(change: Partial<ListenerOptions> = {}): Promise<Listener> 
       return connection;
     },
     log,
+    refusals: { line: (_source, _level, message) => void warnings.push(message) },
     ...change,
   });
   return listener;
@@ -126,10 +130,10 @@ describe('a listener without TLS', () => {
     assert.deepEqual(warnings, ['keys are served without TLS on an address that is not loopback']);
   });
 
-  it('has no certificate to read anew', async () => {
-    const options = { tlsOptions: () => assert.fail('it was read') };
-    (await listen(options)).reloadCertificate();
+  it('has no certificate to read, nor to follow', async () => {
+    await listen({ tlsOptions: () => assert.fail('it was read') });
     assert.equal(await echo(tcpClient()), 'hello');
+    assert.deepEqual(followed, []);
   });
 
   it('takes no more connections than it may, and says so', async () => {
@@ -137,7 +141,7 @@ describe('a listener without TLS', () => {
     await Promise.all([echo(tcpClient()), echo(tcpClient())]);
     const refused = tcpClient();
     await closing(refused);
-    assert.deepEqual(warnings, ['a connection was refused: max_connections is reached']);
+    assert.deepEqual(warnings, ['a connection was refused: limits.max_connections is reached']);
     clients[0]?.destroy();
     await once(served[0]?.socket as Socket, 'close');
     assert.equal(await echo(tcpClient()), 'hello');
@@ -191,11 +195,9 @@ describe('a listener with TLS', () => {
     assert.equal(await echo(tlsClient(app)), 'hello');
   });
 
-  it('uses a new certificate for new connections, and goes on with the old where that is not usable', async () => {
+  it('hands its server on before it listens, so that it follows its certificate', async () => {
     const renewed = await clientCertificate(ca, { subject: 'CN=renewed' });
-    let files = () => serverOptions(own, false);
-    const { reloadCertificate } = await listen({ tls: 'server', tlsOptions: () => files() });
-    const reload = () => reloadCertificate.call(listener);
+    await listen({ tls: 'server' });
     const nameOf = async () => {
       const client = tlsClient();
       await once(client, 'secureConnect');
@@ -204,21 +206,19 @@ describe('a listener with TLS', () => {
     const first = tlsClient();
     await echo(first);
     assert.equal(await nameOf(), 'gateway');
-    files = () => serverOptions(renewed, false);
-    reload();
+    followed[0]?.setSecureContext(serverOptions(renewed, false));
     assert.equal(await nameOf(), 'renewed');
-    for (const broken of [
-      () => ({ ...serverOptions(renewed, false), key: own.key }),
-      () => {
-        throw new Error('no such file');
-      },
-    ]) {
-      files = broken;
-      reload();
-      assert.equal(await nameOf(), 'renewed');
-    }
-    assert.deepEqual(warnings, Array(2).fill('the new certificate is not usable, the old one stays'));
     assert.equal(await echo(first, 'still'), 'still');
+  });
+
+  it('serves nobody whose connection was ended as soon as it was there', async () => {
+    const follow = (server: TlsServer) => void server.on('secureConnection', (socket) => socket.destroy());
+    await listen({ tls: 'server', follow });
+    await once(
+      tlsClient().on('error', () => undefined),
+      'close',
+    );
+    assert.deepEqual(owners, []);
   });
 
   it('gives up a handshake that takes too long, and others are served meanwhile', async () => {

@@ -8,7 +8,9 @@ import {
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
 import type { Owner } from '../streams/owner.ts';
 import { clientIdentity } from './client-identity.ts';
 import { leanSocket } from './lean-socket.ts';
@@ -44,12 +46,16 @@ export interface ListenerOptions {
   readonly setting: string;
   /** off: plain TCP; server: TLS; mutual: TLS with client certificates, which name the applications. */
   readonly tls: 'off' | 'server' | 'mutual';
-  /** Reads certificate, key and CA as they are now; not called where TLS is off. */
+  /** Certificate, key and CA as they are now; not called where TLS is off. */
   tlsOptions(): TlsOptions;
+  /** Keeps the TLS server at what they will be; called once, before it listens. */
+  follow(server: TlsServer): void;
   readonly limits: Pick<NodeConfig['limits'], 'max_connections' | 'shutdown_grace'>;
   /** Serves a connection, at once. */
   serve(accepted: Accepted): Connection;
   readonly log: Log;
+  /** Lines about clients that are not served, limited for each. */
+  readonly refusals: Pick<LimitedLog, 'line'>;
   readonly handshakeLimitMs?: number;
 }
 
@@ -70,10 +76,9 @@ export class Listener {
     this.#address = options.address;
     this.#server = options.tls === 'off' ? this.#tcpServer() : this.#tlsServer();
     this.#server.maxConnections = options.limits.max_connections;
-    this.#server.on('drop', () => {
-      options.log.warning('a connection was refused: max_connections is reached', {
-        setting: options.setting,
-      });
+    this.#server.on('drop', (dropped) => {
+      const client = dropped?.remoteAddress ?? '';
+      this.#refused(client, 'a connection was refused: limits.max_connections is reached');
     });
   }
 
@@ -93,18 +98,6 @@ export class Listener {
   /** Where it listens; the port that it got where any was asked for. */
   get address(): Address {
     return this.#address;
-  }
-
-  /** Uses what `tlsOptions` gives now for connections from now on; what is not usable is logged, and the old stays. */
-  reloadCertificate(): void {
-    const { tls, setting, log } = this.#o;
-    if (tls === 'off') return;
-    try {
-      (this.#server as TlsServer).setSecureContext(this.#o.tlsOptions());
-      log.info('a listener uses the new certificate', { setting });
-    } catch (cause) {
-      log.warning('the new certificate is not usable, the old one stays', { setting }, cause);
-    }
   }
 
   /** Stops accepting, has every connection finish, and cuts those that are there after the grace; never rejects. */
@@ -135,7 +128,12 @@ export class Listener {
       ...tlsOptions(),
       ...{ allowHalfOpen: true, noDelay: true, handshakeTimeout: handshakeLimitMs },
     };
-    const server = createTlsServer(options, (accepted) => this.#serveSecured(accepted));
+    const server = createTlsServer(options);
+    this.#o.follow(server);
+    // One that was ended at once for its certificate is not served.
+    server.on('secureConnection', (accepted) => {
+      if (!accepted.destroyed) this.#serveSecured(accepted);
+    });
     server.on('connection', (socket: Socket) => {
       const address = addressOf(socket);
       this.#greeting.set(address, socket);
@@ -145,14 +143,14 @@ export class Listener {
   }
 
   #serveSecured(accepted: TLSSocket): void {
-    const { tls, setting, log } = this.#o;
+    const { tls } = this.#o;
     const address = addressOf(accepted);
     this.#greeting.delete(address);
     const certificate = tls === 'mutual' ? accepted.getPeerX509Certificate() : undefined;
     const identity = certificate && clientIdentity(certificate);
     // Without a name it would share its streams with all others that have none.
     if (tls === 'mutual' && identity === undefined) {
-      log.warning('a client was refused whose certificate names nobody', { setting, address });
+      this.#refused(address, 'a client was refused whose certificate names nobody');
       accepted.on('error', () => undefined).destroy();
       return;
     }
@@ -160,6 +158,11 @@ export class Listener {
       owner: { identity, address },
       open: (receive) => accepted.on('data', receive),
     });
+  }
+
+  #refused(client: string, why: string): void {
+    const { refusals, setting } = this.#o;
+    refusals.line(clientNetwork(client), 'warning', why, { client, setting });
   }
 
   #serve(accepted: Accepted): void {

@@ -44,6 +44,16 @@ export class StreamEnds {
     }
   }
 
+  /** The node at the other end is trusted no more: it is told where it can be, and who asks at this end is told why. */
+  distrust(stream: KeyStream): void {
+    const { farNode } = stream.route;
+    const detail = `this stream has ended: node ${farNode} is not among this node's trusted peers any more`;
+    const why = new KeyweaveError('UNKNOWN_STREAM', detail);
+    this.#end(stream, why);
+    this.#store.ended.note(stream, why);
+    this.#tellIfThere(stream, 'this node is trusted no more');
+  }
+
   /** Ends what was never opened; the other end, which may hold an offer of it, is told. */
   withdraw(stream: KeyStream): void {
     this.#end(stream, new KeyweaveError('UNKNOWN_STREAM', 'the stream was never opened'));

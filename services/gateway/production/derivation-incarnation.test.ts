@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
 import { incarnation, ksidOf } from '#test/helpers/openings.ts';
 import { keyStream } from '#test/helpers/streams.ts';
@@ -38,7 +39,7 @@ describe('two incarnations of a KSID', () => {
   it('are named in what their keys are derived from', async () => {
     const slots = [{ secrets: Buffer.alloc(32) }, { secrets: Buffer.alloc(32) }];
     const inputs = { stream: stream(5), first: 0, count: 1, slots, qkd: undefined, standIn: undefined };
-    await deriveTogether(hybridizer, [inputs]);
+    await deriveTogether({ hybridizer: hybridizer, clock: systemClock }, [inputs]);
     assert.deepEqual(asked[0]?.batches[0]?.context?.incarnation, incarnation(5));
   });
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { systemClock } from '#common/time/clock.ts';
 import type { DerivedBatch, DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
 import { keyStream } from '#test/helpers/streams.ts';
 import { createHybridizerClient, type DerivedKeys } from '../clients/hybridizer-client.ts';
@@ -54,7 +55,10 @@ describe('derived batches', () => {
       const answers: DerivedBatch[] = [];
       const services = createHybridizerClient(hybridizerOf(message, answers));
       const inputs = [inputsOf(count, keyChunkSize), inputsOf(count, keyChunkSize)];
-      const derived = (await deriveTogether(services, inputs)) as DerivedKeys[];
+      const derived = (await deriveTogether(
+        { hybridizer: services, clock: systemClock },
+        inputs,
+      )) as DerivedKeys[];
       assert.equal(derived.length, 2);
       for (const { keys, initiatorTags, responderTags } of derived) {
         assert.ok(keys.length === count * keyChunkSize && keys.every((byte) => byte === 0xaa));
@@ -76,7 +80,7 @@ describe('derived batches', () => {
       { keys: Buffer.alloc(63, 1), initiatorTags: Buffer.alloc(64), responderTags: Buffer.alloc(64) },
     ];
     const services = createHybridizerClient({ derive: (async () => ({ batches: answers })) as never });
-    const [refused] = await deriveTogether(services, [inputs]);
+    const [refused] = await deriveTogether({ hybridizer: services, clock: systemClock }, [inputs]);
     assert.match(String(refused), /INTERNAL: the hybridizer answered with keys of the wrong size/);
     assert.ok(answers[0]?.keys.every((byte) => byte === 0));
   });

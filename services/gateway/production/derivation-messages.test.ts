@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
 import { createHybridizerClient } from '../clients/hybridizer-client.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
@@ -55,7 +56,10 @@ function inputs(first: number, count: number, app = 'app', keyChunkSize = 32): B
 describe('deriveTogether', () => {
   it('asks once for what fits one message', async () => {
     const { services, calls } = hybridizer();
-    const derived = await deriveTogether(services, [inputs(0, 2), inputs(1, 3)]);
+    const derived = await deriveTogether({ hybridizer: services, clock: systemClock }, [
+      inputs(0, 2),
+      inputs(1, 3),
+    ]);
     assert.deepEqual(calls, [2]);
     assert.deepEqual(
       derived.map((one) => (one instanceof Error ? one : one.keys.length)),
@@ -71,7 +75,7 @@ describe('deriveTogether', () => {
     ]) {
       const { services, calls } = hybridizer();
       const secrets = many.map(({ slots }) => slots[0]?.secrets as Buffer);
-      const derived = await deriveTogether(services, many);
+      const derived = await deriveTogether({ hybridizer: services, clock: systemClock }, many);
       assert.ok(calls.length > 1);
       assert.equal(derived.length, many.length);
       for (const [i, one] of derived.entries()) {
@@ -103,7 +107,7 @@ describe('deriveTogether', () => {
       Array.from({ length: 60 }, (_, i) => inputs(i, 4, 'app', 65_536)),
     ]) {
       const { services, sizes } = hybridizer();
-      await deriveTogether(services, many);
+      await deriveTogether({ hybridizer: services, clock: systemClock }, many);
       assert.ok(sizes.length > 2);
       for (const bytes of sizes) assert.ok(bytes <= most, `${bytes} bytes`);
       for (const bytes of sizes.slice(0, -1)) assert.ok(bytes > 0.85 * most, `only ${bytes} bytes`);
@@ -114,7 +118,7 @@ describe('deriveTogether', () => {
     const { services, calls } = hybridizer();
     const many = MESSAGE_LIMITS.deriveBatches.filled + 1;
     await deriveTogether(
-      services,
+      { hybridizer: services, clock: systemClock },
       Array.from({ length: many }, () => inputs(0, 1)),
     );
     assert.deepEqual(calls, [many - 1, 1]);

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
 import { createHybridizerClient } from '../clients/hybridizer-client.ts';
@@ -61,7 +62,7 @@ const isZero = (bytes: Buffer) => bytes.every((byte) => byte === 0);
 describe('deriveTogether', () => {
   it('binds the digest of every public key and every ciphertext, none for QKD', async () => {
     const { services, asked } = hybridizer();
-    await deriveTogether(services, [inputs(5, 2)]);
+    await deriveTogether({ hybridizer: services, clock: systemClock }, [inputs(5, 2)]);
     const [kem, qkd] = asked[0]?.slots ?? [];
     const expected = (bytes: number, first: number) =>
       sha256(Buffer.alloc(bytes, first)) + sha256(Buffer.alloc(bytes, first + 1));
@@ -72,7 +73,10 @@ describe('deriveTogether', () => {
 
   it('binds the stream, both ends, the indexes and the place in the QKD stream', async () => {
     const { services, asked } = hybridizer();
-    await deriveTogether(services, [inputs(5, 2), { ...inputs(7, 1), qkd: undefined, standIn: 1 }]);
+    await deriveTogether({ hybridizer: services, clock: systemClock }, [
+      inputs(5, 2),
+      { ...inputs(7, 1), qkd: undefined, standIn: 1 },
+    ]);
     const [first, second] = asked;
     assert.deepEqual(
       [first?.method, first?.chunkBytes, first?.firstIndex, first?.count],
@@ -106,7 +110,11 @@ describe('deriveTogether', () => {
     const { services, answers } = hybridizer();
     const failed = new KeyweaveError('QKD_UNAVAILABLE', 'gone');
     const batches = [inputs(0, 1), inputs(1, 3)] as const;
-    const derived = await deriveTogether(services, [batches[0], failed, batches[1]]);
+    const derived = await deriveTogether({ hybridizer: services, clock: systemClock }, [
+      batches[0],
+      failed,
+      batches[1],
+    ]);
     assert.deepEqual(
       derived.map((each) => (each instanceof KeyweaveError ? each : each.keys.length)),
       [32, failed, 96],
@@ -117,7 +125,7 @@ describe('deriveTogether', () => {
 
   it('refuses keys of a wrong size and wipes them', async () => {
     const { services, answers } = hybridizer(31);
-    const [outcome] = await deriveTogether(services, [inputs(0, 2)]);
+    const [outcome] = await deriveTogether({ hybridizer: services, clock: systemClock }, [inputs(0, 2)]);
     assert.ok(isReason(outcome, 'INTERNAL'));
     assert.ok(answers.every(isZero));
   });
@@ -126,7 +134,10 @@ describe('deriveTogether', () => {
     const derive = () => Promise.reject(new KeyweaveError('SERVICE_UNAVAILABLE', 'no hybridizer'));
     const batch = inputs(0, 2);
     const services = createHybridizerClient({ derive: derive as never });
-    const outcomes = await deriveTogether(services, [batch, inputs(2, 1)]);
+    const outcomes = await deriveTogether({ hybridizer: services, clock: systemClock }, [
+      batch,
+      inputs(2, 1),
+    ]);
     assert.ok(outcomes.every((outcome) => isReason(outcome, 'SERVICE_UNAVAILABLE')));
     assert.ok(batch.slots.every(({ secrets }) => isZero(asBuffer(secrets))));
   });
@@ -147,7 +158,7 @@ describe('deriveTogether', () => {
     const derive = async () => ({ batches: answers });
     const services = createHybridizerClient({ derive: derive as never });
     const batches = Array.from({ length: 6 }, (_, i) => inputs(2 * i, 2));
-    const outcomes = await deriveTogether(services, batches);
+    const outcomes = await deriveTogether({ hybridizer: services, clock: systemClock }, batches);
     assert.deepEqual(
       outcomes.map((outcome) => (outcome instanceof KeyweaveError ? outcome.reason : outcome.keys.length)),
       ['SOURCE_FAULT', 'INTERNAL', 'INTERNAL', 'INTERNAL', 64, 'INTERNAL'],

@@ -1,3 +1,4 @@
+import type { Clock } from '#common/time/clock.ts';
 import type { HybridizerClient } from '../clients/hybridizer-client.ts';
 import type { KemClient } from '../clients/kem-client.ts';
 import type { QkdClient } from '../clients/qkd-client.ts';
@@ -9,4 +10,6 @@ export interface RoundTools {
   readonly qkd: QkdClient;
   readonly hybridizer: HybridizerClient;
   readonly seeds: SharedSeeds;
+  /** Long work gives others their turn by it. */
+  readonly clock: Pick<Clock, 'soon'>;
 }

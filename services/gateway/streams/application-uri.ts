@@ -1,9 +1,9 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { UUID } from '#common/ids/uuid.ts';
 
 const MAX_URI_BYTES = 4096;
 
 const URI = /^hybrid:\/\/[^@/?#\s]+@([^@/?#\s]+)\/?(?:\?([^#\s]*))?$/i;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Every parameter of a query. */
 const PARAMETERS = ['hybridization', 'kem_mec', 'key_sources'] as const;

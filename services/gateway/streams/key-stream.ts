@@ -95,7 +95,10 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
     this.#maxBufferedChunks = this.#window();
     this.#held = options.held;
-    this.depth = new PrefetchDepth(Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks));
+    this.depth = new PrefetchDepth(
+      Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks),
+      (this.incarnation[0] ?? 0) / 256,
+    );
     this.producer = options.producer(this);
   }
 
@@ -332,8 +335,11 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     const { buffer, producer, indexes } = this;
     const there = buffer.size + producer.coming;
     // The initiator sees the same chunks go and acts first; the responder asks only where it is read faster.
-    const lowWater = this.role === 'initiator' ? 0.5 : 0.25;
-    let missing = this.depth.shortfall(there, buffer.waiting, this.#clock.monotonicMs(), lowWater);
+    const now = this.#clock.monotonicMs();
+    let missing =
+      this.role === 'initiator'
+        ? this.depth.shortfall(there, buffer.waiting, now)
+        : this.depth.shortfall(there, buffer.waiting, now, 0.25, Number.POSITIVE_INFINITY);
     const highest = buffer.highestWanted;
     if (highest >= indexes.frontier) {
       missing = Math.max(missing, highest - indexes.frontier + 1 - producer.coming);

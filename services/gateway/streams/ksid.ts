@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { UUID } from '#common/ids/uuid.ts';
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NIL = '00000000-0000-0000-0000-000000000000';
 
 /** A Key_stream_ID in canonical text form; undefined for the nil UUID, which stands for NULL (ETSI GS QKD 004 clause 6.2). */

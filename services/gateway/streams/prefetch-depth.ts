@@ -10,6 +10,12 @@ const PATIENCE = 0.6;
 /** For so long after a source has run low nothing is made ahead. */
 const SCARCITY_MS = 2_000;
 
+/** A fast stream is refilled by so many chunks at most, so that no round is long and streams do not fall due together. */
+const STEP_CHUNKS = 64;
+
+/** However early a stream is refilled, so much of its depth has been read by then. */
+const LATEST_WATER = 0.6;
+
 /** After such a gap the stream's past says nothing any more. */
 const IDLE_MS = 10_000;
 
@@ -21,13 +27,19 @@ const IDLE_MS = 10_000;
  */
 export class PrefetchDepth {
   readonly #max: number;
+  readonly #spread: number;
   #depth: number;
   #averageGapMs: number | undefined;
   #lastGetMs: number | undefined;
   #scarceUntilMs = Number.NEGATIVE_INFINITY;
 
-  constructor(maxChunks: number) {
+  /**
+   * @param spread from 0 up to, but not, 1: streams of different spread are
+   *   refilled at different times, though they are read at the same pace.
+   */
+  constructor(maxChunks: number, spread = 0) {
     this.#max = maxChunks;
+    this.#spread = spread;
     this.#depth = Math.min(1, maxChunks);
   }
 
@@ -54,13 +66,18 @@ export class PrefetchDepth {
 
   /**
    * Chunks to make now: what is waited for beyond what is `there` (buffered or
-   * on its way), and the depth once no more than `lowWater` of it is left.
+   * on its way), and the depth once no more than `lowWater` of it is left, or
+   * `step` chunks of a deep one are gone.
    */
-  shortfall(there: number, waiting: number, nowMs: number, lowWater = 0.5): number {
+  shortfall(there: number, waiting: number, nowMs: number, lowWater = 0.5, step = STEP_CHUNKS): number {
     const free = there - waiting;
     const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
     // At the cap the depth lasts a moment only; below it, for seconds, and larger batches cost less.
     const water = this.#depth < this.#max ? lowWater * PATIENCE : lowWater;
-    return free <= depth * water ? Math.max(0, depth - free) : 0;
+    const level = Math.max(
+      depth * Math.max(water, Math.min(water * (1 + this.#spread), LATEST_WATER)),
+      depth - step,
+    );
+    return free <= level ? Math.max(0, depth - free) : 0;
   }
 }

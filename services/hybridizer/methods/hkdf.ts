@@ -1,4 +1,4 @@
-import { type HashName, hkdfExpand, hkdfExtract } from '../hmac-hkdf.ts';
+import { type HashName, hkdf } from '../hmac-hkdf.ts';
 import type { HybridizationMethod } from './method.ts';
 
 const SALT = Buffer.from('keyweave v1 hybridization');
@@ -12,9 +12,7 @@ export function createHkdfMethod(name: string, hash: HashName): HybridizationMet
   return {
     name,
     derive(secrets, context, out) {
-      const prk = hkdfExtract(hash, SALT, ...lengthPrefixed(secrets));
-      hkdfExpand(hash, prk, [OUTPUT_LABEL, context], out);
-      prk.fill(0);
+      hkdf(hash, SALT, lengthPrefixed(secrets), [OUTPUT_LABEL, context], out);
     },
   };
 }

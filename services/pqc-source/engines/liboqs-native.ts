@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { COMPILED } from '#common/service/installation.ts';
 import type { KemEngine } from './kem-engine.ts';
 import { PackedPrivateKeys } from './packed-private-keys.ts';
 import { roundTrip } from './round-trip.ts';
@@ -54,6 +55,11 @@ const BUILT = fileURLToPath(new URL('../native/liboqs-node.node', import.meta.ur
 /** Names another addon file; a path without a file behaves as a machine on which nothing was built. */
 const PATH_VARIABLE = 'KEYWEAVE_LIBOQS_NODE';
 
+/** The package holds no addon: it is the same for every machine. */
+const REMEDY = COMPILED
+  ? `take the liboqs-node.node of the release that is for this machine, or build it in a checkout with 'make native', name its path in ${PATH_VARIABLE}`
+  : "run 'make native'";
+
 /** Families that take liboqs a millisecond and more for an operation. */
 const MEDIUM_FAMILIES: ReadonlySet<string> = new Set(['BIKE', 'HQC', 'FrodoKEM']);
 
@@ -66,8 +72,8 @@ export function loadLiboqsNode(path = process.env[PATH_VARIABLE] ?? BUILT): Libo
     throw new KeyweaveError(
       'UNSUPPORTED',
       missing
-        ? "the native engine is not built on this machine: run 'make native' and start the node again"
-        : "the native engine does not load on this machine: run 'make native' anew and start the node again",
+        ? `the native engine is not built on this machine: ${REMEDY} and start the node again`
+        : `the native engine does not load on this machine: ${REMEDY} and start the node again`,
       { cause },
     );
   }

@@ -3,6 +3,7 @@ import type { Piscina } from 'piscina';
 import { findKemAlgorithm, type KemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import { asBuffer, ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { startable } from '#common/service/installation.ts';
 import type { KemEngine } from './kem-engine.ts';
 import type { WorkerAnswer, WorkerTask } from './kem-worker-task.ts';
 import { PackedPrivateKeys } from './packed-private-keys.ts';
@@ -146,7 +147,7 @@ export function createLiboqsWasmEngine(startPool: () => Promise<WorkerPool> = st
 async function startWorkers(): Promise<WorkerPool> {
   const { Piscina } = await import('piscina');
   return new Piscina({
-    filename: new URL('./kem-worker.ts', import.meta.url).href,
+    filename: startable('./kem-worker.ts', import.meta.url).href,
     minThreads: 0,
     maxThreads: Math.max(1, availableParallelism()),
     idleTimeout: IDLE_MS,

@@ -1,7 +1,9 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { decodeJson } from '#common/etsi/json-framer.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Delivered, KeyDelivery, MetadataRoom } from '../../delivery/key-delivery.ts';
 import type { Owner } from '../../streams/owner.ts';
@@ -27,6 +29,8 @@ export interface JsonCallsOptions {
     'peer_presence' | 'default_method' | 'default_key_sources'
   >;
   readonly log: Log;
+  /** Lines about what clients do wrong, limited for each. */
+  readonly refusals: Pick<LimitedLog, 'line'>;
 }
 
 type OpenRequest = Extract<JsonRequest, { command: 'OPEN_CONNECT' }>;
@@ -46,8 +50,14 @@ export class JsonCalls {
    * wipes it.
    */
   answerTo(text: Buffer): Buffer | Promise<Buffer> {
+    let request: JsonRequest;
     try {
-      const answer = this.#execute(parseJsonRequest(decodeJson(text)));
+      request = parseJsonRequest(decodeJson(text));
+    } catch (thrown) {
+      return this.#unreadable(KeyweaveError.from(thrown));
+    }
+    try {
+      const answer = this.#execute(request);
       return Buffer.isBuffer(answer) ? answer : answer.catch((thrown: unknown) => this.#refusal(thrown));
     } catch (thrown) {
       return this.#refusal(thrown);
@@ -107,11 +117,18 @@ export class JsonCalls {
     return delivered instanceof Promise ? delivered.then(encoded) : encoded(delivered);
   }
 
+  #unreadable(error: KeyweaveError): Buffer {
+    const { refusals, client } = this.#o;
+    const { address } = client.owner;
+    const fields = { client: address, reason: error.reason, detail: error.detail };
+    refusals.line(clientNetwork(address), 'info', 'a request could not be read', fields);
+    return errorAnswer(error);
+  }
+
+  /** What delivery refuses, its events tell. */
   #refusal(thrown: unknown): Buffer {
-    const { log } = this.#o;
     const error = KeyweaveError.from(thrown);
-    if (error.reason === 'INTERNAL') log.error('a request failed unexpectedly', {}, thrown);
-    else log.info('a request was refused', { reason: error.reason, detail: error.detail });
+    if (error.reason === 'INTERNAL') this.#o.log.error('a request failed unexpectedly', {}, thrown);
     return errorAnswer(error);
   }
 }

@@ -1,6 +1,8 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { JsonFrame } from '#common/etsi/json-framer.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
 import type { KeyDelivery } from '../../delivery/key-delivery.ts';
 import type { FairTurns } from '../fair-turns.ts';
 import { goneSignal } from '../gone-signal.ts';
@@ -21,6 +23,8 @@ export interface JsonClientOptions {
   /** Shared by all connections, so that none has more of the event loop than the others. */
   readonly turns: Pick<FairTurns, 'add' | 'remove'>;
   readonly log: Log;
+  /** Lines about what clients do wrong, limited for each. */
+  readonly refusals: Pick<LimitedLog, 'line'>;
 }
 
 /** Requests of one connection that are served before others have their turn. */
@@ -39,7 +43,7 @@ const MAX_IGNORED_BYTES = 32 * 1024 * 1024;
  * more than an unfinished request, a read and the socket's buffer of answers.
  */
 export function serveJsonClient(options: JsonClientOptions): Connection {
-  const { accepted, limits, turns, log } = options;
+  const { accepted, limits, turns, log, refusals } = options;
   const inbox = new RequestInbox(limits.max_request_bytes);
   /** Fires when the client may have gone: it has closed its sending side at least. */
   const silent = new AbortController();
@@ -183,7 +187,9 @@ export function serveJsonClient(options: JsonClientOptions): Connection {
 
   /** Answers the last request of a connection that cannot go on. */
   function refuse(fault: Fault): void {
-    log.info('a connection was ended', { reason: fault.reason, detail: fault.detail });
+    const { address } = accepted.owner;
+    const fields = { client: address, reason: fault.reason, detail: fault.detail };
+    refusals.line(clientNetwork(address), 'info', 'a connection was ended', fields);
     send(errorAnswer(fault));
     end();
     heed();

@@ -89,7 +89,7 @@ export class InitiatorProducer implements Producer {
     this.#rounds = rounds;
     this.stream = stream;
     this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
-    this.#recovery = new InitiatorRecovery({ clock, log }, stream);
+    this.#recovery = new InitiatorRecovery(clock, stream);
     this.#batchLimit = batchLimit(stream, maxBatchChunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
     this.qkd = new QkdStream({

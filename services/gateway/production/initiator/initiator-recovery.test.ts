@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
-import { silentLog } from '#common/log/silent-log.ts';
 import { type Clock, systemClock } from '#common/time/clock.ts';
 import { keyStream, termsOf } from '#test/helpers/streams.ts';
 import { standInFor } from '../../streams/stream-terms.ts';
@@ -22,10 +21,7 @@ beforeEach(() => {
 afterEach(() => mock.timers.reset());
 
 const recoveryOf = (sources: readonly string[], allowDegraded = true) =>
-  new InitiatorRecovery(
-    { clock, log: silentLog },
-    keyStream({ terms: termsOf('hkdf-sha384', sources), allowDegraded }),
-  );
+  new InitiatorRecovery(clock, keyStream({ terms: termsOf('hkdf-sha384', sources), allowDegraded }));
 
 const fails = (reason: ErrorReason) =>
   recovery.failed(recovery.standIn, new KeyweaveError(reason, 'as the test says'));
@@ -181,10 +177,7 @@ describe('a stream whose QKD is missing', () => {
   it('leaves the stand-in of a single source where it is', () => {
     const terms = termsOf('hkdf-sha384', ['QKD']);
     const slots = [...terms.slots, standInFor(terms.slots[0] as (typeof terms.slots)[0])];
-    recovery = new InitiatorRecovery(
-      { clock, log: silentLog },
-      keyStream({ terms: { ...terms, slots }, allowDegraded: true }),
-    );
+    recovery = new InitiatorRecovery(clock, keyStream({ terms: { ...terms, slots }, allowDegraded: true }));
     assert.equal(recovery.standIn, 1);
     assert.equal(fails('QKD_UNAVAILABLE'), 'later');
     recovery.succeeded(true);

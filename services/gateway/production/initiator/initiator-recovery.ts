@@ -1,5 +1,4 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Log } from '#common/log/log.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import { replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
@@ -12,11 +11,6 @@ const MAX_PAUSE_MS = 1_000;
 const ATTEMPTS = 2;
 const ATTEMPTS_WHILE_UNREACHABLE = 5;
 
-export interface RecoveryTools {
-  readonly clock: Pick<Clock, 'monotonicMs' | 'after'>;
-  readonly log: Log;
-}
-
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';
 
@@ -26,7 +20,7 @@ export type Remedy = 'again' | 'later' | 'give up';
  * for a missing source.
  */
 export class InitiatorRecovery {
-  readonly #tools: RecoveryTools;
+  readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>;
   readonly #stream: KeyStream;
   /** Slot that the shared_seed stands in for in every batch, and in the next one. */
   readonly #standInSlot: number | undefined;
@@ -41,8 +35,8 @@ export class InitiatorRecovery {
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #pause: Timer | undefined;
 
-  constructor(tools: RecoveryTools, stream: KeyStream) {
-    this.#tools = tools;
+  constructor(clock: Pick<Clock, 'monotonicMs' | 'after'>, stream: KeyStream) {
+    this.#clock = clock;
     this.#stream = stream;
     this.#standInSlot = standInSlot(stream.terms);
   }
@@ -53,7 +47,7 @@ export class InitiatorRecovery {
   }
 
   get isPaused(): boolean {
-    return this.#tools.clock.monotonicMs() < this.#pausedUntilMs;
+    return this.#clock.monotonicMs() < this.#pausedUntilMs;
   }
 
   /** Slot that the shared_seed stands in for in the next batch; undefined = none. */
@@ -75,7 +69,6 @@ export class InitiatorRecovery {
     if (standIn === undefined && this.#isReplaceable(error)) {
       if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
       else {
-        this.#tools.log.warning('a shared_seed stands in for a source', { ksid: this.#stream.id });
         this.#replacedSlot = replaceableSlot(this.#stream.terms);
       }
       return 'again';
@@ -104,10 +97,10 @@ export class InitiatorRecovery {
   }
 
   #pauseFor(delayMs: number, then: () => void): void {
-    const nowMs = this.#tools.clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + delayMs);
     this.#pause?.cancel();
-    this.#pause = this.#tools.clock.after(this.#pausedUntilMs - nowMs + 1, then);
+    this.#pause = this.#clock.after(this.#pausedUntilMs - nowMs + 1, then);
   }
 
   /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */

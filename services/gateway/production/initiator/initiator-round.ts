@@ -188,7 +188,7 @@ export class InitiatorRound {
       const inputs = mapSound(fetched, (qkdKeys, i) =>
         this.#inputs(this.#agreed[i] as Agreed, made, qkdKeys),
       );
-      return await deriveTogether(this.#tools.hybridizer, inputs);
+      return await deriveTogether(this.#tools, inputs);
     } catch (thrown) {
       return this.#agreed.map(() => KeyweaveError.from(thrown));
     } finally {

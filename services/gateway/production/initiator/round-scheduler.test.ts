@@ -141,7 +141,7 @@ describe('RoundScheduler', () => {
     assert.deepEqual(finished(), [1, 1]);
   });
 
-  it('starts with 128 chunks that are wanted, however often they are asked for', () => {
+  it('starts with 64 chunks that are wanted, however often they are asked for', () => {
     const many = producer({ name: 'a', offerable: 100 });
     for (let i = 0; i < 3; i++) scheduler.enqueue(many);
     scheduler.enqueue(producer({ name: 'b', offerable: 27 }));

@@ -23,7 +23,7 @@ const MAX_ALONE = { light: 128, slow: 32 } as const;
 const PROBE_BATCHES = 4;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
-const ENOUGH_CHUNKS = 128;
+const ENOUGH_CHUNKS = 64;
 const LINGER_MS = 100;
 
 /** Share of a round that a stream gets by its QoS priority: one more for each step, up to this. */

@@ -111,7 +111,7 @@ export class ResponderRound {
         return { ...entry, inputs: this.#inputs(entry, made, qkdKeys) };
       });
       const inputs = mapSound(prepared, (entry) => entry.inputs);
-      const derived = await deriveTogether(this.#tools.hybridizer, inputs);
+      const derived = await deriveTogether(this.#tools, inputs);
       await failpoint('responder.derived');
       return mapSound(derived, (keys, i) => hold(prepared[i] as Prepared, keys));
     } finally {

@@ -1,0 +1,13 @@
+import type { RunningService } from '#common/service/service-context.ts';
+
+/** What a service tells the supervisor that started it. */
+export type ServiceMessage =
+  | { type: 'ready'; listening: RunningService['listening'] }
+  | { type: 'failed'; reason: string; detail: string }
+  /** The answer to the question of that name. */
+  | { type: 'readiness'; problems: readonly string[] }
+  /** It got a signal to stop: alone, or with the whole process group. */
+  | { type: 'signalled' };
+
+/** What a supervisor tells or asks the service that it started. */
+export type SupervisorMessage = { type: 'readiness' } | { type: 'stop' } | { type: 'reopen-log' };
