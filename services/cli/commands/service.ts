@@ -9,7 +9,8 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
-import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
+import { giveHeapRoom } from '#common/service/heap-room.ts';
+import { trimHeap } from '#common/service/trim-heap.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
@@ -136,7 +137,8 @@ async function serve(
     process.exit(1);
   });
   optimise();
-  startHeapUpkeep();
+  giveHeapRoom();
+  trimHeap();
   if (process.send) tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
