@@ -15,8 +15,9 @@ export const CACHE_ENVIRONMENT = { NODE_COMPILE_CACHE: FOLDER } as const;
  * Fills the compile cache once for each state of the sources. Without it every
  * process keeps its own copy of the type stripper, some 40 MB, and starts
  * slower. Where the cache cannot be written everything works all the same.
+ * `signal` gives it up.
  */
-export async function warmCompileCache(): Promise<void> {
+export async function warmCompileCache(signal?: AbortSignal): Promise<void> {
   const marker = join(FOLDER, `warm-${process.version}-${newestSourceMs()}`);
   if (existsSync(marker)) return;
   try {
@@ -28,6 +29,7 @@ export async function warmCompileCache(): Promise<void> {
     env: { ...process.env, ...CACHE_ENVIRONMENT },
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: WARM_UP_LIMIT_MS,
+    ...(signal && { signal, killSignal: 'SIGKILL' as const }),
   });
   const code = await new Promise((resolve) => {
     child.once('exit', resolve);

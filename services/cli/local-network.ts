@@ -13,6 +13,8 @@ import { freePorts } from './free-ports.ts';
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
+/** A node that is told to stop a second time kills its services itself. */
+const FORCED_STOP_LIMIT_MS = 2_000;
 
 export interface LocalNode {
   readonly name: string;
@@ -34,6 +36,10 @@ export interface LocalNetworkOptions {
   kme?: Partial<KmeSimulatorOptions>;
   /** Where the nodes' console logs go; dropped by default. */
   onLog?: (node: string, line: string) => void;
+  /** Gives a start up: what was started is stopped, and the folder removed. */
+  signal?: AbortSignal;
+  /** Makes stops forcible, also one that is under way. */
+  force?: AbortSignal;
 }
 
 export interface LocalNetwork {
@@ -49,14 +55,19 @@ export interface LocalNetwork {
  * address of its own, written as a user of the reference would write them.
  */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
+  const { signal, force } = options;
+  signal?.throwIfAborted();
   const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
+  const children = new Set<ChildProcess>();
   const started: LocalNode[] = [];
   let kme: KmeSimulator | undefined;
   const stop = async () => {
-    await Promise.all(started.map((node) => stopProcess(node.process)));
+    await stopAll(children, force);
     await kme?.stop();
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   };
+  const giveUp = () => void stopAll(children, force);
+  signal?.addEventListener('abort', giveUp, { once: true });
   try {
     kme = await startKmeSimulator({
       ...options.kme,
@@ -66,13 +77,15 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         .map(() => ({ host: '127.0.0.1', port: 0 })),
     });
     const plans = await plan(folder, options, kme);
+    signal?.throwIfAborted();
     const outcomes = await Promise.allSettled(
       plans.map(async (one) => {
-        const node = await startNode(one, options.onLog);
+        const node = await startNode(one, options.onLog, (child) => children.add(child));
         started.push(node);
         return node;
       }),
     );
+    signal?.throwIfAborted();
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
     const nodes = plans.map((one) => started.find((node) => node.name === one.name) as LocalNode);
@@ -80,7 +93,13 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   } catch (error) {
     await stop();
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
   }
+}
+
+async function stopAll(children: Iterable<ChildProcess>, force?: AbortSignal): Promise<void> {
+  await Promise.all([...children].map((child) => stopProcess(child, force)));
 }
 
 interface NodePlan {
@@ -145,6 +164,7 @@ export function nodeUuid(i: number): string {
 export async function startNode(
   { name, uuid, folder }: NodePlan,
   onLog: (node: string, line: string) => void = () => undefined,
+  onSpawn: (child: ChildProcess) => void = () => undefined,
 ): Promise<LocalNode> {
   const child = spawn(
     process.execPath,
@@ -159,6 +179,7 @@ export async function startNode(
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
+  onSpawn(child);
   const errors: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
     if (errors.length < 20) errors.push(line);
@@ -201,12 +222,21 @@ function readyLine(child: ChildProcess, name: string, errors: readonly string[])
   });
 }
 
-/** Ends a process that was started here, with SIGTERM first. */
-export async function stopProcess(child: ChildProcess): Promise<void> {
+/** Ends a process that was started here, with SIGTERM first; `force` makes short work of it. */
+export async function stopProcess(child: ChildProcess, force?: AbortSignal): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const kill = () => child.kill('SIGKILL');
+  let timer = setTimeout(kill, STOP_LIMIT_MS);
+  const hurry = () => {
+    child.kill('SIGTERM');
+    clearTimeout(timer);
+    timer = setTimeout(kill, FORCED_STOP_LIMIT_MS);
+  };
   child.kill('SIGTERM');
-  const force = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  if (force?.aborted) hurry();
+  force?.addEventListener('abort', hurry, { once: true });
   await exited;
-  clearTimeout(force);
+  force?.removeEventListener('abort', hurry);
+  clearTimeout(timer);
 }

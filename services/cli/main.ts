@@ -1,13 +1,16 @@
-import { Command, Option } from 'commander';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { Command, CommanderError, Option } from 'commander';
+import { failureText } from '#common/errors/system-error.ts';
 import { VERSION } from '#common/service/version.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
 
 const program = new Command('keyweave')
   .description(
     'Hybridization module for networks of trusted nodes: QKD and post-quantum keys woven into one.',
   )
   .version(VERSION)
-  .showHelpAfterError("(see 'keyweave help')");
+  .showHelpAfterError("(see 'keyweave help')")
+  // Before the commands, which inherit it: what ends a command is told by its exit code.
+  .exitOverride();
 
 const addressOption = () =>
   new Option('--address <host:port>', "the node's JSON listener")
@@ -121,8 +124,8 @@ certs
 try {
   await program.parseAsync();
 } catch (error) {
-  const text =
-    error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
-  process.stderr.write(`keyweave: ${text}\n`);
-  process.exitCode = 1;
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? EXIT.DONE : EXIT.USAGE);
+  process.stderr.write(`keyweave: ${failureText(error)}\n`);
+  // A command that has failed ends, whatever it has begun to listen on or to wait for.
+  process.exit(exitCodeOf(error));
 }

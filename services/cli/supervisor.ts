@@ -58,20 +58,30 @@ export class ServiceSupervisor {
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
   start(): Promise<void> {
-    return new Promise((resolve, reject) => this.#spawn(resolve, reject));
+    return new Promise((resolve, reject) => {
+      if (this.#stopping) reject(new KeyweaveError('SHUTTING_DOWN', `${this.name} was stopped`));
+      else this.#spawn(resolve, reject);
+    });
   }
 
-  /** Stops the service for good. */
-  async stop(): Promise<void> {
+  /** Stops the service for good, by force after `limitMs`. */
+  async stop(limitMs = this.#options.stopLimitMs): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#restart);
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     child.kill('SIGTERM');
-    const force = setTimeout(() => child.kill('SIGKILL'), this.#options.stopLimitMs);
+    const force = setTimeout(() => child.kill('SIGKILL'), limitMs);
     await exited;
     clearTimeout(force);
+  }
+
+  /** Kills the service at once and for good. */
+  kill(): void {
+    this.#stopping = true;
+    clearTimeout(this.#restart);
+    this.#child?.kill('SIGKILL');
   }
 
   #spawn(onReady: () => void, onFailed: (error: KeyweaveError) => void): void {
@@ -94,7 +104,7 @@ export class ServiceSupervisor {
         this.#everReady = true;
         this.#running = true;
         onReady();
-      } else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+      } else failure = failureOf(this.name, message);
     });
     child.once('error', (cause) => {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
@@ -112,6 +122,7 @@ export class ServiceSupervisor {
       log.error('a service died and is started again', {
         service: this.name,
         exit: signal ?? code ?? 'unknown',
+        why: failure?.detail,
         inMs: this.#delayMs,
       });
       this.#restart = setTimeout(
@@ -125,4 +136,13 @@ export class ServiceSupervisor {
       this.#delayMs = Math.min(LONGEST_DELAY_MS, this.#delayMs * 2);
     });
   }
+}
+
+/** What a service has told of its failed start, with the system's code where there is one. */
+function failureOf(
+  name: ServiceName,
+  { reason, detail, systemCode }: Extract<ServiceMessage, { type: 'failed' }>,
+): KeyweaveError {
+  const cause = systemCode && Object.assign(new Error(systemCode), { code: systemCode });
+  return new KeyweaveError(reason, `${name}: ${detail}`, { cause });
 }

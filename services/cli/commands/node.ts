@@ -5,19 +5,38 @@ import { createLogger } from '#common/log/logger.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { EXIT } from '../exit-codes.ts';
 import { freePorts } from '../free-ports.ts';
+import { onStopSignals } from '../stop-signals.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
 const LOOPBACK = '127.0.0.1';
 const STOP_MARGIN_MS = 4_000;
 
-/** Runs a whole node until SIGTERM or SIGINT. */
+/** A failed start has no calls under way that would need more. */
+const FAILED_STOP_LIMIT_MS = 2_000;
+
+/** Runs a whole node until SIGTERM or SIGINT; a second one stops it by force. A start that fails leaves ending the process to the caller. */
 export async function runNode(options: { config: string; peers: string }): Promise<void> {
+  const stopping = new AbortController();
+  const supervisors: ServiceSupervisor[] = [];
+  let stop = async () => undefined as unknown;
+  onStopSignals(['SIGTERM', 'SIGINT'], {
+    first: () => {
+      stopping.abort();
+      void stop().then(() => process.exit(EXIT.DONE));
+    },
+    again: () => {
+      for (const supervisor of supervisors) supervisor.kill();
+      process.exit(EXIT.FAILED);
+    },
+  });
+
   const { config } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service: 'node', config: config.logging_config });
   const health = await configuredHealthPort(config);
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
-  await warmCompileCache();
+  await warmCompileCache(stopping.signal);
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
   const addresses = Object.fromEntries(
     SERVICE_NAMES.map((name, i) => [
@@ -25,9 +44,9 @@ export async function runNode(options: { config: string; peers: string }): Promi
       config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] },
     ]),
   ) as ServiceAddresses;
-
-  const supervisors = SERVICE_NAMES.map(
-    (name) =>
+  if (stopping.signal.aborted) return;
+  for (const name of SERVICE_NAMES) {
+    supervisors.push(
       new ServiceSupervisor(name, {
         configPath: options.config,
         peersPath: options.peers,
@@ -35,27 +54,20 @@ export async function runNode(options: { config: string; peers: string }): Promi
         log,
         stopLimitMs: config.limits.shutdown_grace + STOP_MARGIN_MS,
       }),
-  );
-  let stopping: Promise<unknown> | undefined;
-  const stop = () => {
-    stopping ??= stopInOrder(supervisors);
-    return stopping;
-  };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      health?.stopping();
-      void stop().then(() => {
-        log.info('the node has stopped');
-        log.flush();
-        process.exit(0);
-      });
-    });
+    );
   }
+  stop = async () => {
+    health?.stopping();
+    await stopInOrder(supervisors);
+    log.info('the node has stopped');
+    log.flush();
+  };
 
   try {
     await Promise.all(supervisors.map((supervisor) => supervisor.start()));
   } catch (error) {
-    await stop();
+    await Promise.all(supervisors.map((supervisor) => supervisor.stop(FAILED_STOP_LIMIT_MS)));
+    log.flush();
     throw error;
   }
   health?.started(() => downServices(supervisors));

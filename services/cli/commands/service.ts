@@ -4,6 +4,8 @@ import { addressField } from '#common/config/fields.ts';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
+import { failureText, systemCodeOf } from '#common/errors/system-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
 import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
@@ -16,7 +18,7 @@ import { configuredHealthPort } from '../configured-health-port.ts';
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
   | { type: 'ready'; listening: RunningService['listening'] }
-  | { type: 'failed'; reason: string; detail: string };
+  | { type: 'failed'; reason: ErrorReason; detail: string; systemCode?: string };
 
 const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
   gateway: 50051,
@@ -45,7 +47,7 @@ const STARTERS: Readonly<
   hybridizer: async () => (await import('../../hybridizer/main.ts')).startHybridizer,
 };
 
-/** Runs one service until SIGTERM, SIGINT or the loss of its supervisor. */
+/** Runs one service until SIGTERM, SIGINT or the loss of its supervisor. A start that fails leaves ending the process to the caller. */
 export async function runService(
   name: string,
   options: { config: string; peers: string; addresses?: string },
@@ -53,11 +55,12 @@ export async function runService(
   try {
     await serve(serviceName(name), options);
   } catch (thrown) {
-    const error = KeyweaveError.from(thrown);
-    tell({
+    const systemCode = systemCodeOf(thrown);
+    await tell({
       type: 'failed',
-      reason: error.reason,
-      detail: error.reason === 'INTERNAL' ? String(thrown) : error.detail,
+      reason: KeyweaveError.from(thrown).reason,
+      detail: failureText(thrown),
+      ...(systemCode !== undefined && { systemCode }),
     });
     throw thrown;
   }
@@ -67,10 +70,14 @@ async function serve(
   service: ServiceName,
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
+  /** What a stop has to do; nothing while the start is under way, since whoever stops it then has no use for any part. */
+  let stop: (why: string) => Promise<void> = async () => process.exit(0);
+  onStop((why) => void stop(why));
+
   const { config, peers } = loadNodeFiles(options.config, options.peers);
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
-  const health = process.send ? undefined : await configuredHealthPort(config);
+  const health = SUPERVISED ? undefined : await configuredHealthPort(config);
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
@@ -91,7 +98,7 @@ async function serve(
     Object.fromEntries(Object.entries(listening).map(([name, { host, port }]) => [name, `${host}:${port}`])),
   );
 
-  const stop = async (why: string) => {
+  stop = async (why) => {
     log.info('stopping', { why });
     health?.stopping();
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
@@ -101,23 +108,23 @@ async function serve(
     log.flush();
     process.exit(0);
   };
-  stopOnce(stop);
   process.on('unhandledRejection', (reason) => {
     log.error('unhandled rejection', {}, reason);
     log.flush();
     process.exit(1);
   });
   trimHeap();
-  if (process.send) tell({ type: 'ready', listening });
+  if (SUPERVISED) await tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
 
-function stopOnce(stop: (why: string) => Promise<void>): void {
+/** Calls `stop` once, for the first of whatever asks for it. */
+function onStop(stop: (why: string) => void): void {
   let stopping = false;
   const once = (why: string) => {
     if (stopping) return;
     stopping = true;
-    void stop(why);
+    stop(why);
   };
   process.on('SIGTERM', () => once('SIGTERM'));
   process.on('SIGINT', () => once('SIGINT'));
@@ -126,21 +133,29 @@ function stopOnce(stop: (why: string) => Promise<void>): void {
   if (SUPERVISED && !process.connected) once('the supervisor is gone');
 }
 
-function tell(message: ServiceMessage): void {
-  if (process.connected) process.send?.(message);
+/** Resolves when the supervisor has it, or has gone: a process that ends at once takes unsent messages with it. */
+function tell(message: ServiceMessage): Promise<void> {
+  return new Promise((resolve) => {
+    if (!process.connected) return resolve();
+    process.send?.(message, () => resolve());
+  });
 }
 
 function serviceName(name: string): ServiceName {
   if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
   throw new KeyweaveError(
-    'BAD_CONFIG',
+    'BAD_REQUEST',
     `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
   );
 }
 
 /** Given addresses first, then those of the configuration, then the defaults on loopback. */
 function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
-  const given = json === undefined ? {} : addressesSchema.parse(parseJson(json, '--addresses'));
+  const { data: given, error } = addressesSchema.safeParse(parseJson(json ?? '{}', '--addresses'));
+  if (error) {
+    const [issue] = error.issues;
+    throw new KeyweaveError('BAD_REQUEST', `--addresses: ${issue?.path.join('.')}: ${issue?.message}`);
+  }
   return Object.fromEntries(
     SERVICE_NAMES.map((name) => [
       name,
