@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
@@ -36,7 +36,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 test: check unit fuzz e2e ## every test that this machine can run, the quick ones first
 
 check: lint typecheck gen-check ## static checks and shipped configuration
-	bin/keyweave check-config deploy/config/* deploy/containers/*
+	bin/keyweave check-config --elsewhere deploy/config/* deploy/containers/*
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -74,15 +74,18 @@ native-doctor:
 	@if [ "$$(uname -s)" = Linux ] && [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-* 2>/dev/null | grep -qE '^libclang(-[0-9]+)?\.so'; then \
 	  echo "missing: libclang; on Debian: apt-get install libclang-dev" >&2; exit 1; fi
 
-gen: install ## generate proto/gen from the contracts
+gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README
 	cd proto && ../node_modules/.bin/buf generate
 	$(LEND_BYTES) proto/gen/keyweave/v1/*.ts && rm proto/gen/keyweave/v1/*.bak
+	$(NODE) deploy/schemas/generate.ts deploy/schemas
 
-gen-check: install ## the committed proto/gen is what the contracts say
+gen-check: install ## what is committed is what 'make gen' makes
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
 	@$(LEND_BYTES) .cache/gen/gen/keyweave/v1/*.ts && rm .cache/gen/gen/keyweave/v1/*.bak
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
+	@rm -rf .cache/schemas && mkdir -p .cache/schemas && $(NODE) deploy/schemas/generate.ts .cache/schemas
+	@for file in .cache/schemas/*.json; do diff deploy/schemas/$${file##*/} $$file || { echo "deploy/schemas is out of date: run 'make gen'" >&2; exit 1; }; done
 
 lint: install ## biome and buf
 	node_modules/.bin/biome check --error-on-warnings .

@@ -24,17 +24,35 @@ export async function ensureNodeCertificates(
   services: readonly string[],
   log: Pick<Log, 'info'>,
 ): Promise<void> {
+  for (const service of services) {
+    if (!mustBeIssued(config, service)) continue;
+    await issueFor(config, service, DEFAULT_CERTIFICATE_DAYS);
+    log.info('issued a certificate', { service, path: certificateFiles(config, service).certPath });
+  }
+}
+
+/**
+ * Whether a service has no certificate yet and this node can issue one. Looks
+ * at the files only.
+ *
+ * @throws KeyweaveError BAD_CONFIG for a certificate that the service cannot serve with, or that is missing and cannot be issued here.
+ */
+export function mustBeIssued(config: NodeConfig, service: string): boolean {
   const { cert_authority_path: caPath } = config.certificate_config;
   const ca = read(caPath, `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`);
-  for (const service of services) {
-    const { certPath, keyPath } = certificateFiles(config, service);
-    const missing = [certPath, keyPath].filter((path) => !existsSync(path));
-    if (missing.length === 0) checkCertificate(config, service, ca);
-    else if (missing.length === 2 && existsSync(caKeyPath(caPath))) {
-      await issueFor(config, service, DEFAULT_CERTIFICATE_DAYS);
-      log.info('issued a certificate', { service, path: certPath });
-    } else throw missingError(missing, caPath);
-  }
+  const { certPath, keyPath } = certificateFiles(config, service);
+  const missing = [certPath, keyPath].filter((path) => !existsSync(path));
+  if (missing.length === 0) checkCertificate(config, service, ca);
+  else if (missing.length === 1 || !existsSync(caKeyPath(caPath))) throw missingError(missing, caPath);
+  else checkIssuer(caPath, ca);
+  return missing.length > 0;
+}
+
+function checkIssuer(caPath: string, ca: string): void {
+  const keyPath = caKeyPath(caPath);
+  const key = parseKey(keyPath, read(keyPath, 'it was there a moment ago'));
+  if (!parseCertificate(caPath, ca).checkPrivateKey(key))
+    throw bad(`${keyPath}: does not belong to ${caPath}`);
 }
 
 /** Issues one service's certificate with the CA's key and writes both files, the key readable by its owner only unless `keyMode` says otherwise. */

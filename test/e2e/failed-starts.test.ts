@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
-import { type CommandOutcome, runCommand, startCommand } from '../helpers/command.ts';
-import { type NodeFolder, nodeFolder } from '../helpers/node-folder.ts';
+import { type CommandOutcome, runCommand, startCommand } from '#test/helpers/command.ts';
+import { type NodeFolder, nodeFolder } from '#test/helpers/node-folder.ts';
 
 /** From the moment at which a start has failed; how long the start itself takes is the machine's. */
 const LIMIT_MS = 5_000;

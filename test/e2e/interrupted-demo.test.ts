@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { type Command, startCommand } from '../helpers/command.ts';
-import { eventually } from '../helpers/network.ts';
+import { type Command, startCommand } from '#test/helpers/command.ts';
+import { eventually } from '#test/helpers/network.ts';
 
 const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 15_000;

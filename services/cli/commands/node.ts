@@ -1,5 +1,4 @@
 import { ensureNodeCertificates } from '#certs/ensure.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
@@ -7,6 +6,7 @@ import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 import { EXIT } from '../exit-codes.ts';
 import { freePorts } from '../free-ports.ts';
+import { soundNodeFiles } from '../judge-node.ts';
 import { onStopSignals } from '../stop-signals.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
@@ -32,7 +32,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
     },
   });
 
-  const { config } = loadNodeFiles(options.config, options.peers);
+  const { config } = soundNodeFiles(options);
   const log = createLogger({ service: 'node', config: config.logging_config });
   const health = await configuredHealthPort(config);
   await ensureNodeCertificates(config, SERVICE_NAMES, log);

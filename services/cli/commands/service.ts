@@ -1,40 +1,28 @@
-import { z } from 'zod';
 import { ensureNodeCertificates } from '#certs/ensure.ts';
-import { addressField } from '#common/config/fields.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
-import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { failureText, systemCodeOf } from '#common/errors/system-error.ts';
-import { parseJson } from '#common/json/parse-json.ts';
 import { createLogger } from '#common/log/logger.ts';
-import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { soundNodeFiles } from '../judge-node.ts';
+import { serviceAddresses } from '../service-addresses.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
   | { type: 'ready'; listening: RunningService['listening'] }
   | { type: 'failed'; reason: ErrorReason; detail: string; systemCode?: string };
 
-const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
-  gateway: 50051,
-  'qkd-source': 50052,
-  'pqc-source': 50053,
-  hybridizer: 50054,
-  'peer-broker': 50055,
-};
-
 /** Started by a supervisor, whether or not it still lives. */
 const SUPERVISED = process.send !== undefined;
 
 /** Time beyond the configured grace after which a stop is forced. */
 const FORCE_MARGIN_MS = 3_000;
-
-const addressesSchema = z.partialRecord(z.enum(SERVICE_NAMES), addressField);
 
 /** How to start each service; loaded only when it is the one. */
 const STARTERS: Readonly<
@@ -74,7 +62,7 @@ async function serve(
   let stop: (why: string) => Promise<void> = async () => process.exit(0);
   onStop((why) => void stop(why));
 
-  const { config, peers } = loadNodeFiles(options.config, options.peers);
+  const { config, peers } = soundNodeFiles({ ...options, service, supervised: SUPERVISED });
   const log = createLogger({ service, config: config.logging_config });
   // Under a supervisor the node as a whole has the one health port that is configured.
   const health = SUPERVISED ? undefined : await configuredHealthPort(config);
@@ -86,7 +74,7 @@ async function serve(
     peers,
     log,
     identity,
-    addresses: addressesOf(config, options.addresses),
+    addresses: serviceAddresses(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
   health?.started(() =>
@@ -147,19 +135,4 @@ function serviceName(name: string): ServiceName {
     'BAD_REQUEST',
     `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
   );
-}
-
-/** Given addresses first, then those of the configuration, then the defaults on loopback. */
-function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
-  const { data: given, error } = addressesSchema.safeParse(parseJson(json ?? '{}', '--addresses'));
-  if (error) {
-    const [issue] = error.issues;
-    throw new KeyweaveError('BAD_REQUEST', `--addresses: ${issue?.path.join('.')}: ${issue?.message}`);
-  }
-  return Object.fromEntries(
-    SERVICE_NAMES.map((name) => [
-      name,
-      given[name] ?? config.services[name]?.address ?? { host: '127.0.0.1', port: DEFAULT_PORTS[name] },
-    ]),
-  ) as ServiceAddresses;
 }
