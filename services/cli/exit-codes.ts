@@ -1,6 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { systemCodeOf } from '#common/errors/system-error.ts';
+import { RefusedCall } from './refused-call.ts';
 
 /** Exit codes by kind of failure, the same for every command; the README has them in words. */
 export const EXIT = {
@@ -41,6 +42,7 @@ const OF_MACHINE = new Set([
 
 /** What a command that failed so ends with. */
 export function exitCodeOf(thrown: unknown): ExitCode {
+  if (thrown instanceof RefusedCall) return EXIT.REFUSED;
   if (thrown instanceof KeyweaveError) {
     const code = OF_REASON[thrown.reason] ?? EXIT.FAILED;
     return code === EXIT.FILES && OF_MACHINE.has(systemCodeOf(thrown) ?? '') ? EXIT.SYSTEM : code;
