@@ -1,8 +1,9 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemCodeInWords, systemCodeOf } from '#common/errors/system-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { isSubnet } from '#common/net/own-address.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -75,16 +76,28 @@ export async function issueFor(
     days,
   });
   const { certPath, keyPath } = certificateFiles(config, service);
+  const isNew = !existsSync(keyPath);
   writeAtomically(keyPath, issued.key, keyMode);
-  writeAtomically(certPath, issued.certificate, 0o644);
+  try {
+    writeAtomically(certPath, issued.certificate, 0o644);
+  } catch (error) {
+    // A key without a certificate would keep the next start from issuing both.
+    if (isNew) rmSync(keyPath, { force: true });
+    throw error;
+  }
 }
 
 /** Replaces a file in one step, so that no reader ever sees half of it; makes the folder where needed. */
 export function writeAtomically(path: string, content: string, mode: number): void {
   mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, content, { mode });
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, content, { mode });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 function namesOf(config: NodeConfig, service: string, certificateIp: string): string[] {
@@ -146,7 +159,12 @@ function read(path: string, advice: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `missing ${path}; ${advice}`, { cause });
+    const code = systemCodeOf(cause);
+    const what =
+      code === undefined || code === 'ENOENT'
+        ? `missing ${path}; ${advice}`
+        : `${path}: ${systemCodeInWords(code)}`;
+    throw new KeyweaveError('BAD_CONFIG', what, { cause });
   }
 }
 

@@ -45,7 +45,7 @@ export function exitCodeOf(thrown: unknown): ExitCode {
   if (thrown instanceof RefusedCall) return EXIT.REFUSED;
   if (thrown instanceof KeyweaveError) {
     const code = OF_REASON[thrown.reason] ?? EXIT.FAILED;
-    return code === EXIT.FILES && OF_MACHINE.has(systemCodeOf(thrown) ?? '') ? EXIT.SYSTEM : code;
+    return code === EXIT.FILES && OF_MACHINE.has(systemCodeOf(thrown.cause) ?? '') ? EXIT.SYSTEM : code;
   }
   return systemCodeOf(thrown) === undefined ? EXIT.FAILED : EXIT.SYSTEM;
 }

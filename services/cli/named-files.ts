@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { mustBeIssued } from '#certs/ensure.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
@@ -22,23 +22,26 @@ function certificateFaults(config: NodeConfig, services: readonly ServiceName[])
     const advice = existsSync(caPath) ? '' : `; make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`;
     return [{ path: ['certificate_config', 'cert_authority_path'], message: `${ca}${advice}` }];
   }
-  const faults: Fault[] = [];
+  /** Services by what is wrong with them, which is often the same. */
+  const troubled = new Map<string, ServiceName[]>();
   for (const service of services) {
     const problem = problemOf(() => {
       if (!mustBeIssued(config, service)) return;
       const { certPath, keyPath } = certificateFiles(config, service);
       for (const path of new Set([dirname(certPath), dirname(keyPath)])) assertFolderCanBeHad(path);
     });
-    if (problem !== undefined)
-      faults.push({ path: ['certificate_config', 'cert_path'], message: `${service}: ${problem}` });
+    if (problem !== undefined) troubled.set(problem, [...(troubled.get(problem) ?? []), service]);
   }
-  return faults;
+  return [...troubled].map(([problem, names]) => ({
+    path: ['certificate_config', 'cert_path'],
+    message: `${names.join(', ')}: ${problem}`,
+  }));
 }
 
 function logFileFaults({ file_log_type: type, filename }: NodeConfig['logging_config']): Fault[] {
   if (type === 'none' || filename === undefined) return [];
   const problem = problemOf(() => {
-    const stat = statSync(filename, { throwIfNoEntry: false });
+    const stat = statOf(filename);
     if (stat?.isDirectory()) throw bad(`${filename} is a folder, not a file`);
     if (stat) accessSync(filename, constants.W_OK);
     else assertFolderCanBeHad(dirname(filename));
@@ -68,7 +71,7 @@ function qkdTlsFaults(tls: NodeConfig['qkd']['tls']): Fault[] {
 /** Whether a folder is there to be written to, or can be made. @throws where not */
 function assertFolderCanBeHad(folder: string): void {
   const path = resolve(folder);
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statOf(path);
   if (!stat && dirname(path) !== path) {
     assertFolderCanBeHad(dirname(path));
     return;
@@ -79,6 +82,13 @@ function assertFolderCanBeHad(folder: string): void {
   } catch (error) {
     throw bad(`nothing can be written in ${path}: ${systemCodeInWords(systemCodeOf(error) ?? '')}`);
   }
+}
+
+/** What is at a path; undefined where nothing is. @throws for a link to nowhere, in whose place nothing can be made */
+function statOf(path: string): Stats | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat && lstatSync(path, { throwIfNoEntry: false })) throw bad(`${path} is a link to nowhere`);
+  return stat;
 }
 
 function certificateIn(path: string): X509Certificate {

@@ -26,15 +26,19 @@ export interface Command {
   readonly outcome: Promise<CommandOutcome>;
 }
 
+export interface CommandOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Another user than the one who runs the tests, which only root may ask for. */
+  uid?: number;
+}
+
 /** Starts `keyweave` with arguments, as a person in a terminal would. */
-export function startCommand(
-  args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
-): Command {
+export function startCommand(args: readonly string[], options: CommandOptions = {}): Command {
   const started = performance.now();
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    cwd: options.cwd,
+    ...options,
     env: { ...process.env, ...options.env },
     timeout: LIMIT_MS,
     killSignal: 'SIGKILL',
@@ -60,9 +64,6 @@ export function startCommand(
 }
 
 /** Runs `keyweave` with arguments to its end. */
-export function runCommand(
-  args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
-): Promise<CommandOutcome> {
+export function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandOutcome> {
   return startCommand(args, options).outcome;
 }

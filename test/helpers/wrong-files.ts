@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
 
@@ -277,6 +277,20 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   const logTo = (filename: string) => ({ logging_config: { file_log_type: 'info', filename } });
   wrong('a log file that is a folder', 'logging_config.filename', /is a folder/, logTo(folder));
   wrong('a log file below a file', 'logging_config.filename', /is no folder/, logTo(join(none, 'x.log')));
+  const dangling = join(folder, 'dangling');
+  if (!lstatSync(dangling, { throwIfNoEntry: false })) symlinkSync(elsewhere, dangling);
+  wrong(
+    'a log file that is a link to nowhere',
+    'logging_config.filename',
+    /link to nowhere/,
+    logTo(dangling),
+  );
+  wrong(
+    'a log file below a link to nowhere',
+    'logging_config.filename',
+    /link to nowhere/,
+    logTo(join(dangling, 'x.log')),
+  );
   const tls = (change: Json) => ({ qkd: { tls: { ca_path: caPath, ...change } } });
   wrong(
     'a TLS certificate without its key',
