@@ -69,7 +69,7 @@ describe('a folder in which nothing can be written', () => {
       () => ({ cert_path: join(locked, 'certs', 'node.crt'), key_path: join(locked, 'certs', 'node.key') }),
       { logging_config: { file_log_type: 'info', filename: join(locked, 'hybrid.log') } },
     );
-    const files = node.write('locked', { config });
+    const files = node.write('locked-config', { config });
     for (const start of [['node'], ['service', 'gateway'], ['check-config']]) {
       const outcome = await runCommand([...start, ...files], SOMEBODY);
       assertWords(
