@@ -32,6 +32,8 @@ const OF_REASON: Partial<Record<ErrorReason, ExitCode>> = {
 const OF_MACHINE = new Set([
   'EADDRINUSE',
   'EADDRNOTAVAIL',
+  'ENOTFOUND',
+  'EAI_AGAIN',
   'EACCES',
   'EPERM',
   'EROFS',

@@ -15,6 +15,8 @@ describe('failureText', () => {
     );
     const grpc = new Error('No address added out of total 1 resolved errors: [listen EADDRINUSE: h:80]');
     assert.match(failureText(outer(grpc)), /^cannot listen on h:80: the port is in use.* \(EADDRINUSE\)$/);
+    const unresolved = new Error('Name resolution failed for target dns:kme:80');
+    assert.match(failureText(outer(unresolved)), /: the name cannot be resolved \(ENOTFOUND\)$/);
     assert.match(failureText(outer(outer(withCode('EADDRINUSE')))), /in use/);
     const told = new KeyweaveError('BAD_CONFIG', 'x: the port is in use (EADDRINUSE)', {
       cause: withCode('EADDRINUSE'),

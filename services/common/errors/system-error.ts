@@ -22,7 +22,8 @@ const WORDS: Readonly<Record<string, string>> = {
   ERR_ACCESS_DENIED: "the run time's permissions (--permission) do not allow it",
 };
 
-/** gRPC tells the reason of a failed bind in its message only. */
+/** gRPC tells the reason of a failed bind in its message only, and that of a name in words of its own. */
+const UNRESOLVED = /^(Name resolution failed|No addresses resolved)/;
 const IN_MESSAGE = new RegExp(`\\b(${Object.keys(WORDS).join('|')})\\b`);
 
 /** Causes of causes that are looked at. */
@@ -35,6 +36,7 @@ export function systemCodeOf(thrown: unknown): string | undefined {
     if (typeof code === 'string' && Object.hasOwn(WORDS, code)) return code;
     const named = IN_MESSAGE.exec(error.message)?.[1];
     if (named !== undefined) return named;
+    if (UNRESOLVED.test(error.message)) return 'ENOTFOUND';
     error = error.cause;
   }
   return undefined;
