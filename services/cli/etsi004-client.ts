@@ -12,7 +12,7 @@ import {
   parseJsonAnswer,
 } from '#common/etsi/etsi004-json-codec.ts';
 import { JsonConnection } from '#common/etsi/json-connection.ts';
-import { RefusedCall } from './refused-call.ts';
+import { RefusedCall } from './driver/refused-call.ts';
 
 /** A node that has not taken a connection by then is not there. */
 const CONNECT_LIMIT_MS = 10_000;

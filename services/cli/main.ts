@@ -1,7 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { failureText } from '#common/errors/system-error.ts';
 import { VERSION } from '#common/service/version.ts';
-import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { EXIT, exitCodeOf } from './ending/exit-codes.ts';
 
 const program = new Command('keyweave')
   .description(

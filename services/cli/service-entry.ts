@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { failureText } from '#common/errors/system-error.ts';
 import { runService } from './commands/service.ts';
-import { exitCodeOf } from './exit-codes.ts';
+import { exitCodeOf } from './ending/exit-codes.ts';
 
 /**
  * What the supervisor starts: `keyweave service` without the command line's

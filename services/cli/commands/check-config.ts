@@ -2,8 +2,8 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { EXIT } from '../exit-codes.ts';
-import { judgeNode, type NodeToJudge } from '../judge-node.ts';
+import { EXIT } from '../ending/exit-codes.ts';
+import { judgeNode, type NodeToJudge } from '../node-files/judge-node.ts';
 
 /** Checks folders, and the two files where they are named; says all that is wrong on stderr, and fails if anything is. */
 export function runCheckConfig(

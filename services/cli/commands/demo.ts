@@ -1,9 +1,9 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
 import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { type LocalNetwork, type LocalNode, startLocalNetwork } from '../local-network.ts';
-import { onStopSignals, SIGNAL_STATUS } from '../stop-signals.ts';
 import { printTable } from '../table.ts';
 
 const KEYS_PER_STREAM = 3;

@@ -4,11 +4,11 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failureText } from '#common/errors/system-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { parseAddress, parseCount } from '../address.ts';
-import { type CallReport, type CycleOptions, type CycleReport, runCycle } from '../driver-cycle.ts';
+import { type CallReport, type CycleOptions, type CycleReport, runCycle } from '../driver/driver-cycle.ts';
+import { RefusedCall } from '../driver/refused-call.ts';
+import { exitCodeOf } from '../ending/exit-codes.ts';
+import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
 import type { ClientTls, OpenData } from '../etsi004-client.ts';
-import { exitCodeOf } from '../exit-codes.ts';
-import { RefusedCall } from '../refused-call.ts';
-import { onStopSignals, SIGNAL_STATUS } from '../stop-signals.ts';
 import { printTable } from '../table.ts';
 
 const SHIPPED = fileURLToPath(new URL('../../../deploy/requests/', import.meta.url));

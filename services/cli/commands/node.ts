@@ -4,10 +4,10 @@ import { createLogger } from '#common/log/logger.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
-import { EXIT } from '../exit-codes.ts';
+import { EXIT } from '../ending/exit-codes.ts';
+import { onStopSignals } from '../ending/stop-signals.ts';
 import { freePorts } from '../free-ports.ts';
-import { soundNodeFiles } from '../judge-node.ts';
-import { onStopSignals } from '../stop-signals.ts';
+import { soundNodeFiles } from '../node-files/judge-node.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
 const LOOPBACK = '127.0.0.1';

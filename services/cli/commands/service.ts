@@ -10,8 +10,8 @@ import { systemClock } from '#common/time/clock.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
-import { soundNodeFiles } from '../judge-node.ts';
-import { serviceAddresses } from '../service-addresses.ts';
+import { soundNodeFiles } from '../node-files/judge-node.ts';
+import { serviceAddresses } from '../node-files/service-addresses.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =

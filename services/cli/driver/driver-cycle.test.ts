@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
+import { exitCodeOf } from '../ending/exit-codes.ts';
 import { type CallReport, type CycleReport, runCycle } from './driver-cycle.ts';
-import { exitCodeOf } from './exit-codes.ts';
 
 const KSID = '00000000-0000-4000-8000-000000000000';
 const REQUEST = {

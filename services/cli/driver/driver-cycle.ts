@@ -2,8 +2,8 @@ import type { Address } from '#common/config/fields.ts';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { decodeKeyBuffer } from '#common/etsi/etsi004-json-codec.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { type ClientTls, Etsi004Client, expectSuccess, type OpenData } from './etsi004-client.ts';
-import { fingerprint } from './fingerprint.ts';
+import { type ClientTls, Etsi004Client, expectSuccess, type OpenData } from '../etsi004-client.ts';
+import { fingerprint } from '../fingerprint.ts';
 
 /** Longest wait for the CLOSE of a stream that is given up. */
 const CLEAN_UP_LIMIT_MS = 2_000;

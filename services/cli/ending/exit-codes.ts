@@ -1,7 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { systemCodeOf } from '#common/errors/system-error.ts';
-import { RefusedCall } from './refused-call.ts';
+import { RefusedCall } from '../driver/refused-call.ts';
 
 /** Exit codes by kind of failure, the same for every command; the README has them in words. */
 export const EXIT = {
