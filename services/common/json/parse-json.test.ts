@@ -13,6 +13,7 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 const PARSERS = [
   'cli/demo/local-node.ts',
   'common/etsi/json-framer.ts',
+  'common/json/json-places.ts',
   'common/json/parse-json.ts',
   'common/service/version.ts',
   'kme-simulator/control-server.ts',
