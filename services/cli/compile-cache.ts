@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { COMPILED, HOME, startable } from '#common/service/installation.ts';
+import { SERVICE_FLAGS } from './service-runtime.ts';
 
 const FOLDER = join(HOME, 'node_modules', '.cache', 'keyweave');
 const WARM_UP = fileURLToPath(startable('./warm-up.ts', import.meta.url));
@@ -29,7 +30,7 @@ export async function warmCompileCache(signal?: AbortSignal): Promise<void> {
   } catch {
     return;
   }
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', WARM_UP], {
+  const child = spawn(process.execPath, [...SERVICE_FLAGS, WARM_UP], {
     env: { ...process.env, ...CACHE_ENVIRONMENT },
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: WARM_UP_LIMIT_MS,

@@ -8,10 +8,9 @@ import type { ServiceAddresses } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { CACHE_ENVIRONMENT } from './compile-cache.ts';
+import { SERVICE_ENVIRONMENT, SERVICE_FLAGS } from './service-runtime.ts';
 
 const ENTRY = fileURLToPath(startable('./service-entry.ts', import.meta.url));
-/** The small young generation keeps an idle node's five processes within 450 MB. */
-const SERVICE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'] as const;
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;
@@ -144,7 +143,7 @@ export class ServiceSupervisor {
       {
         execArgv: [...SERVICE_FLAGS],
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-        env: { ...process.env, ...CACHE_ENVIRONMENT },
+        env: { ...SERVICE_ENVIRONMENT, ...process.env, ...CACHE_ENVIRONMENT },
       },
     );
     this.#child = child;

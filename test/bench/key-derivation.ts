@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { printTable } from '../../services/cli/table.ts';
 import { HASHES, type HashName, hkdf, hmac } from '../../services/hybridizer/hmac-hkdf.ts';
 import { lengthPrefixed } from '../../services/hybridizer/methods/hkdf.ts';
-import { median } from './measure.ts';
+import { median } from './figures.ts';
 
 const { values: options } = parseArgs({
   options: { rounds: { type: 'string', default: '15' }, budget: { type: 'string', default: '40' } },

@@ -41,6 +41,7 @@ export class ResponderBench {
       qkd: createQkdClient(qkdSource as never, 1_000),
       hybridizer: createHybridizerClient({ derive } as never),
       seeds: seeds ?? { of: () => undefined },
+      clock: this.clock,
     };
   }
 

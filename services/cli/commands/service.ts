@@ -6,10 +6,10 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failureText, systemCodeOf } from '#common/errors/system-error.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
+import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
-import { trimHeap } from '#common/service/trim-heap.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
@@ -17,6 +17,7 @@ import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 import { soundConfig } from '../node-files/judge-node.ts';
 import { serviceAddresses } from '../node-files/service-addresses.ts';
+import { optimise } from '../service-runtime.ts';
 
 /** Started by a supervisor, whether or not it still lives. */
 const SUPERVISED = process.send !== undefined;
@@ -130,7 +131,8 @@ async function serve(
     log.error('unhandled rejection', {}, reason);
     process.exit(1);
   });
-  trimHeap();
+  optimise();
+  startHeapUpkeep();
   if (SUPERVISED) await tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }

@@ -6,6 +6,7 @@ import {
   type ServerInterceptor,
 } from '@grpc/grpc-js';
 import { CALLER_METADATA, type CallerList } from '#common/grpc/callers.ts';
+import { shownCertificate } from '#common/grpc/shown-certificate.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
 import { refusalAt } from '#common/tls/open-connections.ts';
@@ -49,9 +50,9 @@ export function authorizationInterceptor(options: {
   const streams = new Set<OpenStream>();
 
   function certificateOf(call: ServerInterceptingCallInterface): CallerCertificate | undefined {
-    const raw = call.getAuthContext().sslPeerCertificate?.raw;
-    if (!raw) return undefined;
-    const key = raw.toString('latin1');
+    const shown = shownCertificate(call);
+    if (!shown) return undefined;
+    const { raw, key } = shown;
     let certificate = cache.get(key);
     if (certificate === undefined) {
       certificate = parse(raw, options.trust());
