@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { failureText } from '#common/errors/system-error.ts';
 import { EXIT, exitCodeOf } from './ending/exit-codes.ts';
 import { optimise } from './service-runtime.ts';
-import { versionText } from './version-text.ts';
+import { versionText } from './version/version-text.ts';
 
 // A service does so itself, once it has started.
 if (process.argv[2] !== 'service') optimise();

@@ -12,6 +12,7 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 /** Where JSON.parse stands: its errors never get out of these, or the text is no one's secret. */
 const PARSERS = [
   'cli/demo/local-node.ts',
+  'cli/version/commit.ts',
   'common/etsi/json-framer.ts',
   'common/json/json-places.ts',
   'common/json/parse-json.ts',
