@@ -41,14 +41,20 @@ export function importsOf(root: string, path: string): Import[] {
 
 function resolve(root: string, from: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return posix.join(posix.dirname(from), specifier);
-  const [alias = '', ...rest] = specifier.split('/');
-  const folder = aliasesOf(root)[`${alias}/*`];
-  return folder === undefined ? undefined : posix.join(folder.replace('*', ''), ...rest);
+  if (!specifier.startsWith('#')) return undefined;
+  for (const [pattern, target] of Object.entries(aliasesOf(root))) {
+    const [before = '', after = ''] = pattern.split('*');
+    if (!specifier.startsWith(before) || !specifier.endsWith(after)) continue;
+    return posix.normalize(
+      target.replace('*', specifier.slice(before.length, specifier.length - after.length)),
+    );
+  }
+  throw new Error(`${from} imports ${specifier}, which package.json does not know`);
 }
 
 const aliases = new Map<string, Record<string, string>>();
 
-/** The sub-path imports of package.json, as `#common/*` to `./services/common/*`. */
+/** The sub-path imports of package.json, as `#common/*.ts` to `./services/common/*.ts`. */
 function aliasesOf(root: string): Record<string, string> {
   let known = aliases.get(root);
   if (!known) {

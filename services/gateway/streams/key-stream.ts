@@ -14,6 +14,11 @@ import type { Route } from './route.ts';
 import type { StreamEvents, StreamFacts } from './stream-events.ts';
 import type { StreamTerms } from './stream-terms.ts';
 
+/** Says whether the caller can take a chunk; it may throw, and then nothing is taken. */
+type Fits = (chunk: Chunk) => void;
+
+type Taken = Chunk | Promise<Chunk>;
+
 /** Where an application stands with a stream. */
 export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
 
@@ -230,19 +235,13 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
    * Takes a chunk: at once where it is there, else waiting for production up
    * to `timeoutMs`. The caller owns the chunk and wipes its key.
    *
-   * @param fits says whether the caller can take the chunk, such as whether
-   *   it has room for the metadata; it may throw, and then nothing is taken.
+   * @param fits such as whether the caller has room for the metadata.
    * @param signal fires when nobody waits for it any more; a chunk that is
    *   ready at once is given without a look at it.
    * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
-  take(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     if (this.#ended) throw this.#ended;
     const { delayMs, reserved } = this.#rate.reserve(this.#clock.monotonicMs(), timeoutMs);
     if (!reserved) {
@@ -265,12 +264,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     throw this.#ended ?? abandonedError();
   }
 
-  #take(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  #take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     try {
       const chunk = this.#takeReserved(index, timeoutMs, fits, signal);
       if (chunk instanceof Promise) chunk.catch(() => this.#rate.refund());
@@ -281,12 +275,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     }
   }
 
-  #takeReserved(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  #takeReserved(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#clock.monotonicMs());
     if (ready !== undefined) {
