@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native
@@ -36,7 +36,7 @@ test: check unit fuzz e2e package-test ## every test that this machine can run, 
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
-	bin/keyweave check-config deploy/config/* deploy/containers/*
+	bin/keyweave check-config --elsewhere deploy/config/* deploy/containers/*
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -86,13 +86,16 @@ notice-check: install
 release: install ## the package, its bill of materials, the addon, checksums; the image where there is an engine
 	$(NODE) deploy/package/release.ts
 
-gen: install ## generate proto/gen from the contracts
+gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README
 	cd proto && ../node_modules/.bin/buf generate
+	$(NODE) deploy/schemas/generate.ts deploy/schemas
 
-gen-check: install ## the committed proto/gen is what the contracts say
+gen-check: install ## what is committed is what 'make gen' makes
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
+	@rm -rf .cache/schemas && mkdir -p .cache/schemas && $(NODE) deploy/schemas/generate.ts .cache/schemas
+	@for file in .cache/schemas/*.json; do diff deploy/schemas/$${file##*/} $$file || { echo "deploy/schemas is out of date: run 'make gen'" >&2; exit 1; }; done
 
 lint: install ## biome, which room imports which, buf
 	node_modules/.bin/biome check --error-on-warnings .

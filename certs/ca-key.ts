@@ -1,10 +1,11 @@
 import { createPrivateKey, type X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { caKeyPath } from '#common/tls/certificate-files.ts';
 import { readCertificates } from '#common/tls/trust.ts';
 import type { PemPair } from './issue.ts';
+import { readText } from './read-text.ts';
 
 /** A CA that can issue: the one certificate of the trust file that its key belongs to. */
 export interface IssuingCa extends PemPair {
@@ -25,7 +26,7 @@ export function hasCaKey(caPath: string): boolean {
  */
 export function readIssuingCa(caPath: string, keyPath = caKeyPath(caPath)): IssuingCa {
   const cas = readCas(caPath);
-  const key = read(keyPath, `issue where the CA's key is, or name it with --ca-key`);
+  const key = readText(keyPath, `issue where the CA's key is, or name it with --ca-key`);
   let privateKey: ReturnType<typeof createPrivateKey>;
   try {
     privateKey = createPrivateKey(key);
@@ -39,18 +40,10 @@ export function readIssuingCa(caPath: string, keyPath = caKeyPath(caPath)): Issu
 
 /** The CAs of a trust file. @throws KeyweaveError BAD_CONFIG */
 export function readCas(caPath: string): X509Certificate[] {
-  const pem = read(caPath, `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`);
+  const pem = readText(caPath, `make a CA with 'keyweave certs ca --out ${dirname(caPath)}'`);
   try {
     return readCertificates(pem);
   } catch (cause) {
     throw new KeyweaveError('BAD_CONFIG', `${caPath}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function read(path: string, advice: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `missing ${path}; ${advice}`, { cause });
   }
 }

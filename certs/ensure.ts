@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
@@ -11,6 +11,7 @@ import { caKeyPath, certificateFiles } from '#common/tls/certificate-files.ts';
 import { spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { hasCaKey, type IssuingCa, readCas, readIssuingCa } from './ca-key.ts';
 import { isDue, issuerAmong, lifeOf, newEndOf } from './life.ts';
+import { readText } from './read-text.ts';
 
 /** Life of certificates that a node issues for itself. */
 export const DEFAULT_CERTIFICATE_DAYS = 90;
@@ -30,19 +31,32 @@ export async function ensureNodeCertificates(
   log: Pick<Log, 'info'>,
 ): Promise<void> {
   const { cert_authority_path: caPath } = config.certificate_config;
-  const cas = readCas(caPath);
   for (const service of services) {
-    const { certPath, keyPath } = certificateFiles(config, service);
-    const missing = [certPath, keyPath].filter((path) => !existsSync(path));
-    if (missing.length === 0) {
-      checkOwner(config, service, cas);
-      if (hasCaKey(caPath)) await renewIfPossible(config, service, log);
-      checkDates(config, service, cas);
-    } else if (missing.length === 2 && hasCaKey(caPath)) {
+    if (mustBeIssued(config, service)) {
       await issueFor(config, service, DEFAULT_CERTIFICATE_DAYS);
-      log.info('issued a certificate', { service, path: certPath });
-    } else throw missingError(missing, caPath);
+      log.info('issued a certificate', { service, path: certificateFiles(config, service).certPath });
+      continue;
+    }
+    if (hasCaKey(caPath)) await renewIfPossible(config, service, log);
+    checkDates(config, service, readCas(caPath));
   }
+}
+
+/**
+ * Whether a service has no certificate yet and this node can issue one. Looks
+ * at the files only, and not at dates: what is over may be renewed.
+ *
+ * @throws KeyweaveError BAD_CONFIG for a certificate that is not of this service, or that is missing and cannot be issued here.
+ */
+export function mustBeIssued(config: NodeConfig, service: string): boolean {
+  const { cert_authority_path: caPath } = config.certificate_config;
+  const cas = readCas(caPath);
+  const { certPath, keyPath } = certificateFiles(config, service);
+  const missing = [certPath, keyPath].filter((path) => !existsSync(path));
+  if (missing.length === 0) checkOwner(config, service, cas);
+  else if (missing.length === 1 || !hasCaKey(caPath)) throw missingError(missing, caPath);
+  else readIssuingCa(caPath);
+  return missing.length > 0;
 }
 
 /** A certificate that is still good is no reason not to start: where it is not, the dates say so. */
@@ -109,16 +123,28 @@ export async function issueFor(
     days,
   });
   const { certPath, keyPath } = certificateFiles(config, service);
+  const isNew = !existsSync(keyPath);
   writeAtomically(keyPath, issued.key, keyMode);
-  writeAtomically(certPath, issued.certificate, 0o644);
+  try {
+    writeAtomically(certPath, issued.certificate, 0o644);
+  } catch (error) {
+    // A key without a certificate would keep the next start from issuing both.
+    if (isNew) rmSync(keyPath, { force: true });
+    throw error;
+  }
 }
 
 /** Replaces a file in one step, so that no reader ever sees half of it; makes the folder where needed. */
 export function writeAtomically(path: string, content: string, mode: number): void {
   mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, content, { mode });
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, content, { mode });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 function namesOf(config: NodeConfig, service: string, certificateIp: string): string[] {
@@ -134,7 +160,7 @@ const ADVICE = `remove it and have it issued again with 'keyweave certs issue'`;
 /** That the files are of this service of this node, belong together and are of a CA of its network. */
 function checkOwner(config: NodeConfig, service: string, cas: readonly X509Certificate[]): void {
   const { certPath, keyPath, caPath } = certificateFiles(config, service);
-  const certificate = parseCertificate(certPath, read(certPath));
+  const certificate = parseCertificate(certPath, readText(certPath, ADVICE));
   const expected = spiffeId(config.certificate_config.network, config.uuid, service);
   const found = spiffeIdOfCertificate(certificate);
   if (found !== expected) {
@@ -145,14 +171,14 @@ function checkOwner(config: NodeConfig, service: string, cas: readonly X509Certi
   if (!issuerAmong(cas, certificate)) {
     throw bad(`${certPath}: was not issued by the CA in ${caPath}; ${ADVICE}`);
   }
-  if (!certificate.checkPrivateKey(parseKey(keyPath, read(keyPath)))) {
+  if (!certificate.checkPrivateKey(parseKey(keyPath, readText(keyPath, ADVICE)))) {
     throw bad(`${keyPath}: does not belong to ${certPath}; ${ADVICE}`);
   }
 }
 
 function checkDates(config: NodeConfig, service: string, cas: readonly X509Certificate[]): void {
   const { certPath, caPath } = certificateFiles(config, service);
-  const certificate = parseCertificate(certPath, read(certPath));
+  const certificate = parseCertificate(certPath, readText(certPath, ADVICE));
   const ca = issuerAmong(cas, certificate);
   const own = datedCertificate(certificate, { kind: 'own', path: certPath, needed: true });
   const issuer = ca && datedCertificate(ca, { kind: 'ca', path: caPath, needed: true });
@@ -180,14 +206,6 @@ function parseKey(path: string, pem: string) {
     return createPrivateKey(pem);
   } catch (cause) {
     throw new KeyweaveError('BAD_CONFIG', `${path}: is not a PEM private key`, { cause });
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new KeyweaveError('BAD_CONFIG', `missing ${path}; ${ADVICE}`, { cause });
   }
 }
 

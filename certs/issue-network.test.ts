@@ -23,7 +23,6 @@ function writeConfig(name: keyof typeof UUIDS, network = 'keyweave'): string {
   const home = join(folder, 'config', name);
   mkdirSync(home, { recursive: true });
   const path = join(home, 'config.json');
-  const address = { host: '10.10.12.0/24', port: 3001 };
   const config = {
     uuid: UUIDS[name],
     certificate_config: {
@@ -33,9 +32,9 @@ function writeConfig(name: keyof typeof UUIDS, network = 'keyweave'): string {
       key_path: '/run/keyweave/node.key',
       network,
     },
-    hybridization_server_address: address,
-    qkd_address: address,
-    peer_local_address: address,
+    hybridization_server_address: { host: '10.10.11.245', port: 65_430 },
+    qkd_address: { host: 'kme', port: 54_001 },
+    peer_local_address: { host: '10.10.12.0/24', port: 3001 },
   };
   writeFileSync(path, JSON.stringify(config));
   return path;

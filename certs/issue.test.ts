@@ -204,6 +204,6 @@ describe('a certificate of a client', () => {
 
   for (const name of ['', '.', '..', '../x', 'a/b', 'a b', 'ä', 'x'.repeat(65), '.hidden', 'a\n'])
     it(`cannot be called ${JSON.stringify(name)}`, async () => {
-      await assert.rejects(client(name), (error) => isReason(error, 'BAD_CONFIG'));
+      await assert.rejects(client(name), (error) => isReason(error, 'BAD_REQUEST'));
     });
 });

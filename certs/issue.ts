@@ -71,13 +71,13 @@ export type IssueClientOptions = Pick<IssueOptions, 'ca' | 'network' | 'days' | 
  * SPIFFE URI, for the client's end of mutual TLS alone: no service of a node
  * takes it for one of its own.
  *
- * @throws KeyweaveError BAD_CONFIG where the name is none.
+ * @throws KeyweaveError BAD_REQUEST where the name is none.
  */
 export async function issueClientCertificate(options: IssueClientOptions): Promise<PemPair> {
   const { network, name } = options;
   if (!isClientName(name)) {
     throw new KeyweaveError(
-      'BAD_CONFIG',
+      'BAD_REQUEST',
       `${JSON.stringify(name)} cannot name a client: 1 to 64 letters, digits, '-', '_' and '.', not first`,
     );
   }

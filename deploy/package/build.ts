@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { HOME } from '#common/service/installation.ts';
-import { commitOf } from '../../services/cli/commit.ts';
+import { commitOf } from '../../services/cli/version/commit.ts';
 
 /**
  * Compiles what the package holds into `dist`, laid out as the sources are.

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { HOME } from '#common/service/installation.ts';
 import { VERSION } from '#common/service/version.ts';
-import { commitOf } from '../../services/cli/commit.ts';
+import { commitOf } from '../../services/cli/version/commit.ts';
 import { billOfMaterials } from './bill-of-materials.ts';
 
 /**

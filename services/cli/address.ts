@@ -7,7 +7,7 @@ export function parseAddress(text: string): Address {
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   if (host === undefined || port > 65_535) {
-    throw new KeyweaveError('BAD_CONFIG', `not an address of the form host:port: ${JSON.stringify(text)}`);
+    throw new KeyweaveError('BAD_REQUEST', `not an address of the form host:port: ${JSON.stringify(text)}`);
   }
   return { host, port };
 }
@@ -17,7 +17,7 @@ export function parseCount(what: string, text: string, lowest = 1): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < lowest) {
     throw new KeyweaveError(
-      'BAD_CONFIG',
+      'BAD_REQUEST',
       `${what} must be a whole number of at least ${lowest}, not ${JSON.stringify(text)}`,
     );
   }

@@ -19,9 +19,9 @@ export const CACHE_ENVIRONMENT: Readonly<Record<string, string>> = COMPILED
  * process keeps its own copy of the type stripper, some 40 MB, and starts
  * slower. Where the cache cannot be written everything works all the same.
  * The package has nothing to strip, and gains too little by it to write
- * beside itself.
+ * beside itself. `signal` gives it up.
  */
-export async function warmCompileCache(): Promise<void> {
+export async function warmCompileCache(signal?: AbortSignal): Promise<void> {
   if (COMPILED) return;
   const marker = join(FOLDER, `warm-${process.version}-${newestSourceMs()}`);
   if (existsSync(marker)) return;
@@ -34,6 +34,7 @@ export async function warmCompileCache(): Promise<void> {
     env: { ...process.env, ...CACHE_ENVIRONMENT },
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: WARM_UP_LIMIT_MS,
+    ...(signal && { signal, killSignal: 'SIGKILL' as const }),
   });
   const code = await new Promise((resolve) => {
     child.once('exit', resolve);

@@ -1,4 +1,5 @@
-import { connect, type Socket } from 'node:net';
+import { isIP, type Socket, connect as tcpConnect } from 'node:net';
+import { connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import {
@@ -11,6 +12,20 @@ import {
   parseJsonAnswer,
 } from '#common/etsi/etsi004-json-codec.ts';
 import { JsonClient } from '#common/etsi/json-client.ts';
+import { RefusedCall } from './driver/refused-call.ts';
+
+/** A node that has not taken a connection by then is not there. */
+const CONNECT_LIMIT_MS = 10_000;
+
+/** TLS towards a listener; PEM. */
+export interface ClientTls {
+  readonly ca: Buffer;
+  /** The own certificate and key, for a listener that asks for one. */
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+  /** Name that the listener's certificate must carry; by default the host that is dialled. */
+  readonly serverName?: string;
+}
 
 /** The data of an OPEN_CONNECT as the reference's request files hold it. */
 export interface OpenData {
@@ -30,38 +45,73 @@ export interface FetchedKey {
 /** An application's end of the JSON API, over one connection. */
 export class Etsi004Client {
   readonly #connection: JsonClient;
+  readonly #at: string;
 
-  private constructor(connection: JsonClient) {
-    this.#connection = connection;
+  private constructor(socket: Socket, at: string) {
+    this.#connection = new JsonClient(socket);
+    this.#at = at;
   }
 
-  /** @throws KeyweaveError SERVICE_UNAVAILABLE */
-  static async connect(address: Address): Promise<Etsi004Client> {
+  /** Connects within 10 s, over plain TCP or TLS. @throws KeyweaveError SERVICE_UNAVAILABLE */
+  static async connect(address: Address, tls?: ClientTls, signal?: AbortSignal): Promise<Etsi004Client> {
+    const at = `${address.host}:${address.port}`;
+    signal?.throwIfAborted();
     const socket = await new Promise<Socket>((resolve, reject) => {
-      const opening = connect(address.port, address.host, () => resolve(opening));
-      opening.once('error', (cause) => {
-        reject(
-          new KeyweaveError('SERVICE_UNAVAILABLE', `no node answers at ${address.host}:${address.port}`, {
-            cause,
-          }),
+      const opening = tls ? tlsConnect(tlsOptions(address, tls)) : tcpConnect(address);
+      const fail = (what: string, cause?: unknown) => {
+        done();
+        opening.destroy();
+        reject(new KeyweaveError('SERVICE_UNAVAILABLE', what, { cause }));
+      };
+      const failed = (cause: NodeJS.ErrnoException) =>
+        fail(
+          cause.syscall === 'connect' || !tls
+            ? `no node answers at ${at}`
+            : `TLS with ${at} fails: ${cause.message}`,
+          cause,
         );
+      const interrupted = () => fail('interrupted');
+      const timer = setTimeout(() => fail(`no node answers at ${at} within 10 s`), CONNECT_LIMIT_MS);
+      const done = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', interrupted);
+        opening.removeListener('error', failed);
+        // What comes once it is given up is of no interest.
+        opening.on('error', () => undefined);
+      };
+      signal?.addEventListener('abort', interrupted, { once: true });
+      opening.on('error', failed);
+      opening.once(tls ? 'secureConnect' : 'connect', () => {
+        done();
+        resolve(opening);
       });
     });
-    return new Etsi004Client(new JsonClient(socket));
+    return new Etsi004Client(socket, at);
   }
 
-  async open(data: OpenData): Promise<JsonAnswer> {
-    return parseJsonAnswer(await this.#connection.request(encodeOpenConnect(data)));
+  open(data: OpenData): Promise<JsonAnswer> {
+    return this.#call('OPEN_CONNECT', encodeOpenConnect(data));
   }
 
-  async getKey(keyStreamId: string, index = 0): Promise<JsonAnswer> {
-    return parseJsonAnswer(
-      await this.#connection.request(encodeGetKey({ key_stream_id: keyStreamId, index })),
-    );
+  getKey(keyStreamId: string, index = 0): Promise<JsonAnswer> {
+    return this.#call('GET_KEY', encodeGetKey({ key_stream_id: keyStreamId, index }));
   }
 
-  async close(keyStreamId: string): Promise<JsonAnswer> {
-    return parseJsonAnswer(await this.#connection.request(encodeClose({ key_stream_id: keyStreamId })));
+  close(keyStreamId: string): Promise<JsonAnswer> {
+    return this.#call('CLOSE', encodeClose({ key_stream_id: keyStreamId }));
+  }
+
+  async #call(call: string, request: Buffer): Promise<JsonAnswer> {
+    let json: unknown;
+    try {
+      json = await this.#connection.request(request);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new KeyweaveError('SERVICE_UNAVAILABLE', `${call} at ${this.#at} got no answer: ${why}`, {
+        cause,
+      });
+    }
+    return parseJsonAnswer(json);
   }
 
   disconnect(): void {
@@ -69,13 +119,22 @@ export class Etsi004Client {
   }
 }
 
-/** The answer if its status is 0 (or 7 for OPEN_CONNECT, which opens too). @throws KeyweaveError with the node's message. */
+function tlsOptions(address: Address, { serverName, ...pem }: ClientTls) {
+  // An IP address goes into no handshake as a name; it is checked against the certificate all the same.
+  const servername = serverName ?? (isIP(address.host) === 0 ? address.host : undefined);
+  return {
+    ...address,
+    ...pem,
+    ...(servername !== undefined && { servername }),
+    minVersion: 'TLSv1.3',
+  } as const;
+}
+
+/** The answer if its status is 0 (or 7 for OPEN_CONNECT with a key_stream_id, which opens too). @throws RefusedCall with the node's message. */
 export function expectSuccess(call: string, answer: JsonAnswer): JsonAnswer {
-  if (answer.status === 0 || (call === 'OPEN_CONNECT' && answer.status === 7)) return answer;
-  throw new KeyweaveError(
-    'SERVICE_UNAVAILABLE',
-    `${call} was answered with status ${answer.status}: ${answer.message}`,
-  );
+  const { status, key_stream_id } = answer;
+  if (status === 0 || (call === 'OPEN_CONNECT' && status === 7 && key_stream_id !== undefined)) return answer;
+  throw new RefusedCall(call, answer);
 }
 
 /** Opens a stream; gives its KSID and chunk size. */

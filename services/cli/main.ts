@@ -1,7 +1,8 @@
-import { Command, Option } from 'commander';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { Command, CommanderError, Option } from 'commander';
+import { failureText } from '#common/errors/system-error.ts';
+import { EXIT, exitCodeOf } from './ending/exit-codes.ts';
 import { optimise } from './service-runtime.ts';
-import { versionText } from './version-text.ts';
+import { versionText } from './version/version-text.ts';
 
 // A service does so itself, once it has started.
 if (process.argv[2] !== 'service') optimise();
@@ -13,9 +14,11 @@ const program = new Command('keyweave')
   .option('-V, --version', 'version, commit, and the agreement that nodes speak with each other')
   .on('option:version', () => {
     process.stdout.write(`${versionText()}\n`);
-    process.exit(0);
+    process.exit(EXIT.DONE);
   })
-  .showHelpAfterError("(see 'keyweave help')");
+  .showHelpAfterError("(see 'keyweave help')")
+  // Before the commands, which inherit it: what ends a command is told by its exit code.
+  .exitOverride();
 
 const addressOption = () =>
   new Option('--address <host:port>', "the node's JSON listener")
@@ -49,26 +52,36 @@ program
   .description('three nodes with simulated key managers on this machine; shows equal keys at both ends')
   .action(async () => (await import('./commands/demo.ts')).runDemo());
 
-program
-  .command('driver')
+/** What both drivers take. */
+const drives = (command: Command, keys: string) =>
+  command
+    .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
+    .addOption(addressOption())
+    .option('--keys <n>', keys, '1')
+    .option('--json', 'tell the outcome as JSON')
+    .option('--ca <file>', 'speak TLS, to a listener whose certificate is of this CA')
+    .option('--cert <file>', 'the own certificate, for a listener with mutual TLS')
+    .option('--key <file>', 'its key')
+    .option(
+      '--server-name <name>',
+      "name in the listener's certificate, where it is not the host of --address",
+    );
+
+drives(program.command('driver'), 'keys to fetch')
   .description('one full OPEN_CONNECT, GET_KEY, CLOSE cycle against a node; run it at both ends')
-  .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
-  .addOption(addressOption())
-  .option('--keys <n>', 'keys to fetch', '1')
   .option('--show-key', 'print the key itself, not only its fingerprint')
   .addHelpText(
     'after',
-    '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430',
+    '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430' +
+      '\n\nWhatever ends it, the stream is closed. Exit codes: 0 done (also with an adjusted QoS, status 7), 2 command line, 3 files, 5 nobody answers, 6 the node refused, 130 Ctrl-C.',
   )
   .action(async (request, options) => (await import('./commands/driver.ts')).runDriver(request, options));
 
-program
-  .command('bulk-driver')
+drives(
+  program.command('bulk-driver').argument('<n>', 'number of concurrent cycles'),
+  'keys to fetch in each cycle',
+)
   .description('n such cycles at once')
-  .argument('<n>', 'number of concurrent cycles')
-  .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
-  .addOption(addressOption())
-  .option('--keys <n>', 'keys to fetch in each cycle', '1')
   .action(async (n, request, options) =>
     (await import('./commands/driver.ts')).runBulkDriver(n, request, options),
   );
@@ -85,8 +98,21 @@ program
 program
   .command('check-config')
   .description('check configuration files without starting anything')
-  .argument('<folder...>', 'folders with config.json and trusted_peers_info.json')
-  .action(async (folders) => (await import('./commands/check-config.ts')).runCheckConfig(folders));
+  .argument('[folder...]', 'folders with config.json and trusted_peers_info.json')
+  .option('--config <file>', 'a config.json of another name or place, with --peers')
+  .option('--peers <file>', 'the trusted_peers_info.json that goes with it')
+  .option('--service <name>', "as 'keyweave service <name>' does; by default as 'keyweave node', all five")
+  .option(
+    '--elsewhere',
+    'the files are for another machine: judge their texts, not the certificates and folders that they name',
+  )
+  .addHelpText(
+    'after',
+    '\nJudges as the start does. What is wrong goes to stderr, a line each, with file, key and line; the exit code is 3 then.',
+  )
+  .action(async (folders, options) =>
+    (await import('./commands/check-config.ts')).runCheckConfig(folders, options),
+  );
 
 program
   .command('algorithms')
@@ -175,8 +201,8 @@ certs
 try {
   await program.parseAsync();
 } catch (error) {
-  const text =
-    error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
-  process.stderr.write(`keyweave: ${text}\n`);
-  process.exitCode = 1;
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? EXIT.DONE : EXIT.USAGE);
+  process.stderr.write(`keyweave: ${failureText(error)}\n`);
+  // A command that has failed ends, whatever it has begun to listen on or to wait for.
+  process.exit(exitCodeOf(error));
 }

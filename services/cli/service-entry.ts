@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failureText } from '#common/errors/system-error.ts';
 import { runService } from './commands/service.ts';
+import { exitCodeOf } from './ending/exit-codes.ts';
 
 /**
  * What the supervisor starts: `keyweave service` without the command line's
@@ -15,9 +16,8 @@ if (process.send) {
     const { config = '', peers = '', addresses = '{}' } = values;
     await runService(positionals[0] ?? '', { config, peers, addresses });
   } catch (error) {
-    const text =
-      error instanceof KeyweaveError ? error.detail : error instanceof Error ? error.stack : String(error);
-    process.stderr.write(`keyweave: ${text}\n`);
-    process.exit(1);
+    // The supervisor has been told and says it once; what it cannot hear any more is said here.
+    if (!process.connected) process.stderr.write(`keyweave: ${failureText(error)}\n`);
+    process.exit(exitCodeOf(error));
   }
 }

@@ -74,7 +74,10 @@ export class ServiceSupervisor {
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
   start(): Promise<void> {
-    return new Promise((resolve, reject) => this.#spawn(resolve, reject));
+    return new Promise((resolve, reject) => {
+      if (this.#stopping) reject(new KeyweaveError('SHUTTING_DOWN', `${this.name} was stopped`));
+      else this.#spawn(resolve, reject);
+    });
   }
 
   /** From now on the service may end without being started again. Before the first of several is stopped. */
@@ -84,8 +87,8 @@ export class ServiceSupervisor {
     clearTimeout(this.#signalled);
   }
 
-  /** Stops the service for good. */
-  async stop(): Promise<void> {
+  /** Stops the service for good, by force after `limitMs`. */
+  async stop(limitMs = this.#options.stopLimitMs): Promise<void> {
     this.retire();
     this.#stopping = true;
     const child = this.#child;
@@ -94,9 +97,16 @@ export class ServiceSupervisor {
     // A signal while it starts ends it at once; once it serves it takes its leave.
     if (this.#running) this.#tell({ type: 'stop' });
     else child.kill('SIGTERM');
-    const force = setTimeout(() => child.kill('SIGKILL'), this.#options.stopLimitMs);
+    const force = setTimeout(() => child.kill('SIGKILL'), limitMs);
     await exited;
     clearTimeout(force);
+  }
+
+  /** Kills the service at once and for good. */
+  kill(): void {
+    this.retire();
+    this.#stopping = true;
+    this.#child?.kill('SIGKILL');
   }
 
   /** Has the service open its log file anew. */
@@ -147,7 +157,7 @@ export class ServiceSupervisor {
         onReady();
       } else if (message.type === 'readiness') this.#answered(message.problems);
       else if (message.type === 'signalled') this.#onSignalled();
-      else failure = new KeyweaveError('BAD_CONFIG', `${this.name}: ${message.detail}`);
+      else failure = failureOf(this.name, message);
     });
     child.once('error', (cause) => {
       failure = new KeyweaveError('INTERNAL', `${this.name} cannot be started`, { cause });
@@ -164,7 +174,8 @@ export class ServiceSupervisor {
         return;
       }
       if (systemClock.monotonicMs() - this.#startedMs > STEADY_MS) this.#delayMs = FIRST_DELAY_MS;
-      const fields = { name: this.name, exit: signal ?? code ?? 'unknown', inMs: this.#delayMs };
+      const exit = signal ?? code ?? 'unknown';
+      const fields = { name: this.name, exit, why: failure?.detail, inMs: this.#delayMs };
       if (this.#toldToStop) log.warning('a service was told to stop and is started again', fields);
       else log.error('a service died and is started again', fields);
       this.#toldToStop = false;
@@ -179,4 +190,13 @@ export class ServiceSupervisor {
       this.#delayMs = Math.min(LONGEST_DELAY_MS, this.#delayMs * 2);
     });
   }
+}
+
+/** What a service has told of its failed start, with the system's code where there is one. */
+function failureOf(
+  name: ServiceName,
+  { reason, detail, systemCode }: Extract<ServiceMessage, { type: 'failed' }>,
+): KeyweaveError {
+  const cause = systemCode && Object.assign(new Error(systemCode), { code: systemCode });
+  return new KeyweaveError(reason, `${name}: ${detail}`, { cause });
 }

@@ -38,6 +38,10 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
         callers: peerBrokerCallers(config, peers),
       },
     ],
+  }).catch((error: unknown) => {
+    // Not waited for: whoever failed to start must not take the grace of calls under way.
+    void inside.stop();
+    throw error;
   });
 
   return {

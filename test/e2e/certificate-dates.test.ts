@@ -128,8 +128,8 @@ describe('certificates that come to their end while nodes run', () => {
     await network.logged(bob, 'the errors', SERVICE_NAMES.length, ({ msg, level }) =>
       Boolean(msg.startsWith('a certificate is out of date') && level === 50),
     );
-    await assert.rejects(keyweave('check-config', bob.folder), (error: { stdout?: string }) => {
-      assert.match(error.stdout ?? '', /\.crt: the certificate of spiffe:\S+ expired on/);
+    await assert.rejects(keyweave('check-config', bob.folder), (error: { stderr?: string }) => {
+      assert.match(error.stderr ?? '', /\.crt: the certificate of spiffe:\S+ expired on/);
       return true;
     });
     await keyweave('check-config', alice.folder);

@@ -79,6 +79,21 @@ describe('QoS (ETSI GS QKD 004 V2.1.1 Table 2)', () => {
     await pair.close();
   });
 
+  it('TTL: 0 is a day, and what is longer than 24.8 days is cut, with status 7', async () => {
+    for (const [ttl, status, given] of [
+      [0, 0, 86_400],
+      [60, 0, 60],
+      [0xffffffff, 7, 2_147_483],
+    ] as const) {
+      const pair = await open({ ttl });
+      for (const opened of pair.opened) {
+        assert.deepEqual([opened.status, opened.qos?.ttl], [status, given]);
+        if (status === 7) assert.match(opened.message, /^ttl 4294967295 cannot be given, 2147483 can/);
+      }
+      await pair.close();
+    }
+  });
+
   it('an empty Metadata_mimetype means no metadata', async () => {
     const pair = await open({ metadata_mimetype: '' });
     assert.equal(pair.opened[0].status, 0);

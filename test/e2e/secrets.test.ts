@@ -54,7 +54,7 @@ describe('a file with a secret that cannot be read', () => {
     ]) {
       const [name = ''] = command;
       const { printed, code } = await keyweave(...command);
-      assert.equal(code, 1, `${name}: ${printed}`);
+      assert.equal(code, 3, `${name}: ${printed}`);
       assert.match(printed, /trusted_peers_info\.json: is not JSON \(line 3, column 20\)/, name);
       assert.doesNotMatch(printed, /Pl4n|nted|S3ed|shared/, name);
     }

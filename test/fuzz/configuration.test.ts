@@ -9,6 +9,7 @@ import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
 import { loadNodeFiles } from '#common/config/load.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { jsonPlaces } from '#common/json/json-places.ts';
 import { isSubnet, ownAddress } from '#common/net/own-address.ts';
 import { parseSpiffeId, spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { parseAddress, parseCount } from '../../services/cli/address.ts';
@@ -131,6 +132,23 @@ describe("a node's files", () => {
           [Buffer.from(soundPeers.replace(`${SEED}"`, SEED))],
         ],
       },
+    );
+  });
+});
+
+describe('places in a JSON text', () => {
+  it('are those of its lines, whatever it holds, and no key stands twice', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.constantFrom(undefined, 1, '\t'), (value, indent) => {
+        const text = JSON.stringify(value, undefined, indent);
+        const { lineOf, duplicates } = jsonPlaces(text);
+        assert.deepEqual(duplicates, []);
+        const lines = text.split('\n');
+        if (typeof value !== 'object' || value === null || Array.isArray(value)) return;
+        for (const key of Object.keys(value))
+          assert.ok(lines[lineOf([key]) - 1]?.includes(JSON.stringify(key)), JSON.stringify(key));
+      }),
+      fuzzParameters(2_000),
     );
   });
 });

@@ -70,7 +70,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       layOver(node, 'config.json', config?.(node.name));
       layOver(node, 'trusted_peers_info.json', peers?.(node.name));
     }
-    nodes = await startNodes(files, onLog, home);
+    nodes = await startNodes(files, { onLog, home });
     return { folder, nodes, kme, stop };
   } catch (error) {
     await stop();

@@ -15,6 +15,7 @@ const WANTED = [
   /^dist\/package\.json$/,
   /^dist\/(certs|services|proto\/gen)\/[a-z0-9/_-]+\.js$/,
   /^deploy\/(config|requests)\/[A-Za-z0-9/_-]+\.json$/,
+  /^deploy\/schemas\/[a-z_]+\.schema\.json$/,
   /^deploy\/systemd\/[a-z.-]+$/,
   /^docs\/[a-z-]+\.md$/,
 ];
@@ -59,6 +60,8 @@ describe('the package, packed and installed into an empty folder', () => {
       'NOTICE',
       'CHANGELOG.md',
       'dist/services/cli/main.js',
+      'deploy/schemas/config.schema.json',
+      'deploy/schemas/trusted_peers_info.schema.json',
       'deploy/systemd/keyweave.service',
     ])
       assert.ok(files.includes(path), path);

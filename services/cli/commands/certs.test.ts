@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { createCa } from '#certs/issue.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { spiffeIdOfCertificate, uriOfCertificate } from '#common/tls/spiffe.ts';
+import { EXIT, type ExitCode } from '../ending/exit-codes.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 const CLOCK = new URL('../../../test/helpers/shifted-clock.ts', import.meta.url);
@@ -24,7 +25,6 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'keyweave-certs-'));
   days = 0;
   config = at('config.json');
-  const address = { host: '127.0.0.1', port: 1 };
   const certificate_config = {
     certificate_ip: '127.0.0.1',
     cert_authority_path: at('ca', 'ca.crt'),
@@ -33,9 +33,9 @@ beforeEach(() => {
     key_path: at('certs', 'node.key'),
   };
   const addresses = {
-    hybridization_server_address: address,
-    qkd_address: address,
-    peer_local_address: address,
+    hybridization_server_address: { host: '127.0.0.1', port: 1 },
+    qkd_address: { host: '127.0.0.1', port: 2 },
+    peer_local_address: { host: '127.0.0.1', port: 3 },
   };
   writeFileSync(config, JSON.stringify({ uuid: UUID, certificate_config, ...addresses }));
   writeFileSync(at('trusted_peers_info.json'), '{}');
@@ -64,10 +64,10 @@ async function ok(...args: string[]): Promise<string> {
   return text;
 }
 
-/** Runs a command that must fail, with these words. */
-async function fails(words: RegExp, ...args: string[]): Promise<void> {
+/** Runs a command that must fail, with this exit code and these words. */
+async function fails(code: ExitCode, words: RegExp, ...args: string[]): Promise<void> {
   const { text, status } = await run(...args);
-  assert.equal(status, 1, text);
+  assert.equal(status, code, text);
   assert.match(text, words);
 }
 
@@ -121,8 +121,8 @@ describe('certs show', () => {
       entries.map(({ use }: { use: string }) => use),
       ['CA', 'server and client'],
     );
-    await fails(/nothing to show/, 'certs', 'show');
-    await fails(/config\.json: holds no PEM certificate/, 'certs', 'show', config);
+    await fails(EXIT.USAGE, /nothing to show/, 'certs', 'show');
+    await fails(EXIT.FILES, /config\.json: holds no PEM certificate/, 'certs', 'show', config);
   });
 
   it('fails where one has come to its end or is revoked', async () => {
@@ -171,13 +171,22 @@ describe('certs renew', () => {
     mkdirSync(at('safe'));
     renameSync(at('ca', 'ca.key'), at('safe', 'the.key'));
     await fails(
+      EXIT.FILES,
       /missing \S+ca\.key; issue where the CA's key is, or name it with --ca-key/,
       ...renew,
       config,
     );
     const key = ['--ca-key', at('safe', 'the.key')];
     assert.match(await ok(...renew, config, '--force', ...key), /renewed/);
-    await fails(/there is no service "gatewya"/, ...renew, config, ...key, '--service', 'gatewya');
+    await fails(
+      EXIT.USAGE,
+      /there is no service "gatewya"/,
+      ...renew,
+      config,
+      ...key,
+      '--service',
+      'gatewya',
+    );
   });
 });
 
@@ -195,13 +204,18 @@ describe('certs issue-client', () => {
     const key = at('clients', 'billing-1.key');
     assert.ok(certificate.checkPrivateKey(createPrivateKey(readFileSync(key))));
     assert.equal(statSync(key).mode & 0o777, 0o600);
-    await fails(/billing-1\.crt and \S+\.key exist; .*--force replaces them/, ...issue('billing-1'));
+    await fails(
+      EXIT.FILES,
+      /billing-1\.crt and \S+\.key exist; .*--force replaces them/,
+      ...issue('billing-1'),
+    );
     await ok(...issue('billing-1'), '--force');
   });
 
   it('refuses names that are none', async () => {
     await issuedNode();
-    for (const name of ['', '../x', 'x'.repeat(65)]) await fails(/cannot name a client/, ...issue(name));
+    for (const name of ['', '../x', 'x'.repeat(65)])
+      await fails(EXIT.USAGE, /cannot name a client/, ...issue(name));
   });
 });
 
@@ -210,25 +224,32 @@ describe('certs revoke', () => {
     await issuedNode();
     const revoke = ['certs', 'revoke', ...CA()];
     await fails(
+      EXIT.USAGE,
       /there is no reason "constructor"; there are unspecified, /,
       ...revoke,
       '--reason',
       'constructor',
     );
-    await fails(/config\.json: holds no PEM certificate/, ...revoke, config);
+    await fails(EXIT.FILES, /config\.json: holds no PEM certificate/, ...revoke, config);
   });
 });
 
 describe('check-config', () => {
   it('says what is near its end, and fails where something is past it, by name', async () => {
-    assert.match(await ok('check-config', folder), /: ok, node/, 'nothing is there yet');
+    assert.match(await ok('check-config', '--elsewhere', folder), /: ok, node/, 'nothing is there yet');
     await issuedNode();
     assert.doesNotMatch(await ok('check-config', folder), /warning/);
     days = 7;
     const warned = await ok('check-config', folder);
     assert.equal(warned.match(/: warning: \S+\.crt: the certificate of spiffe:\S+ ends on /g)?.length, 5);
     days = 10;
-    await fails(/gateway\.crt: the certificate of spiffe:\S+ expired on 20/, 'check-config', folder);
+    await fails(
+      EXIT.FILES,
+      /gateway\.crt: the certificate of spiffe:\S+ expired on 20/,
+      'check-config',
+      folder,
+    );
+    await ok('check-config', '--elsewhere', folder);
   });
 
   it('looks at the CA, too', async () => {
@@ -236,6 +257,11 @@ describe('check-config', () => {
     const short = await createCa({ network: 'keyweave', days: 1 });
     writeFileSync(at('ca', 'ca.crt'), short.certificate);
     days = 2;
-    await fails(/ca\.crt: the certificate of CN=Keyweave CA keyweave expired on/, 'check-config', folder);
+    await fails(
+      EXIT.FILES,
+      /ca\.crt: the certificate of CN=Keyweave CA keyweave expired on/,
+      'check-config',
+      folder,
+    );
   });
 });

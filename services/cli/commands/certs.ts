@@ -72,7 +72,7 @@ export async function runRenew(options: NodeOptions & { days: string; force?: bo
 /** Shows certificates: who, until when, what for. Sets the exit status where one is out of date or revoked. */
 export function runShow(files: string[], options: { config?: string; json?: boolean }): void {
   if (options.config === undefined && files.length === 0)
-    throw new KeyweaveError('BAD_CONFIG', "nothing to show: give --config or certificates' files");
+    throw new KeyweaveError('BAD_REQUEST', "nothing to show: give --config or certificates' files");
   const entries = [
     ...(options.config === undefined ? [] : nodeInventory(loadConfig(options.config))),
     ...fileInventory(files),
@@ -115,7 +115,7 @@ export async function runRevoke(
 ): Promise<void> {
   if (!Object.hasOwn(REVOCATION_REASONS, options.reason)) {
     throw new KeyweaveError(
-      'BAD_CONFIG',
+      'BAD_REQUEST',
       `there is no reason ${JSON.stringify(options.reason)}; there are ${Object.keys(REVOCATION_REASONS).join(', ')}`,
     );
   }
@@ -156,7 +156,7 @@ function ownersOf(asked: readonly string[] | undefined, otherwise: readonly stri
   const unknown = asked?.find((service) => !OWNERS.includes(service));
   if (unknown !== undefined) {
     throw new KeyweaveError(
-      'BAD_CONFIG',
+      'BAD_REQUEST',
       `there is no service ${JSON.stringify(unknown)}; there are ${OWNERS.join(', ')}`,
     );
   }

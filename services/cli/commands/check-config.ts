@@ -1,31 +1,54 @@
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { findMethod } from '#common/catalogue/methods.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
-import { SERVICE_NAMES } from '#common/config/node-config.ts';
+import { SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { checkCertificateDates } from '#common/tls/node-certificates.ts';
+import { EXIT } from '../ending/exit-codes.ts';
+import { judgeNode, type NodeToJudge } from '../node-files/judge-node.ts';
 
-/** Checks each folder's two files; says all that is wrong, and fails if anything is. */
-export async function runCheckConfig(folders: string[]): Promise<void> {
-  let bad = 0;
-  for (const folder of folders) {
-    try {
-      const { config, peers } = loadNodeFiles(
-        join(folder, 'config.json'),
-        join(folder, 'trusted_peers_info.json'),
-      );
-      const { default_method: method } = config.listeners.json;
-      if (!findMethod(method))
-        throw new KeyweaveError('BAD_CONFIG', `listeners.json.default_method: unknown method ${method}`);
-      const { error, warnings } = checkCertificateDates(config, SERVICE_NAMES);
-      for (const warning of warnings) process.stdout.write(`${folder}: warning: ${warning}\n`);
-      if (error !== undefined) throw new KeyweaveError('BAD_CONFIG', error);
-      const others = Object.keys(peers).filter((uuid) => uuid !== config.uuid);
-      process.stdout.write(`${folder}: ok, node ${config.uuid} with ${others.length} peers\n`);
-    } catch (error) {
-      bad += 1;
-      process.stdout.write(`${folder}: ${KeyweaveError.from(error).detail}\n`);
+/** Checks folders, and the two files where they are named; says all that is wrong on stderr, and fails if anything is. */
+export function runCheckConfig(
+  folders: string[],
+  options: { config?: string; peers?: string; service?: string; elsewhere?: boolean },
+): void {
+  const service = serviceOf(options.service);
+  const nodes: [name: string, files: Pick<NodeToJudge, 'config' | 'peers'>][] = folders.map((folder) => {
+    if (statSync(folder, { throwIfNoEntry: false })?.isFile())
+      throw new KeyweaveError('BAD_REQUEST', `${folder} is a file: name it with --config or --peers, both`);
+    return [folder, { config: join(folder, 'config.json'), peers: join(folder, 'trusted_peers_info.json') }];
+  });
+  const { config, peers } = options;
+  if ((config === undefined) !== (peers === undefined))
+    throw new KeyweaveError('BAD_REQUEST', '--config and --peers go together: each is judged by the other');
+  if (config !== undefined && peers !== undefined) nodes.push([config, { config, peers }]);
+  if (nodes.length === 0)
+    throw new KeyweaveError('BAD_REQUEST', 'name folders to check, or files with --config and --peers');
+
+  for (const [name, files] of nodes) {
+    const elsewhere = options.elsewhere ?? false;
+    const { files: sound, problems } = judgeNode({ ...files, ...(service && { service }), elsewhere });
+    const { error, warnings } =
+      sound && !elsewhere
+        ? checkCertificateDates(sound.config, service ? [service] : SERVICE_NAMES)
+        : { error: undefined, warnings: [] };
+    for (const warning of warnings) process.stdout.write(`${name}: warning: ${warning}\n`);
+    const faults = error === undefined ? problems : [...problems, error];
+    if (faults.length > 0 || !sound) {
+      process.stderr.write(`${faults.join('\n')}\n`);
+      process.exitCode = EXIT.FILES;
+      continue;
     }
+    const { uuid } = sound.config;
+    const others = Object.keys(sound.peers).filter((peer) => peer !== uuid).length;
+    process.stdout.write(`${name}: ok, node ${uuid} with ${others} peers\n`);
   }
-  if (bad > 0) process.exitCode = 1;
+}
+
+function serviceOf(name: string | undefined): ServiceName | undefined {
+  if (name === undefined || (SERVICE_NAMES as readonly string[]).includes(name))
+    return name as ServiceName | undefined;
+  throw new KeyweaveError(
+    'BAD_REQUEST',
+    `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
+  );
 }

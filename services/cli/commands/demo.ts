@@ -2,6 +2,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { type DemoNetwork, startDemoNetwork } from '../demo/demo-network.ts';
 import type { LocalNode } from '../demo/local-node.ts';
+import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
 import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { printTable } from '../table.ts';
@@ -22,38 +23,49 @@ interface Row {
   equal: boolean;
 }
 
-/** Three nodes, three streams, keys at both ends. Fails unless every pair of keys is equal. */
+/** Three nodes, three streams, keys at both ends. Fails unless every pair of keys is equal. Whatever ends it, nothing stays: no process, no folder. */
 export async function runDemo(): Promise<void> {
+  const [interruption, force] = [new AbortController(), new AbortController()];
   let network: DemoNetwork | undefined;
-  let interrupted = false;
-  const interrupt = () => {
-    interrupted = true;
-    void network?.stop().then(() => process.exit(130));
-  };
-  process.once('SIGINT', interrupt);
-  process.once('SIGTERM', interrupt);
-  progress('starting the nodes Alice, Bob and Charlie, five services each, with simulated key managers');
-  const started = systemClock.monotonicMs();
-  network = await startDemoNetwork(['Alice', 'Bob', 'Charlie']);
-  try {
-    progress(`all are ready after ${((systemClock.monotonicMs() - started) / 1000).toFixed(1)} s`);
-    const { nodes } = network;
-    const rows = (await Promise.all(STREAMS.map((stream) => runStream(nodes, stream)))).flat();
-    if (interrupted) return;
-    printTable(
-      ['nodes', 'method', 'sources', 'index', 'bytes', 'first end', 'second end', 'equal'],
-      rows.map((row) => row.cells),
-    );
-    process.stdout.write('\nKeys are shown as the first bytes of their SHA-256, never themselves.\n');
-    if (!rows.every((row) => row.equal))
-      throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
-    process.stdout.write(`${rows.length} of ${rows.length} keys are equal at both ends.\n`);
-  } finally {
-    if (!interrupted) {
+  onStopSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], {
+    first: (signal) => {
       progress('stopping everything');
-      await network.stop();
-    }
+      process.exitCode = SIGNAL_STATUS[signal];
+      interruption.abort();
+      // What is starting is stopped by the start itself.
+      void network?.stop();
+    },
+    again: () => force.abort(),
+  });
+  try {
+    progress('starting the nodes Alice, Bob and Charlie, five services each, with simulated key managers');
+    const started = systemClock.monotonicMs();
+    network = await startDemoNetwork(['Alice', 'Bob', 'Charlie'], {
+      signal: interruption.signal,
+      force: force.signal,
+    });
+    progress(`all are ready after ${((systemClock.monotonicMs() - started) / 1000).toFixed(1)} s`);
+    await showStreams(network.nodes);
+  } catch (error) {
+    // What fails once everything is being stopped does so for that reason.
+    if (!interruption.signal.aborted) throw error;
+  } finally {
+    if (!interruption.signal.aborted) progress('stopping everything');
+    await network?.stop();
   }
+  process.exit();
+}
+
+async function showStreams(nodes: readonly LocalNode[]): Promise<void> {
+  const rows = (await Promise.all(STREAMS.map((stream) => runStream(nodes, stream)))).flat();
+  printTable(
+    ['nodes', 'method', 'sources', 'index', 'bytes', 'first end', 'second end', 'equal'],
+    rows.map((row) => row.cells),
+  );
+  process.stdout.write('\nKeys are shown as the first bytes of their SHA-256, never themselves.\n');
+  if (!rows.every((row) => row.equal))
+    throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
+  process.stdout.write(`${rows.length} of ${rows.length} keys are equal at both ends.\n`);
 }
 
 async function runStream(nodes: readonly LocalNode[], stream: (typeof STREAMS)[number]): Promise<Row[]> {

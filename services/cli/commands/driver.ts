@@ -1,95 +1,170 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failureText } from '#common/errors/system-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { HOME } from '#common/service/installation.ts';
-import { systemClock } from '#common/time/clock.ts';
 import { parseAddress, parseCount } from '../address.ts';
-import { Etsi004Client, expectSuccess, fetchKey, type OpenData, openStream } from '../etsi004-client.ts';
-import { fingerprint } from '../fingerprint.ts';
+import { type CallReport, type CycleOptions, type CycleReport, runCycle } from '../driver/driver-cycle.ts';
+import { RefusedCall } from '../driver/refused-call.ts';
+import { exitCodeOf } from '../ending/exit-codes.ts';
+import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
+import type { ClientTls, OpenData } from '../etsi004-client.ts';
 import { printTable } from '../table.ts';
 
 const SHIPPED = `${HOME}deploy/requests/`;
 
-interface CycleOptions {
+/** More at once than a node serves connections by default. */
+const MAX_CYCLES = 10_000;
+
+export interface DriverOptions {
   address: string;
   keys: string;
   showKey?: boolean;
+  json?: boolean;
+  ca?: string;
+  cert?: string;
+  key?: string;
+  serverName?: string;
 }
 
-interface CycleResult {
-  ksid: string;
-  keys: { index: number | undefined; fingerprint: string; key: string | undefined; ms: number }[];
+/** One OPEN_CONNECT, GET_KEY, CLOSE cycle; tells each answer as it comes. */
+export async function runDriver(requestPath: string, options: DriverOptions): Promise<void> {
+  const settings = readSettings(requestPath, options);
+  const report = await runCycle({
+    ...settings,
+    signal: interruption(),
+    ...(!options.json && { onCall: (call: CallReport) => process.stdout.write(`${callInWords(call)}\n`) }),
+  });
+  if (options.json) process.stdout.write(`${JSON.stringify(asJson(report))}\n`);
+  finish(report.error === undefined ? [] : [report.error], (error) => failureText(error));
 }
 
-/** One OPEN_CONNECT, GET_KEY, CLOSE cycle. */
-export async function runDriver(requestPath: string, options: CycleOptions): Promise<void> {
-  const result = await cycle(readRequest(requestPath), options);
-  process.stdout.write(`OPEN_CONNECT: status 0, key_stream_id ${result.ksid}\n`);
-  for (const { index, fingerprint: print, key, ms } of result.keys) {
-    process.stdout.write(
-      `GET_KEY: status 0, index ${index}, SHA-256 ${print}…, ${ms.toFixed(1)} ms${key ? `, key ${key}` : ''}\n`,
-    );
-  }
-  process.stdout.write('CLOSE: status 0\n');
-}
-
-/** `n` cycles at once; fails if any does. */
+/** `n` cycles at once; fails if any does, as the first that failed. */
 export async function runBulkDriver(
   count: string,
   requestPath: string,
-  options: CycleOptions,
+  options: DriverOptions,
 ): Promise<void> {
-  const request = readRequest(requestPath);
-  const cycles = Array.from({ length: parseCount('n', count) }, () => cycle(request, options));
-  const results = await Promise.allSettled(cycles);
-  printTable(
-    ['cycle', 'key_stream_id', 'keys', 'outcome'],
-    results.map((result, i) =>
-      result.status === 'fulfilled'
-        ? [i, result.value.ksid, result.value.keys.map((key) => key.fingerprint).join(' '), 'ok']
-        : [i, '-', '-', KeyweaveError.from(result.reason).detail],
-    ),
-  );
-  const failed = results.filter((result) => result.status === 'rejected').length;
-  process.stdout.write(`${results.length - failed} of ${results.length} cycles succeeded\n`);
-  if (failed > 0) process.exitCode = 1;
+  const n = parseCount('n', count);
+  if (n > MAX_CYCLES)
+    throw new KeyweaveError('BAD_REQUEST', `n may be ${MAX_CYCLES} at most; start several for more`);
+  const settings = readSettings(requestPath, options);
+  const signal = interruption();
+  const reports = await Promise.all(Array.from({ length: n }, () => runCycle({ ...settings, signal })));
+  const errors = reports.map(({ error }) => error).filter((error) => error !== undefined);
+  if (options.json) {
+    for (const [cycle, report] of reports.entries())
+      process.stdout.write(`${JSON.stringify({ cycle, ...asJson(report) })}\n`);
+  } else {
+    printTable(
+      ['cycle', 'key_stream_id', 'keys', 'outcome'],
+      reports.map(({ calls, error }, i) => [
+        i,
+        calls[0]?.key_stream_id ?? '-',
+        calls.flatMap(({ sha256 }) => sha256 ?? []).join(' ') || '-',
+        error === undefined ? outcomeOf(calls) : failureText(error),
+      ]),
+    );
+    process.stdout.write(`${n - errors.length} of ${n} cycles succeeded\n`);
+  }
+  finish(errors, () => `${errors.length} of ${n} cycles failed`);
 }
 
-async function cycle(request: OpenData, options: CycleOptions): Promise<CycleResult> {
-  const client = await Etsi004Client.connect(parseAddress(options.address));
-  try {
-    const { ksid, chunkBytes } = await openStream(client, request);
-    const keys: CycleResult['keys'] = [];
-    for (let i = 0; i < parseCount('--keys', options.keys); i++) {
-      const started = systemClock.monotonicMs();
-      const { key, index } = await fetchKey(client, ksid, chunkBytes);
-      const ms = systemClock.monotonicMs() - started;
-      keys.push({
-        index,
-        fingerprint: fingerprint(key),
-        key: options.showKey ? key.toString('hex') : undefined,
-        ms,
-      });
-      key.fill(0);
-    }
-    expectSuccess('CLOSE', await client.close(ksid));
-    return { ksid, keys };
-  } finally {
-    client.disconnect();
+/** Ends with the exit code of the first error, which is said on stderr. */
+function finish(errors: readonly unknown[], say: (error: unknown) => string): void {
+  const [error] = errors;
+  if (error === undefined) return;
+  // An interruption has set its own.
+  if (process.exitCode !== undefined) return;
+  process.stderr.write(`keyweave: ${say(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}
+
+/** Aborted by the first signal, with which the exit code is set; a second one ends the process where it stands. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  onStopSignals(['SIGINT', 'SIGTERM'], {
+    first: (signal) => {
+      process.stderr.write('keyweave: interrupted, closing what is open\n');
+      process.exitCode = SIGNAL_STATUS[signal];
+      controller.abort(new KeyweaveError('SHUTTING_DOWN', 'interrupted'));
+    },
+    again: (signal) => process.exit(SIGNAL_STATUS[signal]),
+  });
+  return controller.signal;
+}
+
+function callInWords({ call, status, ms, message, ...of }: CallReport): string {
+  const parts = [`${call}: status ${status}`];
+  if (call === 'OPEN_CONNECT' && of.key_stream_id) parts.push(`key_stream_id ${of.key_stream_id}`);
+  if (of.sha256) parts.push(`index ${of.index}`, `SHA-256 ${of.sha256}…`, `${ms.toFixed(1)} ms`);
+  if (of.key) parts.push(`key ${of.key}`);
+  if (message) parts.push(message);
+  return parts.join(', ');
+}
+
+/** `ok`, or the status of the OPEN_CONNECT that was met in part. */
+function outcomeOf([opened]: readonly CallReport[]): string {
+  return opened?.status === 0 ? 'ok' : `ok, OPEN_CONNECT with status ${opened?.status}: ${opened?.message}`;
+}
+
+function asJson({ calls, error }: CycleReport): object {
+  if (error === undefined) return { ok: true, calls };
+  const { call, status } = error instanceof RefusedCall ? error : {};
+  return { ok: false, calls, error: { call, status, message: failureText(error) } };
+}
+
+/** Everything that can be wrong with the command line or the files is found before anything is opened. */
+function readSettings(requestPath: string, options: DriverOptions): Omit<CycleOptions, 'signal' | 'onCall'> {
+  return {
+    keys: parseCount('--keys', options.keys),
+    address: parseAddress(options.address),
+    tls: readTls(options),
+    request: readRequest(requestPath),
+    showKey: options.showKey ?? false,
+  };
+}
+
+function readTls({ ca, cert, key, serverName }: DriverOptions): ClientTls | undefined {
+  if (ca === undefined) {
+    if (cert !== undefined || key !== undefined || serverName !== undefined)
+      throw new KeyweaveError(
+        'BAD_REQUEST',
+        '--cert, --key and --server-name are for TLS: --ca is needed too',
+      );
+    return undefined;
   }
+  if ((cert === undefined) !== (key === undefined))
+    throw new KeyweaveError('BAD_REQUEST', '--cert and --key go together');
+  return {
+    ca: readNamed(ca),
+    ...(cert !== undefined && key !== undefined && { cert: readNamed(cert), key: readNamed(key) }),
+    ...(serverName !== undefined && { serverName }),
+  };
 }
 
 /** The request file, or the shipped one of that name. */
 function readRequest(path: string): OpenData {
-  const found = existsSync(path) ? path : `${SHIPPED}${path}`;
-  let text: string;
+  const text = readNamed(path, existsSync(path) ? path : `${SHIPPED}${path}`).toString('utf8');
+  const request = parseJson(text.replace(/^\uFEFF/, ''), path) as {
+    command?: string;
+    data?: OpenData;
+  } | null;
+  const { source, destination, qos } = request?.data ?? {};
+  const whole =
+    typeof source === 'string' && typeof destination === 'string' && typeof qos === 'object' && qos !== null;
+  if (request?.command === 'OPEN_CONNECT' && request.data && whole) return request.data;
+  throw new KeyweaveError(
+    'BAD_CONFIG',
+    `${path}: is not an OPEN_CONNECT request with source, destination and qos`,
+  );
+}
+
+function readNamed(path: string, found = path): Buffer {
   try {
-    text = readFileSync(found, 'utf8');
+    return readFileSync(found);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     throw new KeyweaveError('BAD_CONFIG', `${path}: cannot be read (${code})`, { cause });
   }
-  const request = parseJson(text, path) as { command?: string; data?: OpenData } | null;
-  if (request?.command === 'OPEN_CONNECT' && request.data) return request.data;
-  throw new KeyweaveError('BAD_CONFIG', `${path}: is not an OPEN_CONNECT request`);
 }

@@ -1,6 +1,5 @@
 import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { startRenewal } from '#certs/renewal.ts';
-import { loadNodeFiles } from '#common/config/load.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
@@ -8,58 +7,48 @@ import { Readiness } from '#common/service/readiness.ts';
 import type { ServiceAddresses } from '#common/service/service-context.ts';
 import { warmCompileCache } from '../compile-cache.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { EXIT } from '../ending/exit-codes.ts';
+import { onStopSignals } from '../ending/stop-signals.ts';
 import { freePorts } from '../free-ports.ts';
+import { soundConfig } from '../node-files/judge-node.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
 
 const LOOPBACK = '127.0.0.1';
 const STOP_MARGIN_MS = 4_000;
 
+/** A failed start has no calls under way that would need more. */
+const FAILED_STOP_LIMIT_MS = 2_000;
+
 /** A service whose own checks take their full time has still answered by then. */
 const READINESS_LIMIT_MS = 1_500;
 
-/** Runs a whole node until SIGTERM or SIGINT. */
+/** Runs a whole node until SIGTERM or SIGINT; a second one stops it by force. A start that fails leaves ending the process to the caller. */
 export async function runNode(options: { config: string; peers: string }): Promise<void> {
-  const { config } = loadNodeFiles(options.config, options.peers);
+  const stopping = new AbortController();
+  const supervisors: ServiceSupervisor[] = [];
+  let stop = async (_why: string): Promise<void> => undefined;
+  const leave = (why: string) => {
+    if (stopping.signal.aborted) return;
+    stopping.abort();
+    void stop(why).then(() => process.exit(EXIT.DONE));
+  };
+  onStopSignals(['SIGTERM', 'SIGINT'], {
+    first: leave,
+    again: () => {
+      for (const supervisor of supervisors) supervisor.kill();
+      process.exit(EXIT.FAILED);
+    },
+  });
+
+  const config = soundConfig(options);
   const log = createLogger({ service: 'node', config: config.logging_config });
   const readiness = new Readiness({ limitMs: READINESS_LIMIT_MS });
-  const health = await configuredHealthPort(config, readiness);
-  await ensureNodeCertificates(config, SERVICE_NAMES, log);
-  await warmCompileCache();
-  const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
-  const addresses = Object.fromEntries(
-    SERVICE_NAMES.map((name, i) => [
-      name,
-      config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] },
-    ]),
-  ) as ServiceAddresses;
-
-  const supervisors = SERVICE_NAMES.map(
-    (name) =>
-      new ServiceSupervisor(name, {
-        configPath: options.config,
-        peersPath: options.peers,
-        addresses,
-        log,
-        stopLimitMs: config.limits.shutdown_grace + STOP_MARGIN_MS,
-      }),
-  );
-  let stopping: Promise<unknown> | undefined;
-  const stop = () => {
-    stopping ??= stopInOrder(supervisors);
-    return stopping;
-  };
-  let leaving = false;
-  const leave = (why: string) => {
-    if (leaving) return;
-    leaving = true;
+  stop = async (why) => {
     log.info('stopping', { why });
     readiness.stopping();
-    void stop().then(() => {
-      log.info('the node has stopped');
-      process.exit(0);
-    });
+    await stopInOrder(supervisors);
+    log.info('the node has stopped');
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => leave(signal));
   heedHangup({
     reopen: () => {
       log.reopen();
@@ -67,11 +56,35 @@ export async function runNode(options: { config: string; peers: string }): Promi
     },
     stop: () => leave('the terminal is gone'),
   });
+  const health = await configuredHealthPort(config, readiness);
+  await ensureNodeCertificates(config, SERVICE_NAMES, log);
+  await warmCompileCache(stopping.signal);
+  const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
+  const addresses = Object.fromEntries(
+    SERVICE_NAMES.map((name, i) => [
+      name,
+      config.services[name]?.address ?? { host: LOOPBACK, port: ports[i] },
+    ]),
+  ) as ServiceAddresses;
+  if (stopping.signal.aborted) return;
+  for (const name of SERVICE_NAMES) {
+    supervisors.push(
+      new ServiceSupervisor(name, {
+        configPath: options.config,
+        peersPath: options.peers,
+        addresses,
+        log,
+        stopLimitMs: config.limits.shutdown_grace + STOP_MARGIN_MS,
+      }),
+    );
+  }
 
   try {
     await Promise.all(supervisors.map((supervisor) => supervisor.start()));
   } catch (error) {
-    await stop();
+    // Told to leave, the node ends by that; what fails meanwhile does so for that reason.
+    if (stopping.signal.aborted) return;
+    await Promise.all(supervisors.map((supervisor) => supervisor.stop(FAILED_STOP_LIMIT_MS)));
     throw error;
   }
   for (const supervisor of supervisors) readiness.add(supervisor.name, () => supervisor.problems());

@@ -1,32 +1,24 @@
-import { z } from 'zod';
 import { ensureNodeCertificates } from '#certs/ensure.ts';
 import { startRenewal } from '#certs/renewal.ts';
-import { addressField } from '#common/config/fields.ts';
-import { loadConfig } from '#common/config/load.ts';
-import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { watchTrustedPeers } from '#common/config/trusted-peers-file.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { parseJson } from '#common/json/parse-json.ts';
+import { failureText, systemCodeOf } from '#common/errors/system-error.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
-import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
+import { giveHeapRoom } from '#common/service/heap-room.ts';
 import { Readiness } from '#common/service/readiness.ts';
-import type { RunningService, ServiceAddresses, ServiceContext } from '#common/service/service-context.ts';
+import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
+import { trimHeap } from '#common/service/trim-heap.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
+import { soundConfig } from '../node-files/judge-node.ts';
+import { serviceAddresses } from '../node-files/service-addresses.ts';
 import { optimise } from '../service-runtime.ts';
-
-const DEFAULT_PORTS: Readonly<Record<ServiceName, number>> = {
-  gateway: 50051,
-  'qkd-source': 50052,
-  'pqc-source': 50053,
-  hybridizer: 50054,
-  'peer-broker': 50055,
-};
 
 /** Started by a supervisor, whether or not it still lives. */
 const SUPERVISED = process.send !== undefined;
@@ -36,8 +28,6 @@ const FORCE_MARGIN_MS = 3_000;
 
 /** The same for a service that got a signal and no word from its supervisor, which stops the gateway before it. */
 const NO_WORD_MARGIN_MS = 5_000;
-
-const addressesSchema = z.partialRecord(z.enum(SERVICE_NAMES), addressField);
 
 /** How to start each service; loaded only when it is the one. */
 const STARTERS: Readonly<
@@ -50,7 +40,7 @@ const STARTERS: Readonly<
   hybridizer: async () => (await import('../../hybridizer/main.ts')).startHybridizer,
 };
 
-/** Runs one service until SIGTERM, SIGINT or the loss of its supervisor. */
+/** Runs one service until SIGTERM, SIGINT or the loss of its supervisor. A start that fails leaves ending the process to the caller. */
 export async function runService(
   name: string,
   options: { config: string; peers: string; addresses?: string },
@@ -58,11 +48,12 @@ export async function runService(
   try {
     await serve(serviceName(name), options);
   } catch (thrown) {
-    const error = KeyweaveError.from(thrown);
-    tell({
+    const systemCode = systemCodeOf(thrown);
+    await tell({
       type: 'failed',
-      reason: error.reason,
-      detail: error.reason === 'INTERNAL' ? String(thrown) : error.detail,
+      reason: KeyweaveError.from(thrown).reason,
+      detail: failureText(thrown),
+      ...(systemCode !== undefined && { systemCode }),
     });
     throw thrown;
   }
@@ -72,12 +63,20 @@ async function serve(
   service: ServiceName,
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
-  const config = loadConfig(options.config);
+  /** What a stop has to do; nothing while the start is under way, since whoever stops it then has no use for any part. */
+  let stop: (why: string) => Promise<void> = async () => process.exit(0);
+  /** How long a supervised service waits for the word to stop; it needs none while it starts. */
+  let noWordMs = 0;
+  const stopNow = once((why) => stop(why));
+  heedSignals(stopNow, () => noWordMs);
+
+  const config = soundConfig({ ...options, service, supervised: SUPERVISED });
   const log = createLogger({ service, config: config.logging_config });
+  heedHangup({ reopen: log.reopen, ...(!SUPERVISED && { stop: () => stopNow('the terminal is gone') }) });
   // Under a supervisor the node as a whole has the one health port that is configured.
   const readiness = new Readiness();
   const health = SUPERVISED ? undefined : await configuredHealthPort(config, readiness);
-  const peers = watchTrustedPeers(options.peers, { log });
+  const peers = watchTrustedPeers(options.peers, { log, config });
   await ensureNodeCertificates(config, [service], log);
   const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
   const context: ServiceContext = {
@@ -88,7 +87,7 @@ async function serve(
     log,
     identity,
     readiness,
-    addresses: addressesOf(config, options.addresses),
+    addresses: serviceAddresses(config, options.addresses),
   };
   const running = await (await STARTERS[service]())(context);
   const expiry = watchExpiry({
@@ -111,7 +110,7 @@ async function serve(
     Object.fromEntries(Object.entries(listening).map(([name, { host, port }]) => [name, `${host}:${port}`])),
   );
 
-  const stop = async (why: string) => {
+  stop = async (why) => {
     log.info('stopping', { why });
     readiness.stopping();
     setTimeout(() => process.exit(1), config.limits.shutdown_grace + FORCE_MARGIN_MS).unref();
@@ -123,9 +122,7 @@ async function serve(
     identity.close();
     process.exit(0);
   };
-  const stopNow = once(stop);
-  heedHangup({ reopen: log.reopen, ...(!SUPERVISED && { stop: () => stopNow('the terminal is gone') }) });
-  heedSignals(stopNow, config.limits.shutdown_grace + NO_WORD_MARGIN_MS);
+  noWordMs = config.limits.shutdown_grace + NO_WORD_MARGIN_MS;
   process.on('message', ({ type }: SupervisorMessage) => {
     if (type === 'readiness') void readiness.problems().then((problems) => tell({ type, problems }));
     else if (type === 'reopen-log') log.reopen();
@@ -136,8 +133,9 @@ async function serve(
     process.exit(1);
   });
   optimise();
-  startHeapUpkeep();
-  if (process.send) tell({ type: 'ready', listening });
+  giveHeapRoom();
+  trimHeap();
+  if (SUPERVISED) await tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
 
@@ -153,14 +151,14 @@ function once(stop: (why: string) => Promise<void>): (why: string) => void {
 /**
  * Stops at a signal. Ctrl-C and service managers signal all processes of a
  * node at once, which are to stop in order: a supervised service tells its
- * supervisor, and waits for the word `noWordMs` at most.
+ * supervisor, and waits for the word that long at most.
  */
-function heedSignals(stop: (why: string) => void, noWordMs: number): void {
+function heedSignals(stop: (why: string) => void, noWordMs: () => number): void {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (!SUPERVISED) return stop(signal);
-      tell({ type: 'signalled' });
-      setTimeout(() => stop(`${signal}, and no word from the supervisor`), noWordMs).unref();
+      if (!SUPERVISED || noWordMs() === 0) return stop(signal);
+      void tell({ type: 'signalled' });
+      setTimeout(() => stop(`${signal}, and no word from the supervisor`), noWordMs()).unref();
     });
   }
   // A supervisor that dies without a word must not leave its services behind, not even one that was starting.
@@ -168,25 +166,18 @@ function heedSignals(stop: (why: string) => void, noWordMs: number): void {
   if (SUPERVISED && !process.connected) stop('the supervisor is gone');
 }
 
-function tell(message: ServiceMessage): void {
-  if (process.connected) process.send?.(message);
+/** Resolves when the supervisor has it, or has gone: a process that ends at once takes unsent messages with it. */
+function tell(message: ServiceMessage): Promise<void> {
+  return new Promise((resolve) => {
+    if (!process.connected) return resolve();
+    process.send?.(message, () => resolve());
+  });
 }
 
 function serviceName(name: string): ServiceName {
   if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
   throw new KeyweaveError(
-    'BAD_CONFIG',
+    'BAD_REQUEST',
     `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
   );
-}
-
-/** Given addresses first, then those of the configuration, then the defaults on loopback. */
-function addressesOf(config: NodeConfig, json: string | undefined): ServiceAddresses {
-  const given = json === undefined ? {} : addressesSchema.parse(parseJson(json, '--addresses'));
-  return Object.fromEntries(
-    SERVICE_NAMES.map((name) => [
-      name,
-      given[name] ?? config.services[name]?.address ?? { host: '127.0.0.1', port: DEFAULT_PORTS[name] },
-    ]),
-  ) as ServiceAddresses;
 }

@@ -1,8 +1,9 @@
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type KmeSimulator, startKmeSimulator } from '../../kme-simulator/main.ts';
-import { type LocalNode, startNodes, stopNode } from './local-node.ts';
+import { type LocalNode, startNodes, stopProcess } from './local-node.ts';
 import { writeNetworkFiles } from './network-files.ts';
 
 export interface DemoNetwork {
@@ -11,22 +12,39 @@ export interface DemoNetwork {
   stop(): Promise<void>;
 }
 
-/** Whole nodes, two or more, with simulated key managers on this machine. */
-export async function startDemoNetwork(names: readonly string[]): Promise<DemoNetwork> {
+/**
+ * Whole nodes, two or more, with simulated key managers on this machine.
+ *
+ * @param signal gives a start up: what was started is stopped, and the files removed.
+ * @param force makes stops forcible, also one that is under way.
+ */
+export async function startDemoNetwork(
+  names: readonly string[],
+  { signal, force }: { signal?: AbortSignal; force?: AbortSignal } = {},
+): Promise<DemoNetwork> {
+  signal?.throwIfAborted();
   const folder = mkdtempSync(join(tmpdir(), 'keyweave-'));
+  const children = new Set<ChildProcess>();
   let kme: KmeSimulator | undefined;
-  let nodes: readonly LocalNode[] = [];
+  const stopNodes = () => Promise.all([...children].map((child) => stopProcess(child, force)));
   const stop = async () => {
-    await Promise.all(nodes.map((node) => stopNode(node)));
+    await stopNodes();
     await kme?.stop();
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   };
+  const giveUp = () => void stopNodes();
+  signal?.addEventListener('abort', giveUp, { once: true });
   try {
     kme = await startKmeSimulator({ ends: names.map(() => ({ host: '127.0.0.1', port: 0 })) });
-    nodes = await startNodes(await writeNetworkFiles(folder, names, kme.addresses));
+    const files = await writeNetworkFiles(folder, names, kme.addresses);
+    signal?.throwIfAborted();
+    const nodes = await startNodes(files, { onSpawn: (child) => children.add(child) });
+    signal?.throwIfAborted();
     return { nodes, stop };
   } catch (error) {
     await stop();
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
   }
 }

@@ -10,6 +10,8 @@ import type { NodeFiles } from './network-files.ts';
 const MAIN = fileURLToPath(startable('../main.ts', import.meta.url));
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
+/** A node that is told to stop a second time kills its services itself. */
+const FORCED_STOP_LIMIT_MS = 2_000;
 
 /** A whole node that runs on this machine as a child of this process. */
 export interface LocalNode extends NodeFiles {
@@ -20,13 +22,21 @@ export interface LocalNode extends NodeFiles {
   readonly process: ChildProcess;
 }
 
+/** Gets the lines that a node logs to its console. */
+export type NodeLog = (node: string, line: string) => void;
+
+export interface NodeStart {
+  /** Where the console logs go; dropped by default. */
+  readonly onLog?: NodeLog | undefined;
+  /** Checkout whose nodes run, with its own packages; by default this one. */
+  readonly home?: string | undefined;
+  /** Gets each process as soon as there is one, long before its node is ready. */
+  readonly onSpawn?: (child: ChildProcess) => void;
+}
+
 /** Starts nodes side by side and waits until all are ready; where one fails, all are stopped. */
-export async function startNodes(
-  nodes: readonly NodeFiles[],
-  onLog?: NodeLog,
-  home?: string,
-): Promise<LocalNode[]> {
-  const outcomes = await Promise.allSettled(nodes.map((files) => startNode(files, onLog, home)));
+export async function startNodes(nodes: readonly NodeFiles[], options: NodeStart = {}): Promise<LocalNode[]> {
+  const outcomes = await Promise.allSettled(nodes.map((files) => startNode(files, options)));
   const started = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
   const failed = outcomes.find((outcome) => outcome.status === 'rejected');
   if (!failed) return started;
@@ -34,18 +44,10 @@ export async function startNodes(
   throw failed.reason;
 }
 
-/** Gets the lines that a node logs to its console. */
-export type NodeLog = (node: string, line: string) => void;
-
-/**
- * Starts `keyweave node` in a folder that holds its files and waits for the ready line.
- *
- * @param home checkout whose node runs, with its own packages; by default this one.
- */
+/** Starts `keyweave node` in a folder that holds its files and waits for the ready line. */
 export async function startNode(
   { name, uuid, folder }: NodeFiles,
-  onLog: NodeLog = () => undefined,
-  home?: string,
+  { onLog, home, onSpawn }: NodeStart = {},
 ): Promise<LocalNode> {
   const child = spawn(
     home === undefined ? process.execPath : join(home, 'node_modules/.bin/node'),
@@ -60,10 +62,11 @@ export async function startNode(
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
+  onSpawn?.(child);
   const errors: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
     if (errors.length < 20) errors.push(line);
-    onLog(name, line);
+    onLog?.(name, line);
   });
   const ready = await readyLine(child, name, errors);
   return {
@@ -103,11 +106,25 @@ function readyLine(child: ChildProcess, name: string, errors: readonly string[])
 }
 
 /** Ends a node that was started here, with SIGTERM first. */
-export async function stopNode({ process: child }: LocalNode): Promise<void> {
+export function stopNode({ process: child }: LocalNode): Promise<void> {
+  return stopProcess(child);
+}
+
+/** Ends the process of a node, with SIGTERM first; `force` makes short work of it. */
+export async function stopProcess(child: ChildProcess, force?: AbortSignal): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const kill = () => child.kill('SIGKILL');
+  let timer = setTimeout(kill, STOP_LIMIT_MS);
+  const hurry = () => {
+    child.kill('SIGTERM');
+    clearTimeout(timer);
+    timer = setTimeout(kill, FORCED_STOP_LIMIT_MS);
+  };
   child.kill('SIGTERM');
-  const force = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  if (force?.aborted) hurry();
+  force?.addEventListener('abort', hurry, { once: true });
   await exited;
-  clearTimeout(force);
+  force?.removeEventListener('abort', hurry);
+  clearTimeout(timer);
 }

@@ -46,11 +46,11 @@ describe('the fields of the configuration', () => {
       ['1h', 3_600_000],
       ['596h', 2_145_600_000],
     ] as const) {
-      assert.equal(durationField('1s').parse(text), ms, text);
+      assert.equal(durationField('1s', 0).parse(text), ms, text);
       assert.equal(parseDurationMs(text), ms, text);
     }
     assert.equal(durationField('2s').parse(undefined), 2000);
-    for (const bad of ['597h', '10', '1.5s', '-1s', '1 s', '1d', 's', '', 10])
+    for (const bad of ['597h', '9ms', '10', '1.5s', '-1s', '1 s', '1d', 's', '', 10])
       assert.equal(accepts(durationField('1s'), bad), false, String(bad));
     assert.throws(() => parseDurationMs('1d'), /not a duration: 1d/);
   });

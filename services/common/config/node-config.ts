@@ -1,6 +1,15 @@
 import { z } from 'zod';
 import { KEM_ENGINE_NAMES } from '#common/catalogue/kems.ts';
-import { addressField, durationField, pathField, portField, uuidField } from '#common/config/fields.ts';
+import {
+  addressField,
+  durationField,
+  hostField,
+  listenAddressField,
+  listenHostField,
+  pathField,
+  portField,
+  uuidField,
+} from '#common/config/fields.ts';
 
 /** The services of a node, named as the architecture names them. */
 export const SERVICE_NAMES = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer'] as const;
@@ -16,6 +25,7 @@ const CONSOLE_FORMATS = ['text', 'json'] as const;
 
 const logTypeField = z
   .string()
+  .meta({ examples: [...LOG_TYPES] })
   .transform((text) => text.toLowerCase())
   .pipe(z.enum(LOG_TYPES));
 
@@ -31,7 +41,7 @@ const loggingConfig = z.strictObject({
 
 const certificateConfig = z.strictObject({
   /** The address that peers connect to; goes into the certificates. */
-  certificate_ip: z.string().min(1),
+  certificate_ip: hostField,
   /**
    * The CA's certificate, or those of several while one is replaced; a ca.key
    * beside it lets a node issue and renew its own certificates.
@@ -51,9 +61,9 @@ const certificateConfig = z.strictObject({
 
 const serviceSection = z.strictObject({
   /** Where the others dial the service. */
-  address: addressField.optional(),
+  address: listenAddressField.optional(),
   /** What it binds to where that differs: 0.0.0.0, or a subnet such as 10.10.21.0/24 for the own address in it. */
-  listen_host: z.string().min(1).optional(),
+  listen_host: listenHostField.optional(),
   /** Services of the own node that may call it; absent = those that the architecture needs, empty = nobody. */
   callers: z.array(z.enum([...SERVICE_NAMES, 'tool'])).optional(),
 });
@@ -120,7 +130,7 @@ const policySection = z.strictObject({
 
 const healthSection = z.strictObject({
   /** Where the probes are served; whoever probes from outside the machine or container needs another than loopback. */
-  host: z.string().min(1).default('127.0.0.1'),
+  host: hostField.default('127.0.0.1'),
   port: portField,
 });
 
@@ -156,7 +166,7 @@ const limitsSection = z.strictObject({
   /** Chunks of one exchange at most. */
   max_batch_chunks: z.int().min(1).max(1024).default(256),
   /** Grace that open calls get when a service stops. */
-  shutdown_grace: durationField('5s'),
+  shutdown_grace: durationField('5s', 0),
 });
 
 /** config.json: every field of the reference with its meaning, ours in optional sections beside them. */
@@ -166,7 +176,7 @@ export const nodeConfigSchema = z.strictObject({
   certificate_config: certificateConfig,
   hybridization_server_address: addressField,
   qkd_address: addressField,
-  peer_local_address: addressField,
+  peer_local_address: listenAddressField,
   services: z.partialRecord(z.enum(SERVICE_NAMES), serviceSection).default({}),
   listeners: z.strictObject({ json: jsonListener.prefault({}) }).prefault({}),
   qkd: qkdSection.prefault({}),

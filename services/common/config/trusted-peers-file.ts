@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { loadPeers } from '#common/config/load.ts';
+import type { NodeConfig } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { watchFiles } from '#common/config/watch-files.ts';
 import { equalBytes } from '#common/crypto/bytes.ts';
@@ -34,17 +35,18 @@ export interface TrustedPeersFile extends LivePeers {
  * not sound keeps the old peers, and the log says why. The shared_seed of a
  * peer that has gone or has another one is wiped after the listeners have run.
  *
+ * @param config the node's own, which the peers are judged by.
  * @throws KeyweaveError BAD_CONFIG when the first reading fails.
  */
 export function watchTrustedPeers(
   path: string,
-  { log, pollMs }: { log: Log; pollMs?: number },
+  { log, config, pollMs }: { log: Log; config?: NodeConfig; pollMs?: number },
 ): TrustedPeersFile {
   const listeners = new Set<(change: PeersChange) => void>();
   const file = watchFiles([path], reload, pollMs);
   const current: TrustedPeers = {};
   try {
-    Object.assign(current, loadPeers(path));
+    Object.assign(current, loadPeers(path, config));
   } catch (error) {
     file.close();
     throw error;
@@ -53,7 +55,7 @@ export function watchTrustedPeers(
   function reload(again: boolean): boolean {
     let next: TrustedPeers;
     try {
-      next = loadPeers(path);
+      next = loadPeers(path, config);
     } catch (error) {
       if (again) log.warning('the file of trusted peers is not usable, the old peers stay', { path }, error);
       return false;

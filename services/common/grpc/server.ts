@@ -1,3 +1,4 @@
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import {
   type CallContext,
   type CompatServiceDefinition,
@@ -18,6 +19,9 @@ import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
+
+// The library prints lines of its own beside the errors that it gives; those are told here, once.
+if (!process.env.GRPC_VERBOSITY && !process.env.GRPC_NODE_VERBOSITY) setLogVerbosity(logVerbosity.NONE);
 
 /** One gRPC service on a server. */
 export interface GrpcServiceEntry {

@@ -12,7 +12,9 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 /** Where JSON.parse stands: its errors never get out of these, or the text is no one's secret. */
 const PARSERS = [
   'cli/demo/local-node.ts',
+  'cli/version/commit.ts',
   'common/etsi/json-framer.ts',
+  'common/json/json-places.ts',
   'common/json/parse-json.ts',
   'common/service/version.ts',
   'kme-simulator/control-server.ts',

@@ -26,6 +26,11 @@ export function isSubnet(host: string): boolean {
   return parseSubnet(host) !== undefined;
 }
 
+/** Whether an IP address lies in a subnet. */
+export function isWithin(subnet: string, address: string): boolean {
+  return parseSubnet(subnet)?.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4') ?? false;
+}
+
 function parseSubnet(host: string): BlockList | undefined {
   const [network = '', bits = '', ...rest] = host.split('/');
   const family = isIP(network);

@@ -1,9 +1,11 @@
+import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { RunningService } from '#common/service/service-context.ts';
 
 /** What a service tells the supervisor that started it. */
 export type ServiceMessage =
   | { type: 'ready'; listening: RunningService['listening'] }
-  | { type: 'failed'; reason: string; detail: string }
+  /** `systemCode`, such as EADDRINUSE, where the system was the cause. */
+  | { type: 'failed'; reason: ErrorReason; detail: string; systemCode?: string }
   /** The answer to the question of that name. */
   | { type: 'readiness'; problems: readonly string[] }
   /** It got a signal to stop: alone, or with the whole process group. */

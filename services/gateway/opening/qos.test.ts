@@ -82,8 +82,32 @@ describe('meetQos (ETSI GS QKD 004 V2.1.1 clause 6.1, Table 2)', () => {
     assert.match(words ?? '', /timeout 3600000/);
   });
 
+  it('says a day for a TTL of 0, and cuts what is longer than 24.8 days', () => {
+    assert.equal(met({})[0].ttlS, 86_400);
+    assert.equal(met({})[1], undefined);
+    for (const ttlS of [1, 86_401, 2_147_483])
+      assert.deepEqual([met({ ttlS })[0].ttlS, met({ ttlS })[1]], [ttlS, undefined]);
+    for (const ttlS of [2_147_484, 0xffffffff]) {
+      const [cut, words] = met({ ttlS });
+      assert.equal(cut.ttlS, 2_147_483);
+      assert.match(words ?? '', new RegExp(`^ttl ${ttlS} cannot be given, 2147483 can;`));
+    }
+  });
+
+  it('says so where the stream has the TTL that the other end has asked for', () => {
+    const asked = { ...ASKED, ttlS: 60 };
+    assert.match(unmetQos(asked, { ...met({})[0], ttlS: 30 }) ?? '', /^ttl 60 cannot be given, 30 can;/);
+    assert.equal(unmetQos({ ...asked, ttlS: 0 }, { ...met({})[0], ttlS: 30 }), undefined);
+  });
+
   it('is met by its own answer', () => {
-    for (const change of [{ minBps: 1_000_000 }, { keyChunkSize: 48 }, { metadataMimetype: 'a/b' }]) {
+    for (const change of [
+      { minBps: 1_000_000 },
+      { keyChunkSize: 48 },
+      { metadataMimetype: 'a/b' },
+      { ttlS: 0 },
+      { ttlS: 0xffffffff },
+    ]) {
       const [once] = met(change);
       assert.deepEqual(meetQos(once, terms('ML-KEM-768,QKD'), limits()), once);
     }

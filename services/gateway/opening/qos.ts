@@ -1,6 +1,7 @@
 import { findKemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { LONGEST_TIMER_MS } from '#common/time/clock.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { isQkd, QKD_SECRET_BYTES, type StreamTerms } from '../streams/stream-terms.ts';
 
@@ -9,6 +10,12 @@ const DEFAULT_CHUNK_BYTES = 32;
 
 /** Largest chunk whatever the method could derive. */
 const MAX_CHUNK_BYTES = 65_536;
+
+/** What a TTL of 0 means: a day, so that a forgotten stream does not live for ever. */
+const DEFAULT_TTL_S = 86_400;
+
+/** Longest life of a stream: what one timer of the run time takes, 24.8 days. */
+const MAX_TTL_S = Math.floor(LONGEST_TIMER_MS / 1000);
 
 /** The media type that every key manager must accept, and the only one that this one makes. */
 const METADATA_MIMETYPE = 'application/json';
@@ -40,6 +47,7 @@ export function meetQos(asked: Qos, terms: StreamTerms, { limits, qkd }: QosLimi
     keyChunkSize,
     minBps: Math.min(asked.minBps, sustainableBps(keyChunkSize, terms, qkd.key_rate_bps), ceiling),
     timeoutMs: Math.min(timeoutMs, limits.max_timeout),
+    ttlS: Math.min(asked.ttlS === 0 ? DEFAULT_TTL_S : asked.ttlS, MAX_TTL_S),
     metadataMimetype: mimetype.trim() === '' ? '' : METADATA_MIMETYPE,
   };
 }
@@ -77,6 +85,7 @@ export function unmetQos(asked: Qos, met: Qos): string | undefined {
   note('key_chunk_size', asked.keyChunkSize, met.keyChunkSize);
   note('min_bps', asked.minBps, met.minBps);
   if (asked.timeoutMs !== 0) note('timeout', asked.timeoutMs, met.timeoutMs);
+  if (asked.ttlS !== 0) note('ttl', asked.ttlS, met.ttlS);
   if (!asked.metadataMimetype.toLowerCase().startsWith(METADATA_MIMETYPE)) {
     note('metadata_mimetype', asked.metadataMimetype, met.metadataMimetype);
   }

@@ -51,7 +51,7 @@ describe('the answer to an offer', () => {
     const qos = { ...QOS, keyChunkSize: 100_000 };
     const waiting = await open({ qos }, 1);
     assert.deepEqual(waiting, {
-      ...{ joined: false, allowDegraded: false, qos: { ...qos, keyChunkSize: 12_240 } },
+      ...{ joined: false, allowDegraded: false, qos: { ...qos, keyChunkSize: 12_240, ttlS: 86_400 } },
       ...{ softwareVersion: VERSION, protocolVersion: PROTOCOL_VERSION },
     });
     const seen = joining();

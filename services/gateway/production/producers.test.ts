@@ -216,7 +216,7 @@ describe('Producers', () => {
     alice = producers(3);
     const { mine, theirs } = pair(['ML-KEM-768']);
     mine.producer.want(16);
-    assert.equal((mine.producer as InitiatorProducer).offerable, 3);
+    assert.equal(mine.producer.coming, 3, 'its first batch is on its way');
     const { idBytes: keyStreamId, incarnation } = theirs;
     const offer: BatchOffer = {
       ...{ keyStreamId, incarnation, firstIndex: 0, count: 16, qkd: undefined, degradedSlot: 0 },

@@ -7,9 +7,6 @@ import { EndedStreams } from './ended-streams.ts';
 import type { PeerQuotas } from './peer-quotas.ts';
 import type { StreamStore } from './stream-store.ts';
 
-/** A day: what a QoS ttl of 0 means, so that a forgotten stream does not live for ever. */
-const DEFAULT_TTL_S = 86_400;
-
 export interface MemoryStreamStoreOptions {
   readonly maxStreams: number;
   readonly quotas: PeerQuotas;
@@ -52,8 +49,7 @@ export class MemoryStreamStore<S extends KeyStream = KeyStream> implements Strea
     const { nextHop } = stream.route;
     const count = this.#counts.get(nextHop) ?? 0;
     this.#assertRoom(stream.id, nextHop, count);
-    const seconds = stream.qos.ttlS === 0 ? DEFAULT_TTL_S : stream.qos.ttlS;
-    const ttl = this.#clock.after(seconds * 1000, () => this.#expired(stream), true);
+    const ttl = this.#clock.after(stream.qos.ttlS * 1000, () => this.#expired(stream), true);
     this.#held.set(stream.id, { stream, ttl });
     this.#counts.set(nextHop, count + 1);
   }

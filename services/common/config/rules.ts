@@ -1,0 +1,166 @@
+import { basename } from 'node:path';
+import { findKemAlgorithm } from '#common/catalogue/kems.ts';
+import { findMethod } from '#common/catalogue/methods.ts';
+import type { Address } from '#common/config/fields.ts';
+import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
+import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { isUnspecified, sameHost } from '#common/net/same-host.ts';
+
+/** What is wrong with a key of a file. */
+export interface Fault {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+/** What the single keys of config.json cannot say of each other. */
+export function configFaults(config: NodeConfig): Fault[] {
+  return [
+    ...logFaults(config),
+    ...certificateFaults(config),
+    ...addressFaults(config),
+    ...defaultFaults(config),
+    ...qkdTlsFaults(config),
+    ...timeoutFaults(config),
+  ];
+}
+
+/** The same of trusted_peers_info.json, beside the config.json that it goes with. */
+export function peersFaults(peers: TrustedPeers, config: NodeConfig | undefined): Fault[] {
+  const faults: Fault[] = [];
+  const seen: [uuid: string, address: Address][] = [];
+  for (const [uuid, { address }] of Object.entries(peers)) {
+    const path = [uuid, 'address'];
+    const same = seen.find(([, other]) => sameAddress(other, address));
+    if (same) faults.push({ path, message: `is the address of node ${same[0]} too` });
+    seen.push([uuid, address]);
+    if (!config || uuid === config.uuid) continue;
+    faults.push(...dialledFaults(path, address));
+    if (!same && sameAddress(address, config.peer_local_address))
+      faults.push({ path, message: "is the own node's peer_local_address" });
+  }
+  return faults;
+}
+
+/** Two entries of trusted_peers_info.json for one node, which differ in case only: of the text as it was written. */
+export function repeatedPeers(uuids: readonly string[]): Fault[] {
+  const seen = new Set<string>();
+  const faults: Fault[] = [];
+  for (const uuid of uuids) {
+    const lower = uuid.toLowerCase();
+    if (seen.has(lower)) faults.push({ path: [uuid], message: 'is in the file already, in other letters' });
+    seen.add(lower);
+  }
+  return faults;
+}
+
+function logFaults({ logging_config: log }: NodeConfig): Fault[] {
+  if (log.file_log_type === 'none' || log.filename !== undefined) return [];
+  return [{ path: ['logging_config', 'filename'], message: 'required unless file_log_type is none' }];
+}
+
+/** `cert_path` and `key_path` are the peer-broker's: files that take the name of another service's would be overwritten by it. */
+function certificateFaults({ certificate_config: files }: NodeConfig): Fault[] {
+  const faults: Fault[] = [];
+  for (const [key, ending] of [
+    ['cert_path', 'crt'],
+    ['key_path', 'key'],
+  ] as const) {
+    const owner = SERVICE_NAMES.find(
+      (name) => name !== 'peer-broker' && basename(files[key]) === `${name}.${ending}`,
+    );
+    if (owner !== undefined) {
+      const message = `is the file of the ${owner}, which lies beside it; the peer-broker's needs another name, such as node.${ending}`;
+      faults.push({ path: ['certificate_config', key], message });
+    }
+  }
+  const { cert_path, key_path, cert_authority_path } = files;
+  if (cert_path === key_path)
+    faults.push({ path: ['certificate_config', 'key_path'], message: 'is the file of cert_path' });
+  if (cert_path === cert_authority_path)
+    faults.push({ path: ['certificate_config', 'cert_path'], message: 'is the file of cert_authority_path' });
+  return faults;
+}
+
+function addressFaults(config: NodeConfig): Fault[] {
+  const faults = dialledFaults(['qkd_address'], config.qkd_address);
+  if (isUnspecified(config.certificate_config.certificate_ip)) {
+    const message = 'is no address that peers could connect to';
+    faults.push({ path: ['certificate_config', 'certificate_ip'], message });
+  }
+  if (sameAddress(config.qkd_address, config.hybridization_server_address))
+    faults.push({
+      path: ['qkd_address'],
+      message: "is the node's own hybridization_server_address, not a key manager",
+    });
+  for (const name of SERVICE_NAMES) {
+    const address = config.services[name]?.address;
+    if (address) faults.push(...dialledFaults(['services', name, 'address'], address));
+  }
+  return faults;
+}
+
+/** What is dialled has to be somewhere. */
+function dialledFaults(path: readonly PropertyKey[], { host, port }: Address): Fault[] {
+  const faults: Fault[] = [];
+  if (port === 0)
+    faults.push({ path: [...path, 'port'], message: 'cannot be dialled: it must be from 1 on' });
+  if (isUnspecified(host))
+    faults.push({ path: [...path, 'host'], message: `${host} is every address, which nobody can dial` });
+  return faults;
+}
+
+/** What a URI without a query means has to make a key. */
+function defaultFaults({ listeners: { json }, pqc, policy }: NodeConfig): Fault[] {
+  const at = (key: string, ...more: number[]) => ['listeners', 'json', key, ...more];
+  const faults: Fault[] = [];
+  const method = findMethod(json.default_method);
+  if (!method)
+    faults.push({ path: at('default_method'), message: `unknown method ${quote(json.default_method)}` });
+  const sources = json.default_key_sources;
+  if (sources.length > MESSAGE_LIMITS.slots.filled)
+    faults.push({
+      path: at('default_key_sources'),
+      message: `at most ${MESSAGE_LIMITS.slots.filled} sources are woven`,
+    });
+  for (const [i, name] of sources.entries()) {
+    if (name.toUpperCase() === 'QKD') continue;
+    const kem = findKemAlgorithm(name);
+    if (!kem) {
+      const message = `unknown key source ${quote(name)}; see 'keyweave algorithms'`;
+      faults.push({ path: at('default_key_sources', i), message });
+    } else if (!kem.engines.some((engine) => pqc.engines.includes(engine))) {
+      const message = `${kem.name} is done by ${kem.engines.join(' and ')}, which pqc.engines leaves out`;
+      faults.push({ path: at('default_key_sources', i), message });
+    }
+  }
+  if (method && sources.length < method.minDistinctSecrets && policy.missing_source === 'refuse') {
+    const message = `${method.name} needs ${method.minDistinctSecrets} sources, and default_key_sources names ${sources.length}`;
+    faults.push({ path: at('default_method'), message });
+  }
+  return faults;
+}
+
+function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
+  if (!tls || (tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
+  const [there, missing] = tls.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
+  return [
+    {
+      path: ['qkd', 'tls', `${there}_path`],
+      message: `needs a ${missing}_path: they go together or not at all`,
+    },
+  ];
+}
+
+function timeoutFaults({ limits }: NodeConfig): Fault[] {
+  if (limits.default_timeout <= limits.max_timeout) return [];
+  return [{ path: ['limits', 'default_timeout'], message: 'is longer than limits.max_timeout' }];
+}
+
+function sameAddress(one: Address, other: Address): boolean {
+  return one.port === other.port && one.port !== 0 && sameHost(one.host, other.host);
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 64));
+}
