@@ -108,7 +108,10 @@ function rulesFor(paths: readonly string[]): Rule[] {
       words: 'what front ends share imports no room but delivery (and who owns a stream), and no front end',
     },
     ...[...names(/^services\/gateway\/frontends\/([^/]+)\//)].map((name) =>
-      frontend(name, name === 'peer' ? ['delivery', 'opening', 'production', 'store', 'streams'] : ['delivery']),
+      frontend(
+        name,
+        name === 'peer' ? ['delivery', 'opening', 'production', 'store', 'streams'] : ['delivery'],
+      ),
     ),
     { files: '**/*.test.ts', may: ['**'], words: 'tests import what they like' },
     { files: 'test/**', may: ['**'], words: 'tests import what they like' },
