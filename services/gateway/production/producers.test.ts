@@ -212,8 +212,11 @@ describe('Producers', () => {
     assert.deepEqual([rounds.get(BOB)?.[0], rounds.get(CAROL)?.[0]], [2, 1]);
   });
 
-  it('makes no more of one offer than its own node does at a time', async () => {
-    const { theirs } = pair(['ML-KEM-768']);
+  it('offers and makes no more at a time than its own node does', async () => {
+    alice = producers(3);
+    const { mine, theirs } = pair(['ML-KEM-768']);
+    mine.producer.want(16);
+    assert.equal(mine.producer.coming, 3, 'its first batch is on its way');
     const { idBytes: keyStreamId, incarnation } = theirs;
     const offer: BatchOffer = {
       ...{ keyStreamId, incarnation, firstIndex: 0, count: 16, qkd: undefined, degradedSlot: 0 },

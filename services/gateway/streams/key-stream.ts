@@ -100,10 +100,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
     this.#maxBufferedChunks = this.#window();
     this.#held = options.held;
-    this.depth = new PrefetchDepth(
-      Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks),
-      (this.incarnation[0] ?? 0) / 256,
-    );
+    const mostAhead = Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks);
+    this.depth = new PrefetchDepth(mostAhead, (this.incarnation[0] ?? 0) / 256);
     this.producer = options.producer(this);
   }
 
@@ -157,10 +155,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   /** @throws KeyweaveError NO_ROOM where not one more chunk may be made for the peer. */
   assertPeerRoom(): void {
     if (this.peerRoom >= 1) return;
-    throw new KeyweaveError(
-      'NO_ROOM',
-      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.route.nextHop} (limits.max_held_bytes_per_peer)`,
-    );
+    const detail = `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.route.nextHop} (limits.max_held_bytes_per_peer)`;
+    throw new KeyweaveError('NO_ROOM', detail);
   }
 
   /** Brings this stream's part of what is held for the peer up to date. */
@@ -245,10 +241,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     if (this.#ended) throw this.#ended;
     const { delayMs, reserved } = this.#rate.reserve(this.#clock.monotonicMs(), timeoutMs);
     if (!reserved) {
-      throw new KeyweaveError(
-        'INSUFFICIENT_KEY',
-        `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`,
-      );
+      const detail = `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`;
+      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
     }
     if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal);
     return this.#pause(delayMs, signal).then(() => this.#take(index, timeoutMs - delayMs, fits, signal));
