@@ -27,12 +27,12 @@ describe('startGateway', () => {
     const config = certificates.config(ALICE, {
       hybridization_server_address: { host: '127.0.0.1', port: door.port },
     });
-    const context = await certificates.context(config, 'gateway', { gateway: grpc.port });
-    await assert.rejects(startGateway(context), (error) => isReason(error, 'BAD_CONFIG'));
+    const context = () => certificates.context(config, 'gateway', { gateway: grpc.port });
+    await assert.rejects(startGateway(await context()), (error) => isReason(error, 'BAD_CONFIG'));
     // Nothing listens there any more, or this is refused.
     await (await taken(grpc.port)).free();
     await door.free();
-    const running = await startGateway(context);
+    const running = await startGateway(await context());
     assert.equal(running.listening.grpc?.port, grpc.port);
     assert.equal(running.listening.json?.port, door.port);
     await running.stop();

@@ -25,7 +25,7 @@ interface StreamChange {
 }
 
 /** The `n`-th stream with a node, on the way over another one where that is given. */
-function streamOf(n: number, { farNode = ALICE, ttlS = 0, ...by }: StreamChange = {}): KeyStream {
+function streamOf(n: number, { farNode = ALICE, ttlS = DAY_S, ...by }: StreamChange = {}): KeyStream {
   const nextHop = by.nextHop ?? farNode;
   return keyStream({
     id: `11111111-1111-4111-8111-${String(n).padStart(12, '0')}`,
@@ -136,14 +136,9 @@ export function streamStoreContract(name: string, make: (settings: StoreSettings
       });
     });
 
-    for (const [ttlS, livesS] of [
-      [0, DAY_S],
-      [60, 60],
-      [60 * DAY_S, 60 * DAY_S],
-      [0xffffffff, 0xffffffff],
-    ] as const) {
-      it(`of ${ttlS} s ends it after ${livesS} s`, async () => {
-        const stream = streamOf(1, { ttlS });
+    for (const livesS of [60, DAY_S, 60 * DAY_S, 0xffffffff]) {
+      it(`of ${livesS} s ends it after so long`, async () => {
+        const stream = streamOf(1, { ttlS: livesS });
         store.add(stream);
         await clock.advance(livesS * 1_000 - 1);
         assert.deepEqual(expired, [], 'too early');
