@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native
@@ -52,6 +52,12 @@ e2e: install ## whole nodes, real processes, faults
 
 mutants: install ## plant small faults, one at a time: do the tests find them? (ARGS="--rooms hybridizer --sample 50")
 	$(NODE) test/mutants/main.ts $(ARGS)
+
+simulate: install ## two or three gateways in one process and a simulated world of faults (ARGS="--seconds 600")
+	$(NODE) --disable-warning=ExperimentalWarning test/simulation/main.ts $(ARGS)
+
+simulate-self-test: install ## plant faults of agreement, one at a time: does the simulation find them?
+	$(NODE) --disable-warning=ExperimentalWarning test/simulation/self-test.ts
 
 engines: install ## what depends on which KEM engines there are: pqc-source, every KEM through whole nodes
 	$(NODE) --test "services/pqc-source/*.test.ts" services/pqc-source/engines/known-answers.test.ts

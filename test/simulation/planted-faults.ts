@@ -127,9 +127,16 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     what: 'the bytes held for a peer have no limit',
     file: `${G}streams/key-stream.ts`,
-    before: 'return Math.floor(this.#held.room / this.#qos.keyChunkSize) + this.buffer.waiting;',
-    after: 'return Number.POSITIVE_INFINITY;',
+    before: 'const room = Math.floor(this.#held.room / this.#qos.keyChunkSize);',
+    after: 'const room = 100_000;',
     seed: 1,
+  },
+  {
+    what: 'an index far ahead makes room for all that lies before it',
+    file: `${G}streams/key-stream.ts`,
+    before: 'return room + this.buffer.waitingBelow(next + this.buffer.waitingBelow(0) + 1);',
+    after: 'return room + this.buffer.waiting;',
+    seed: 94,
   },
   {
     what: 'a batch that failed leaves its stream waiting for an answer',

@@ -47,6 +47,13 @@ export class ChunkBuffer {
     return this.#waiters.size;
   }
 
+  /** GET_KEYs that wait for any chunk, or for one by number below `end`. */
+  waitingBelow(end: number): number {
+    let waiting = 0;
+    for (const { index = -1 } of this.#waiters) if (index < end) waiting += 1;
+    return waiting;
+  }
+
   /** Fails those who wait for an index below `frontier` that is not here: it has gone, or was never made. */
   failGone(frontier: number): void {
     for (const waiter of this.#waiters) {

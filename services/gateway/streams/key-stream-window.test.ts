@@ -13,6 +13,7 @@ import {
   type StreamChange,
 } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
+import { HeldBytes } from './held-bytes.ts';
 import type { KeyStream } from './key-stream.ts';
 import type { StreamRole } from './producer.ts';
 
@@ -70,6 +71,22 @@ describe('KeyStream', () => {
       [true, false, false, false],
     );
     assert.deepEqual(keyStream().route, { nextHop: BOB, farNode: BOB, hops: 0 });
+  });
+
+  it('has room beyond the peer’s limit for a chunk that is waited for, not for those before an index far ahead', () => {
+    const held = new HeldBytes(4 * QOS.keyChunkSize);
+    const stream = open({ held, peer: 'joined' });
+    release(stream, 0, 4);
+    stream.countHeld();
+    assert.equal(stream.peerRoom, 0);
+    waits(stream, 9);
+    assert.equal(stream.peerRoom, 0, 'index 9 comes after five that nobody waits for');
+    waits(stream, 4);
+    assert.equal(stream.peerRoom, 1);
+    for (let i = 0; i < 4; i++) void get(stream);
+    waits(stream);
+    assert.equal(stream.peerRoom, 4 + 3, 'room for four, the one that waits for any, and indexes 4 and 9');
+    stream.end(over);
   });
 
   it('measures the age of a key in whole milliseconds since it was confirmed', async () => {

@@ -34,6 +34,23 @@ describe('PrefetchDepth', () => {
     assert.equal(depth.depth, 1);
   });
 
+  it('refills a deep stream in steps, and streams of another spread at another time', () => {
+    const lowest = (spread: number) => {
+      const depth = new PrefetchDepth(256, spread);
+      for (let i = 0; i < 50; i++) depth.noteGet(i);
+      let there = 256;
+      while (depth.shortfall(there, 0, 50) === 0) there -= 1;
+      return { there, step: depth.shortfall(there, 0, 50) };
+    };
+    assert.deepEqual(lowest(0), { there: 192, step: 64 }, 'a step, not half of it');
+    const small = (spread: number) => {
+      const depth = new PrefetchDepth(64, spread);
+      for (let i = 0; i < 50; i++) depth.noteGet(i);
+      return [...Array(65).keys()].findLast((there) => depth.shortfall(there, 0, 50) > 0);
+    };
+    assert.deepEqual([0, 0.1, 0.2, 0.9].map(small), [32, 35, 38, 38], 'none later than at 0.6 of its depth');
+  });
+
   it('asks for the depth once enough of it is used up, and for those who wait at once', () => {
     const depth = after(50, 625);
     assert.equal(depth.shortfall(5, 0, 0), 0);

@@ -33,7 +33,7 @@ describe('leanDefinition', () => {
       const message = request(bytes, 5);
       const sent = encoded(message);
       assert.ok(sent.equals(ConfirmRequest.encode(message).finish()), `${bytes} bytes`);
-      assert.deepEqual(confirm?.requestDeserialize(sent), message);
+      assert.deepEqual(confirm?.requestDeserialize(sent), ConfirmRequest.decode(sent), `${bytes} bytes`);
     }
   });
 
