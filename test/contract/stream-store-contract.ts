@@ -137,7 +137,6 @@ export function streamStoreContract(name: string, make: (settings: StoreSettings
     });
 
     for (const [ttlS, livesS] of [
-      [0, DAY_S],
       [60, 60],
       [60 * DAY_S, 60 * DAY_S],
       [0xffffffff, 0xffffffff],

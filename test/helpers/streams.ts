@@ -15,7 +15,7 @@ export const CAROL = 'cccccccc-cccc-cccc-cccc-cccccccccccc';
 export const LIVING: AbortSignal = new AbortController().signal;
 
 export const QOS: Qos = {
-  ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 10_000, ttlS: 0 },
+  ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 10_000, ttlS: 86_400 },
   metadataMimetype: 'application/json',
 };
 

@@ -41,14 +41,17 @@ export function importsOf(root: string, path: string): Import[] {
 
 function resolve(root: string, from: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return posix.join(posix.dirname(from), specifier);
-  const [alias = '', ...rest] = specifier.split('/');
-  const folder = aliasesOf(root)[`${alias}/*`];
-  return folder === undefined ? undefined : posix.join(folder.replace('*', ''), ...rest);
+  for (const [pattern, target] of Object.entries(aliasesOf(root))) {
+    const [start = '', end = ''] = pattern.split('*');
+    if (specifier.startsWith(start) && specifier.endsWith(end))
+      return posix.join(target.replace('*', specifier.slice(start.length, specifier.length - end.length)));
+  }
+  return undefined;
 }
 
 const aliases = new Map<string, Record<string, string>>();
 
-/** The sub-path imports of package.json, as `#common/*` to `./services/common/*`. */
+/** The sub-path imports of package.json, as `#common/*.ts` to `./services/common/*.ts`. */
 function aliasesOf(root: string): Record<string, string> {
   let known = aliases.get(root);
   if (!known) {

@@ -33,7 +33,7 @@ beforeEach(() => {
   stream = held(1);
 });
 
-function held(n: number, ttlS = 0): TestStream {
+function held(n: number, ttlS = QOS.ttlS): TestStream {
   const made = bob.factory.create({
     ...{ ksid: ksidOf(n).text, incarnation: incarnation(1), terms: termsOf('app', ALICE, BOB) },
     ...{ role: 'responder', qos: { ...QOS, ttlS }, predefined: false, allowDegraded: false },
