@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
-import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { EncapsulateRequest, EncapsulateResponse } from '#gen/keyweave/v1/pqc_source.ts';
 import type { FetchKeysRequest, FetchKeysResponse } from '#gen/keyweave/v1/qkd_source.ts';
 import { createHybridizerClient } from '../../services/gateway/clients/hybridizer-client.ts';
@@ -60,9 +60,11 @@ export class ResponderBench {
     }).producer;
   }
 
-  answer(...offers: ReceivedOffer[]) {
+  async answer(...offers: ReceivedOffer[]): Promise<BatchAnswer[]> {
     const { tools, maxBatchChunks } = this;
-    return new ResponderRound({ tools, maxBatchChunks, offers }).answer();
+    const answers = new ResponderRound({ tools, maxBatchChunks, offers }).answer();
+    await this.clock.settle();
+    return answers;
   }
 }
 

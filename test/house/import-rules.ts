@@ -25,6 +25,8 @@ interface Rule {
 
 const SHARED = ['services/common/**', 'proto/gen/**', 'certs/**'];
 const GATEWAY = 'services/gateway';
+/** Who owns a stream is found at the door, from the caller's certificate. */
+const OWNER = `${GATEWAY}/streams/owner.ts`;
 
 function service(name: string): Rule {
   return {
@@ -69,9 +71,10 @@ function frontend(name: string, calls: readonly GatewayRoom[]): Rule {
       ...[`frontends/*.ts`, `frontends/${name}/**`, ...calls.map((each) => `${each}/**`)].map(
         (glob) => `${GATEWAY}/${glob}`,
       ),
+      OWNER,
       ...SHARED,
     ],
-    words: `the front end ${name} imports what front ends share, and of the rooms ${calls.join(', ')}`,
+    words: `the front end ${name} imports what front ends share, and of the rooms ${calls.join(', ')} (and who owns a stream)`,
   };
 }
 
@@ -101,11 +104,14 @@ function rulesFor(paths: readonly string[]): Rule[] {
     role('responder', 'initiator'),
     {
       files: `${GATEWAY}/frontends/**`,
-      may: [`${GATEWAY}/frontends/*.ts`, `${GATEWAY}/delivery/**`, ...SHARED],
-      words: 'what front ends share imports no room but delivery, and no front end',
+      may: [`${GATEWAY}/frontends/*.ts`, `${GATEWAY}/delivery/**`, OWNER, ...SHARED],
+      words: 'what front ends share imports no room but delivery (and who owns a stream), and no front end',
     },
     ...[...names(/^services\/gateway\/frontends\/([^/]+)\//)].map((name) =>
-      frontend(name, name === 'peer' ? ['delivery', 'opening', 'production', 'store'] : ['delivery']),
+      frontend(
+        name,
+        name === 'peer' ? ['delivery', 'opening', 'production', 'store', 'streams'] : ['delivery'],
+      ),
     ),
     { files: '**/*.test.ts', may: ['**'], words: 'tests import what they like' },
     { files: 'test/**', may: ['**'], words: 'tests import what they like' },

@@ -41,12 +41,15 @@ export function importsOf(root: string, path: string): Import[] {
 
 function resolve(root: string, from: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return posix.join(posix.dirname(from), specifier);
+  if (!specifier.startsWith('#')) return undefined;
   for (const [pattern, target] of Object.entries(aliasesOf(root))) {
-    const [start = '', end = ''] = pattern.split('*');
-    if (specifier.startsWith(start) && specifier.endsWith(end))
-      return posix.join(target.replace('*', specifier.slice(start.length, specifier.length - end.length)));
+    const [before = '', after = ''] = pattern.split('*');
+    if (!specifier.startsWith(before) || !specifier.endsWith(after)) continue;
+    return posix.normalize(
+      target.replace('*', specifier.slice(before.length, specifier.length - after.length)),
+    );
   }
-  return undefined;
+  throw new Error(`${from} imports ${specifier}, which package.json does not know`);
 }
 
 const aliases = new Map<string, Record<string, string>>();

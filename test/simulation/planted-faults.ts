@@ -29,7 +29,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     what: 'the responder forgets what it has decided',
     file: `${G}streams/index-ledger.ts`,
-    before: 'this.#decisions.set(first, released);',
+    before: 'this.#released.add(first);',
     after: '',
     seed: 1,
   },
@@ -162,9 +162,8 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     what: 'an index is offered again after its batch has failed',
     file: `${G}streams/index-ledger.ts`,
-    before: 'this.#open.delete(first);\n    this.#decisions',
-    after:
-      'this.#open.delete(first);\n    if (!released) this.#next = Math.min(this.#next, first);\n    this.#decisions',
+    before: 'if (!released) return;',
+    after: 'if (!released) this.#next = Math.min(this.#next, first);\n    if (!released) return;',
     seed: 1,
   },
 ];

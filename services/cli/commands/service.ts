@@ -6,10 +6,11 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failureText, systemCodeOf } from '#common/errors/system-error.ts';
 import { createLogger } from '#common/log/logger.ts';
 import { heedHangup } from '#common/service/hangup.ts';
-import { startHeapUpkeep } from '#common/service/heap-upkeep.ts';
+import { giveHeapRoom } from '#common/service/heap-room.ts';
 import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
+import { trimHeap } from '#common/service/trim-heap.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
@@ -132,7 +133,8 @@ async function serve(
     process.exit(1);
   });
   optimise();
-  startHeapUpkeep();
+  giveHeapRoom();
+  trimHeap();
   if (SUPERVISED) await tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }

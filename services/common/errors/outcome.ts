@@ -36,8 +36,8 @@ export function mapSound<T, U>(
 
 /**
  * The same for a step that takes all of them together and gives an outcome for
- * each, in their order. Where the step fails as a whole, or gives a wrong
- * number of outcomes, all of them have failed.
+ * each, in their order. Where the step fails as a whole all of them have
+ * failed; where it gives too few outcomes, those that are left without one.
  */
 export async function mapTogether<T, U>(
   outcomes: readonly Outcome<T>[],

@@ -7,8 +7,8 @@ import { after, describe, it } from 'node:test';
 import { createChannel, createClient, createServer } from 'nice-grpc';
 import { createCa, issueServiceCertificate, type PemPair } from '#certs/issue.ts';
 import { revoke } from '#certs/revoke.ts';
-import { healthService } from '#common/grpc/health.ts';
 import type { Log } from '#common/log/log.ts';
+import { healthService } from '#common/service/health.ts';
 import { loadTlsIdentity, type TlsIdentity } from '#common/tls/identity.ts';
 import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 

@@ -3,23 +3,26 @@ import { beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { DemandRequest, DemandResponse } from '#gen/keyweave/v1/key_agreement.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { DemandMessenger } from './demand-messenger.ts';
 
 let sent: { counts: number[]; answered: PromiseWithResolvers<DemandResponse> }[];
 let messenger: DemandMessenger;
+let clock: FakeClock;
 
 beforeEach(() => {
   sent = [];
+  clock = new FakeClock();
   messenger = new DemandMessenger(({ demands }: DemandRequest) => {
     const answered = Promise.withResolvers<DemandResponse>();
     sent.push({ counts: demands.map(({ count }) => count), answered });
     return answered.promise;
-  });
+  }, clock);
 });
 
 const ask = (count: number) =>
   messenger.ask({ keyStreamId: Buffer.alloc(16), incarnation: Buffer.alloc(8), count, waitedFor: true });
-const turn = () => new Promise((resolve) => setImmediate(resolve));
+const turn = () => clock.settle();
 /** Answers each demand with its own count. */
 const answer = (call: number, counts = sent[call]?.counts ?? []) =>
   sent[call]?.answered.resolve({ answers: counts.map((buffered) => ({ buffered, failure: undefined })) });

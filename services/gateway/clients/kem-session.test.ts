@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import type { KeyPairsRequest, KeyPairsResponse } from '#gen/keyweave/v1/pqc_source.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { KemSession } from './kem-session.ts';
+import { STEP_TIMEOUT_MS } from './step-limits.ts';
 
 /** One stream as pqc-source sees it. */
 interface Opened {
@@ -19,11 +21,12 @@ interface Opened {
 
 let streams: Opened[];
 let session: KemSession;
+let clock: FakeClock;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout'] });
+  clock = new FakeClock();
   streams = [];
-  session = new KemSession({
+  const client = {
     keyPairs: (
       requests: AsyncIterable<KeyPairsRequest>,
       options: { signal: AbortSignal; timeoutMs: number },
@@ -42,16 +45,17 @@ beforeEach(() => {
         if (opened.error) throw opened.error;
       })();
     },
-  } as never);
+  };
+  session = new KemSession(client as never, clock);
 });
 afterEach(() => {
   session.close();
-  mock.timers.reset();
+  assert.equal(clock.pending, 0, 'a timer outlives the session');
 });
 
-const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
+const settle = () => clock.settle();
 const generate = async () => {
-  const made = session.generate('ML-KEM-768', 2, 1_000);
+  const made = session.generate('ML-KEM-768', 2);
   made.catch(() => undefined);
   await settle();
   return made;
@@ -71,15 +75,15 @@ async function asked<T>(answer: Promise<T>) {
 }
 
 async function batch() {
-  const { answer, say } = await asked(session.generate('ML-KEM-768', 2, 1_000));
+  const { answer, say } = await asked(session.generate('ML-KEM-768', 2));
   await say({ publicKeys: Buffer.alloc(4, 9) });
   return answer;
 }
 
 describe('a session of pqc-source', () => {
   it('carries questions and answers on one stream without a limit of time, whichever is answered first', async () => {
-    const first = await asked(session.generate('ML-KEM-768', 2, 1_000));
-    const second = await asked(session.generate('HQC-128', 1, 1_000));
+    const first = await asked(session.generate('ML-KEM-768', 2));
+    const second = await asked(session.generate('HQC-128', 1));
     assert.deepEqual(
       streams[0]?.requests.map((request) => request.generate),
       [
@@ -94,7 +98,7 @@ describe('a session of pqc-source', () => {
       made.map(({ publicKeys }) => publicKeys.length),
       [1, 2],
     );
-    const use = await asked(session.decapsulate(made[1], Buffer.alloc(3), 1_000));
+    const use = await asked(session.decapsulate(made[1], Buffer.alloc(3)));
     assert.deepEqual(streams[0]?.requests.at(-1)?.decapsulate, {
       keyPairsId: second.id,
       ciphertexts: Buffer.alloc(3),
@@ -118,21 +122,22 @@ describe('a session of pqc-source', () => {
       [{ reason: 'NONSENSE', detail: 'from another version' }, /AGREEMENT_FAILED: from another version/],
       [undefined, /AGREEMENT_FAILED: pqc-source failed/],
     ] as const) {
-      const { answer, say } = await asked(session.generate('X', 1, 1_000));
+      const { answer, say } = await asked(session.generate('X', 1));
       await say({ failure });
       await assert.rejects(answer, words);
     }
   });
 
   it('waits no longer than it is told to, and then leaves no secret behind, here or there', async () => {
-    const lateKeys = await asked(session.generate('ML-KEM-768', 2, 1_000));
-    mock.timers.tick(999);
-    mock.timers.tick(1);
+    const lateKeys = await asked(session.generate('ML-KEM-768', 2));
+    await clock.advance(STEP_TIMEOUT_MS.generate - 1);
+    assert.equal(clock.pending, 1, 'it waited for less than it may');
+    await clock.advance(1);
     await assert.rejects(lateKeys.answer, /TIMEOUT: pqc-source did not answer in time/);
     await lateKeys.say({ publicKeys: Buffer.alloc(4) });
     assert.deepEqual(streams[0]?.requests.at(-1)?.discard, { keyPairsId: lateKeys.id });
-    const lateSecrets = await asked(session.decapsulate(await batch(), Buffer.alloc(3), 1_000));
-    mock.timers.tick(1_000);
+    const lateSecrets = await asked(session.decapsulate(await batch(), Buffer.alloc(3)));
+    await clock.advance(STEP_TIMEOUT_MS.decapsulate);
     await assert.rejects(lateSecrets.answer, /TIMEOUT/);
     const sharedSecrets = Buffer.alloc(32, 7);
     const before = streams[0]?.requests.length;
@@ -143,7 +148,7 @@ describe('a session of pqc-source', () => {
 
   it('has no time run out that has been answered in time', async () => {
     await batch();
-    mock.timers.tick(10_000);
+    await clock.advance(600_000);
     await batch();
     assert.equal(streams.length, 1);
   });
@@ -155,7 +160,7 @@ describe('a session of pqc-source', () => {
   ] as const) {
     it(`that ${what} takes its key pairs and whoever waits along; the next question opens another`, async () => {
       const made = await batch();
-      const waiting = await asked(session.generate('ML-KEM-768', 1, 1_000));
+      const waiting = await asked(session.generate('ML-KEM-768', 1));
       const old = streams[0] as Opened;
       old.error = error;
       old.answers.end();
@@ -163,18 +168,18 @@ describe('a session of pqc-source', () => {
       await assert.rejects(waiting.answer, words);
       assert.deepEqual([old.signal.aborted, old.ended], [true, true]);
       await assert.rejects(
-        session.decapsulate(made, Buffer.alloc(3), 1_000),
+        session.decapsulate(made, Buffer.alloc(3)),
         /SERVICE_UNAVAILABLE: .* its private keys are gone/,
       );
       session.discard(made);
       const anew = await batch();
       assert.equal(streams.length, 2);
-      await assert.rejects(session.decapsulate(made, Buffer.alloc(3), 1_000), /its private keys are gone/);
+      await assert.rejects(session.decapsulate(made, Buffer.alloc(3)), /its private keys are gone/);
       session.discard(made);
       await settle();
       assert.ok(streams[1]?.requests.every(({ discard }) => discard === undefined));
       assert.equal(streams[1]?.signal.aborted, false);
-      const use = await asked(session.decapsulate(anew, Buffer.alloc(3), 1_000));
+      const use = await asked(session.decapsulate(anew, Buffer.alloc(3)));
       await use.say({ sharedSecrets: Buffer.alloc(32) });
       await use.answer;
     });
@@ -182,13 +187,13 @@ describe('a session of pqc-source', () => {
 
   it('ends with the gateway: whoever waits is told, and nothing is asked any more', async () => {
     const made = await batch();
-    const waiting = await asked(session.generate('ML-KEM-768', 1, 1_000));
+    const waiting = await asked(session.generate('ML-KEM-768', 1));
     session.close();
     await assert.rejects(waiting.answer, /SHUTTING_DOWN/);
     await settle();
     assert.deepEqual([streams[0]?.signal.aborted, streams[0]?.ended], [true, true]);
     await assert.rejects(generate(), /SHUTTING_DOWN: the gateway is stopping/);
-    await assert.rejects(session.decapsulate(made, Buffer.alloc(3), 1_000), KeyweaveError);
+    await assert.rejects(session.decapsulate(made, Buffer.alloc(3)), KeyweaveError);
     session.discard(made);
     assert.equal(streams.length, 1);
   });

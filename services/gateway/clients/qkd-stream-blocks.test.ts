@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { FetchKeysRequest, FetchKeysResponse, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ALICE, BOB } from '#test/helpers/streams.ts';
-import type { NodeServices } from './node-services.ts';
-import { fetchTogether, QkdStream } from './qkd-stream.ts';
-
-type Join = 'ksid' | 'uris' | 'auto';
+import { createQkdClient, type QkdClient } from './qkd-client.ts';
+import { fetchTogether, QkdStream, type QkdStreamTools } from './qkd-stream.ts';
 
 const ID = Buffer.alloc(16, 1);
 const NONE = { epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 };
@@ -19,8 +17,9 @@ let closed: unknown[];
 let fetches: { request: FetchKeysRequest; timeoutMs: number }[];
 let openQkd: (request: OpenQkdRequest) => Promise<{ qkdKeyStreamId: string }>;
 let fetchKeys: (request: FetchKeysRequest) => Promise<FetchKeysResponse>;
-let services: NodeServices;
-let qkd: ReturnType<typeof nodeConfigSchema.shape.qkd.parse>;
+let clock: FakeClock;
+let qkd: QkdClient;
+let join: QkdStreamTools['join'];
 
 beforeEach(() => {
   [openings, closed, fetches] = [[], [], []];
@@ -32,28 +31,25 @@ beforeEach(() => {
     })),
     blockBytes: 0,
   });
-  qkd = nodeConfigSchema.shape.qkd.parse({});
-  qkd.timeout = 4_000;
-  services = {
-    qkd,
-    log: silentLog,
-    qkdSource: {
-      openQkd: (request: OpenQkdRequest, { timeoutMs }: { timeoutMs: number }) => {
-        openings.push({ request, timeoutMs });
-        return openQkd(request);
-      },
-      closeQkd: async (request: unknown) => void closed.push(request),
-      fetchKeys: (request: FetchKeysRequest, { timeoutMs }: { timeoutMs: number }) => {
-        fetches.push({ request, timeoutMs });
-        return fetchKeys(request);
-      },
+  const qkdSource = {
+    openQkd: (request: OpenQkdRequest, { timeoutMs }: { timeoutMs: number }) => {
+      openings.push({ request, timeoutMs });
+      return openQkd(request);
     },
-  } as unknown as NodeServices;
+    closeQkd: async (request: unknown) => void closed.push(request),
+    fetchKeys: (request: FetchKeysRequest, { timeoutMs }: { timeoutMs: number }) => {
+      fetches.push({ request, timeoutMs });
+      return fetchKeys(request);
+    },
+  };
+  clock = new FakeClock();
+  qkd = createQkdClient(qkdSource as never, 4_000);
+  join = 'auto';
 });
 
-function link(change: { keyStreamId?: Buffer; firstEpoch?: number } = {}): QkdStream {
+function stream(change: { keyStreamId?: Buffer; firstEpoch?: number } = {}): QkdStream {
   return new QkdStream({
-    services,
+    tools: { qkd, clock, log: silentLog, join },
     keyStreamId: ID,
     initiatorNode: ALICE,
     responderNode: BOB,
@@ -62,14 +58,12 @@ function link(change: { keyStreamId?: Buffer; firstEpoch?: number } = {}): QkdSt
   });
 }
 
-const joinBy = (join: Join) => Object.assign(qkd, { join });
 const reason = (wanted: ErrorReason) => (error: unknown) => isReason(error, wanted);
-const settled = () => new Promise((resolve) => setImmediate(resolve));
 const never = () => new Promise<never>(() => undefined);
 
-describe('the QKD link of the initiator', () => {
+describe('the QKD stream of the initiator', () => {
   it('names its key manager stream to the other end, which joins it', async () => {
-    const one = link({ firstEpoch: 3 });
+    const one = stream({ firstEpoch: 3 });
     assert.deepEqual([one.epoch, one.blockKeys, one.givenBlockKeys, one.isOpen], [3, 1, 0, false]);
     await one.prepare();
     assert.equal(one.isOpen, true);
@@ -88,38 +82,34 @@ describe('the QKD link of the initiator', () => {
   });
 
   it('names none where both ends open by their URIs', async () => {
-    joinBy('uris');
-    const one = link();
+    join = 'uris';
+    const one = stream();
     await one.prepare();
     assert.deepEqual([openings.length, one.reference().qkdKeyStreamId], [1, '']);
   });
 
-  it('waits a moment for the name, and goes on without it', async (t) => {
-    joinBy('auto');
-    t.mock.timers.enable({ apis: ['setTimeout'] });
+  it('waits a moment for the name, and goes on without it', async () => {
+    join = 'auto';
     openQkd = never;
-    const one = link();
+    const one = stream();
     let prepared = false;
     const preparing = one.prepare().then(() => {
       prepared = true;
     });
-    t.mock.timers.tick(250);
-    await settled();
+    await clock.advance(250);
     assert.equal(prepared, false);
-    t.mock.timers.tick(1);
+    await clock.advance(1);
     await preparing;
     assert.equal(one.reference().qkdKeyStreamId, '');
   });
 
-  it('waits for the name as long as it takes where the other end cannot do without it', async (t) => {
-    joinBy('ksid');
-    t.mock.timers.enable({ apis: ['setTimeout'] });
+  it('waits for the name as long as it takes where the other end cannot do without it', async () => {
+    join = 'ksid';
     const opening = Promise.withResolvers<{ qkdKeyStreamId: string }>();
     openQkd = () => opening.promise;
-    const one = link();
+    const one = stream();
     const preparing = one.prepare();
-    t.mock.timers.tick(3_000);
-    await settled();
+    await clock.advance(3_000);
     opening.resolve({ qkdKeyStreamId: 'late' });
     await preparing;
     assert.equal(one.reference().qkdKeyStreamId, 'late');
@@ -128,7 +118,7 @@ describe('the QKD link of the initiator', () => {
   it('does not take the name of an epoch that it has left', async () => {
     const first = Promise.withResolvers<{ qkdKeyStreamId: string }>();
     openQkd = ({ epoch }) => (epoch === 0 ? first.promise : never());
-    const one = link();
+    const one = stream();
     const preparing = one.prepare();
     one.renew();
     void one.opened().catch(() => undefined);
@@ -142,7 +132,7 @@ describe('the QKD link of the initiator', () => {
     openQkd = async () => {
       throw new KeyweaveError('QKD_UNAVAILABLE', 'no');
     };
-    const one = link();
+    const one = stream();
     await assert.rejects(one.prepare(), reason('QKD_UNAVAILABLE'));
     await assert.rejects(one.prepare(), reason('QKD_UNAVAILABLE'));
     assert.equal(openings.length, 2);
@@ -154,19 +144,19 @@ describe('the QKD link of the initiator', () => {
   it('keeps its newer opening when that of an epoch that it has left fails', async () => {
     const first = Promise.withResolvers<{ qkdKeyStreamId: string }>();
     openQkd = ({ epoch }) => (epoch === 0 ? first.promise : Promise.resolve({ qkdKeyStreamId: 'new' }));
-    const one = link();
+    const one = stream();
     const left = assert.rejects(one.opened(), reason('QKD_UNAVAILABLE'));
     one.renew();
     await one.opened();
     first.reject(new KeyweaveError('QKD_UNAVAILABLE', 'no'));
     await left;
-    await settled();
+    await clock.settle();
     assert.equal(await one.opened(), 'new');
     assert.equal(openings.length, 2);
   });
 
   it('counts in whole blocks, and starts anew with each epoch', async () => {
-    const one = link();
+    const one = stream();
     one.renew(16);
     assert.deepEqual([one.epoch, one.blockKeys], [1, 16]);
     await one.prepare();
@@ -181,7 +171,7 @@ describe('the QKD link of the initiator', () => {
     assert.equal(one.isNext({ ...next, position: 2n, epoch: 0 }), false);
     assert.equal(one.fetchOf('kme-1', 17).position, 2n);
     one.renew();
-    await settled();
+    await clock.settle();
     assert.deepEqual(one.reference(), { ...NONE, epoch: 2, blockKeys: 16 });
     assert.equal(one.isOpen, false);
     assert.equal(one.fetchOf('x', 1).position, 0n);
@@ -190,21 +180,20 @@ describe('the QKD link of the initiator', () => {
     assert.equal(one.blockKeys, 64);
   });
 
-  it('aborts nothing that is open, or was never begun, when it closes', async (t) => {
-    const timers = t.mock.method(globalThis, 'setTimeout');
-    const one = link();
+  it('aborts nothing that is open, or was never begun, when it closes', async () => {
+    const one = stream();
     one.close();
     await one.opened();
     one.close();
-    await settled();
-    assert.equal(timers.mock.callCount(), 0);
+    await clock.settle();
+    assert.equal(clock.pending, 0);
     assert.equal(closed.length, 1);
   });
 });
 
-describe('the QKD link of the responder', () => {
+describe('the QKD stream of the responder', () => {
   it('joins the stream that the initiator names, and says where the two are not in step', async () => {
-    const one = link();
+    const one = stream();
     await one.follow({ ...NONE, epoch: 2, qkdKeyStreamId: 'shared' });
     assert.deepEqual([one.epoch, openings[0]?.request.qkdKeyStreamId], [2, 'shared']);
     assert.equal(await one.opened(), 'kme-2');
@@ -223,7 +212,7 @@ describe('the QKD link of the responder', () => {
   });
 
   it('opens by the name that it was told, when it has to open again', async () => {
-    const one = link();
+    const one = stream();
     openQkd = async () => {
       throw new KeyweaveError('QKD_UNAVAILABLE', 'no');
     };
@@ -238,13 +227,13 @@ describe('the QKD link of the responder', () => {
 });
 
 describe('fetchTogether', () => {
-  const links = () => [1, 2, 3].map((digit) => link({ keyStreamId: Buffer.alloc(16, digit) }));
+  const streams = () => [1, 2, 3].map((digit) => stream({ keyStreamId: Buffer.alloc(16, digit) }));
 
   it('asks for all streams in one call, and gives each its own', async () => {
-    const three = links();
+    const three = streams();
     const got = await fetchTogether(
-      services,
-      three.map((each, i) => ({ link: each, count: i + 1 })),
+      qkd,
+      three.map((each, i) => ({ from: each, count: i + 1 })),
     );
     assert.deepEqual(got, [Buffer.alloc(32, 1), Buffer.alloc(64, 2), Buffer.alloc(96, 3)]);
     assert.equal(fetches.length, 1);
@@ -268,12 +257,12 @@ describe('fetchTogether', () => {
   });
 
   it('asks nothing for nobody', async () => {
-    assert.deepEqual(await fetchTogether(services, []), []);
+    assert.deepEqual(await fetchTogether(qkd, []), []);
     assert.equal(fetches.length, 0);
   });
 
   it('fails a stream that cannot be opened, or that is refused, alone', async () => {
-    const three = links();
+    const three = streams();
     openQkd = async ({ keyStreamId }) => {
       if (keyStreamId[0] === 1) throw new KeyweaveError('QKD_UNAVAILABLE', 'not this one');
       return { qkdKeyStreamId: 'kme' };
@@ -286,8 +275,8 @@ describe('fetchTogether', () => {
       blockBytes: 128,
     });
     const [first, second, third] = await fetchTogether(
-      services,
-      three.map((each) => ({ link: each, count: 1 })),
+      qkd,
+      three.map((each) => ({ from: each, count: 1 })),
     );
     assert.ok(reason('QKD_UNAVAILABLE')(first));
     assert.ok(reason('INSUFFICIENT_KEY')(second));
@@ -306,7 +295,7 @@ describe('fetchTogether', () => {
     openQkd = async () => {
       throw new KeyweaveError('QKD_UNAVAILABLE', 'away');
     };
-    const got = await fetchTogether(services, [{ link: link(), count: 1 }]);
+    const got = await fetchTogether(qkd, [{ from: stream(), count: 1 }]);
     assert.ok(reason('QKD_UNAVAILABLE')(got[0]));
     assert.equal(fetches.length, 0);
   });
@@ -317,10 +306,10 @@ describe('fetchTogether', () => {
       [async () => ({ results: [], blockBytes: 64 }), 'INTERNAL'],
     ] as const) {
       fetchKeys = answer;
-      const two = links().slice(1);
+      const two = streams().slice(1);
       const got = await fetchTogether(
-        services,
-        two.map((each) => ({ link: each, count: 1 })),
+        qkd,
+        two.map((each) => ({ from: each, count: 1 })),
       );
       assert.deepEqual(got.map(reason(wanted)), [true, true]);
       assert.match(String(got[0]), wanted === 'INTERNAL' ? /wrong number/ : /away/);

@@ -1,10 +1,10 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod } from '#common/catalogue/methods.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { quote } from '#common/etsi/application-uri.ts';
 import { PROTOCOL_VERSION } from '#common/service/version.ts';
 import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
 import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
-import { quote } from '../streams/application-uri.ts';
 import {
   readStreamTerms,
   STAND_IN,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { asBuffer } from '#common/crypto/bytes.ts';
+import { asBuffer, digestPacked } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
 import { createHybridizerClient } from '../clients/hybridizer-client.ts';
 import { deriveTogether } from './derivation.ts';
@@ -104,6 +105,34 @@ describe('deriveTogether', () => {
         ['QKD', 32],
       ],
     );
+  });
+
+  it('digests a few items at a time, so that others have their turn, and digests all of them', async () => {
+    const { services, asked } = hybridizer();
+    let turns = 0;
+    const clock = new FakeClock();
+    const soon = (act: () => void) => {
+      turns += 1;
+      return clock.soon(act);
+    };
+    const [large, small] = [inputs(0, 100), inputs(100, 1)];
+    const deriving = deriveTogether({ hybridizer: services, clock: { soon } }, [large, small]);
+    await Promise.resolve();
+    assert.deepEqual([turns, asked.length], [1, 0], 'it holds the event loop');
+    await clock.settle();
+    assert.equal((await deriving).length, 2);
+    assert.equal(turns, 3, '202 digests are four lots of 64 at most');
+    const [kem, single] = asked.map(({ slots }) => slots[0]);
+    assert.deepEqual(
+      [kem?.publicKeyDigests, kem?.ciphertextDigests, single?.publicKeyDigests],
+      [
+        digestPacked(items(100, PUBLIC_KEY_BYTES, 0x10), PUBLIC_KEY_BYTES),
+        digestPacked(items(100, CIPHERTEXT_BYTES, 0x20), CIPHERTEXT_BYTES),
+        digestPacked(items(1, PUBLIC_KEY_BYTES, 0x10), PUBLIC_KEY_BYTES),
+      ],
+    );
+    await deriveTogether({ hybridizer: services, clock: { soon } }, [inputs(0, 32)]);
+    assert.equal(turns, 3, 'a small round waits for nobody');
   });
 
   it('keeps each outcome in its place, wipes the secrets, and keeps keys in memory of their own', async () => {

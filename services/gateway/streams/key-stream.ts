@@ -14,6 +14,11 @@ import type { Route } from './route.ts';
 import type { StreamEvents, StreamFacts } from './stream-events.ts';
 import type { StreamTerms } from './stream-terms.ts';
 
+/** Says whether the caller can take a chunk; it may throw, and then nothing is taken. */
+type Fits = (chunk: Chunk) => void;
+
+type Taken = Chunk | Promise<Chunk>;
+
 /** Where an application stands with a stream. */
 export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
 
@@ -95,10 +100,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
     this.#maxBufferedChunks = this.#window();
     this.#held = options.held;
-    this.depth = new PrefetchDepth(
-      Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks),
-      (this.incarnation[0] ?? 0) / 256,
-    );
+    const mostAhead = Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks);
+    this.depth = new PrefetchDepth(mostAhead, (this.incarnation[0] ?? 0) / 256);
     this.producer = options.producer(this);
   }
 
@@ -152,10 +155,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   /** @throws KeyweaveError NO_ROOM where not one more chunk may be made for the peer. */
   assertPeerRoom(): void {
     if (this.peerRoom >= 1) return;
-    throw new KeyweaveError(
-      'NO_ROOM',
-      `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.route.nextHop} (limits.max_held_bytes_per_peer)`,
-    );
+    const detail = `the other end holds its limit of ${this.#held?.limit} bytes of unread keys for node ${this.route.nextHop} (limits.max_held_bytes_per_peer)`;
+    throw new KeyweaveError('NO_ROOM', detail);
   }
 
   /** Brings this stream's part of what is held for the peer up to date. */
@@ -230,26 +231,18 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
    * Takes a chunk: at once where it is there, else waiting for production up
    * to `timeoutMs`. The caller owns the chunk and wipes its key.
    *
-   * @param fits says whether the caller can take the chunk, such as whether
-   *   it has room for the metadata; it may throw, and then nothing is taken.
+   * @param fits such as whether the caller has room for the metadata.
    * @param signal fires when nobody waits for it any more; a chunk that is
    *   ready at once is given without a look at it.
    * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
-  take(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     if (this.#ended) throw this.#ended;
     const { delayMs, reserved } = this.#rate.reserve(this.#clock.monotonicMs(), timeoutMs);
     if (!reserved) {
-      throw new KeyweaveError(
-        'INSUFFICIENT_KEY',
-        `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`,
-      );
+      const detail = `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`;
+      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
     }
     if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal);
     return this.#pause(delayMs, signal).then(() => this.#take(index, timeoutMs - delayMs, fits, signal));
@@ -265,12 +258,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     throw this.#ended ?? abandonedError();
   }
 
-  #take(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  #take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     try {
       const chunk = this.#takeReserved(index, timeoutMs, fits, signal);
       if (chunk instanceof Promise) chunk.catch(() => this.#rate.refund());
@@ -281,12 +269,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     }
   }
 
-  #takeReserved(
-    index: number | undefined,
-    timeoutMs: number,
-    fits: (chunk: Chunk) => void,
-    signal: AbortSignal,
-  ): Chunk | Promise<Chunk> {
+  #takeReserved(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#clock.monotonicMs());
     if (ready !== undefined) {
@@ -383,19 +366,15 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   /** @throws KeyweaveError where what is asked for cannot come. */
   #assertCanCome(index: number | undefined): void {
     if (this.#peer === 'closed') {
-      throw new KeyweaveError(
-        'PEER_APPLICATION_ABSENT',
-        `${this.#peerGone}; every confirmed key has been read`,
-      );
+      const detail = `${this.#peerGone}; every confirmed key has been read`;
+      throw new KeyweaveError('PEER_APPLICATION_ABSENT', detail);
     }
     if (index !== undefined && index < this.indexes.frontier) throw goneError(index);
     if (this.#peer === 'absent' && this.role === 'responder') return;
     const end = this.indexes.frontier + this.maxBufferedChunks - this.buffer.size;
     if (index !== undefined && index >= end) {
-      throw new KeyweaveError(
-        'INSUFFICIENT_KEY',
-        `index ${index} is beyond the window, which ends at ${end - 1}`,
-      );
+      const detail = `index ${index} is beyond the window, which ends at ${end - 1}`;
+      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
     }
   }
 

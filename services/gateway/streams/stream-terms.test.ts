@@ -166,8 +166,8 @@ describe('the slots of a stream', () => {
   it('are pqc-source’s where they are neither QKD nor a stand-in', () =>
     assert.deepEqual([KEM, QKD, STAND_IN].map(isKem), [true, false, false]));
 
-  it('have a stand-in at a place that counts from 1', () => {
-    assert.deepEqual([of(KEM, QKD), of(KEM, STAND_IN), of(STAND_IN)].map(standInSlot), [0, 2, 1]);
+  it('have a stand-in at a place that counts from 0, or none', () => {
+    assert.deepEqual([of(KEM, QKD), of(KEM, STAND_IN), of(STAND_IN)].map(standInSlot), [undefined, 1, 0]);
     const { slots } = withEnoughSecrets(
       { ...terms('?hybridization=hmac'), slots: [KEM] },
       { mayDegrade: true },
@@ -176,7 +176,7 @@ describe('the slots of a stream', () => {
   });
 
   it('can do without their QKD slot only beside exactly one KEM', () => {
-    assert.deepEqual([of(KEM, QKD), of(QKD, KEM)].map(replaceableSlot), [2, 1]);
+    assert.deepEqual([of(KEM, QKD), of(QKD, KEM)].map(replaceableSlot), [1, 0]);
     for (const slots of [
       ...[[QKD], [KEM], [QKD, QKD], [KEM, KEM], [QKD, STAND_IN], [KEM, STAND_IN]],
       ...[
@@ -184,15 +184,15 @@ describe('the slots of a stream', () => {
         [QKD, QKD, KEM],
       ],
     ])
-      assert.equal(replaceableSlot(of(...slots)), 0, slots.map(({ algorithm }) => algorithm).join());
+      assert.equal(replaceableSlot(of(...slots)), undefined, slots.map(({ algorithm }) => algorithm).join());
   });
 
   it('take QKD keys for each QKD slot but the one that a shared_seed stands in for', () => {
     const list = of(QKD, KEM, QKD);
     assert.deepEqual(
-      [0, 1, 3].map((degraded) => countQkdSlots(list, degraded)),
+      [undefined, 0, 2].map((standIn) => countQkdSlots(list, standIn)),
       [2, 1, 1],
     );
-    assert.equal(countQkdSlots(of(KEM), 0), 0);
+    assert.equal(countQkdSlots(of(KEM), undefined), 0);
   });
 });

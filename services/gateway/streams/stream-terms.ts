@@ -1,9 +1,9 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/catalogue/methods.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { type ApplicationUri, parseApplicationUri, quote } from '#common/etsi/application-uri.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
-import { type ApplicationUri, parseApplicationUri, quote } from './application-uri.ts';
 
 /** Slots that one stream may weave. */
 const MAX_SLOTS = MESSAGE_LIMITS.slots.filled;

@@ -141,16 +141,16 @@ describe('RoundScheduler', () => {
     assert.deepEqual(finished(), [1, 1]);
   });
 
-  it('starts with 128 chunks that are wanted, however often they are asked for', () => {
-    const many = producer({ name: 'a', offerable: 100 });
+  it('starts with 64 chunks that are wanted, however often they are asked for', () => {
+    const many = producer({ name: 'a', offerable: 40 });
     for (let i = 0; i < 3; i++) scheduler.enqueue(many);
-    scheduler.enqueue(producer({ name: 'b', offerable: 27 }));
+    scheduler.enqueue(producer({ name: 'b', offerable: 23 }));
     mock.timers.tick(1);
     assert.deepEqual(carried(), []);
     scheduler.enqueue(producer({ name: 'c', offerable: 1 }));
     mock.timers.tick(1);
-    assert.deepEqual(carried(), [{ a: 100, b: 27, c: 1 }]);
-    scheduler.enqueue(producer({ name: 'd', offerable: 127 }));
+    assert.deepEqual(carried(), [{ a: 40, b: 23, c: 1 }]);
+    scheduler.enqueue(producer({ name: 'd', offerable: 63 }));
     mock.timers.tick(1);
     assert.equal(rounds.length, 1, 'chunks were counted that are on their way');
   });

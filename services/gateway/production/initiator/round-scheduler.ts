@@ -10,14 +10,8 @@ import { PeerReach } from './peer-reach.ts';
 /** Rounds of shared streams that may wait for the peer at a time: one is prepared while the other is answered. */
 const MAX_ROUNDS = 2;
 
-/**
- * Chunks of a shared round, and so its batches: few, so that no step of a round
- * holds an event loop for long, and more only where streams ask for more than a
- * few of those. More still would make those who wait for the first wait for the last.
- */
-const ROUND_CHUNKS = 64;
+/** Chunks of a shared round, and so its batches. More would make those who wait for the first wait for the last. */
 const MAX_ROUND_CHUNKS = MESSAGE_LIMITS.offers.filled;
-const ROUNDS_BEHIND = 8;
 
 /**
  * Rounds that streams make alone, at a time: of troubled or new ones, and of
@@ -29,7 +23,7 @@ const MAX_ALONE = { light: 128, slow: 32 } as const;
 const PROBE_BATCHES = 4;
 
 /** A shared round for which nobody waits starts with so many chunks, or after so long. */
-const ENOUGH_CHUNKS = ROUND_CHUNKS;
+const ENOUGH_CHUNKS = 64;
 const LINGER_MS = 100;
 
 /** Share of a round that a stream gets by its QoS priority: one more for each step, up to this. */
@@ -154,10 +148,8 @@ export class RoundScheduler {
     this.#queuedChunks = 0;
     const urgent = asking.filter((producer) => producer.urgent);
     const weights = urgent.reduce((sum, producer) => sum + weightOf(producer), 0);
-    const asked = asking.reduce((sum, producer) => sum + producer.offerable, 0);
-    const roundChunks = asked > ROUNDS_BEHIND * ROUND_CHUNKS ? MAX_ROUND_CHUNKS : ROUND_CHUNKS;
     const budget = new RoundBudget({
-      chunks: roundChunks,
+      chunks: MAX_ROUND_CHUNKS,
       bytes: MESSAGE_LIMITS.bytes.filled,
       cost: MESSAGE_LIMITS.cost.filled,
     });
@@ -173,7 +165,7 @@ export class RoundScheduler {
       counts.set(producer, has + more);
     };
     for (const producer of urgent) {
-      give(producer, Math.max(1, Math.floor((roundChunks * weightOf(producer)) / weights)));
+      give(producer, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(producer)) / weights)));
     }
     for (const producer of [...urgent, ...asking]) give(producer, producer.offerable);
     const batches: Batch<InitiatorProducer>[] = [];

@@ -1,95 +1,23 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { ErrorReason } from '#common/errors/status-table.ts';
-import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
-import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { ALICE, BOB, IdleProducer, keyStream, termsOf } from '#test/helpers/streams.ts';
-import type { KeyStream } from '../../streams/key-stream.ts';
-import { StreamEvents } from '../../streams/stream-events.ts';
-import { readStreamTerms, withEnoughSecrets } from '../../streams/stream-terms.ts';
-import { HeldBatches } from './held-batches.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import {
+  batches,
+  begin,
+  clock,
+  confirm,
+  dropped,
+  held,
+  offer,
+  producer,
+  refuses,
+  stream,
+  TAG,
+} from '#test/helpers/held-batches-bench.ts';
 
-const PUBLIC_KEY_BYTES = 1184;
-const TAG = Buffer.alloc(32, 7);
-const INCARNATION = Buffer.alloc(8, 1);
 const FAILURE = new KeyweaveError('QKD_UNAVAILABLE', 'as the test says');
 
-let stream: KeyStream;
-let batches: HeldBatches;
-let producer: IdleProducer;
-let clock: FakeClock;
-/** What listeners were told of batches that were dropped. */
-let dropped: [first: number, count: number, reason: ErrorReason][];
-
-beforeEach(() => {
-  begin(['ML-KEM-768', 'QKD'], false);
-});
-
-function begin(
-  keySources: readonly string[],
-  allowDegraded: boolean,
-  method = 'xoring',
-  maxBufferedChunks = 16,
-): void {
-  clock = new FakeClock();
-  dropped = [];
-  producer = new IdleProducer('responder');
-  // The batches that are held are on their way.
-  Object.defineProperty(producer, 'coming', { get: () => batches?.coming ?? 0 });
-  stream = keyStream({
-    incarnation: INCARNATION,
-    terms: termsOf(method, keySources),
-    role: 'responder',
-    qos: { timeoutMs: 1000, metadataMimetype: '' },
-    allowDegraded,
-    maxBufferedChunks,
-    clock,
-    events: new StreamEvents([
-      { dropped: (_, first, count, { reason }) => void dropped.push([first, count, reason]) },
-    ]),
-    producer: () => producer,
-  });
-  batches = new HeldBatches(stream, clock);
-}
-
-function offer(firstIndex: number, count: number, change: Partial<BatchOffer> = {}): BatchOffer {
-  return {
-    keyStreamId: stream.idBytes,
-    incarnation: INCARNATION,
-    firstIndex,
-    count,
-    publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(count * PUBLIC_KEY_BYTES) }],
-    qkd: { epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 },
-    degradedSlot: 0,
-    ...change,
-  };
-}
-
-/** Admits a batch and holds keys for it whose bytes are all `value`. */
-function held(firstIndex: number, count: number, value: number): Buffer {
-  const batch = offer(firstIndex, count);
-  batches.admit(batch);
-  const keys = Buffer.alloc(count * 32, value);
-  batches.hold(batch, { count, keys, initiatorTags: Buffer.alloc(count * 32, TAG) });
-  return keys;
-}
-
-const confirm = (firstIndex: number, count: number, tag = TAG) =>
-  batches.confirm({
-    keyStreamId: stream.idBytes,
-    incarnation: INCARNATION,
-    firstIndex,
-    count,
-    initiatorTags: Buffer.alloc(count * tag.length, tag),
-  }).released;
-
-const refuses = (batch: BatchOffer, reason: ErrorReason) =>
-  assert.throws(
-    () => batches.admit(batch),
-    (error) => isReason(error, reason),
-    `${reason} expected`,
-  );
+beforeEach(() => begin());
 
 describe('HeldBatches', () => {
   it('releases nothing before the tags of the initiator, and all of the batch then', () => {
@@ -120,7 +48,7 @@ describe('HeldBatches', () => {
       const keys = held(first, 2, 5);
       assert.equal(
         batches.confirm({
-          ...{ keyStreamId: stream.idBytes, incarnation: INCARNATION },
+          ...{ keyStreamId: stream.idBytes, incarnation: stream.incarnation },
           ...{ firstIndex: first, count, initiatorTags: tags },
         }).released,
         false,
@@ -129,19 +57,6 @@ describe('HeldBatches', () => {
     }
     assert.equal(stream.buffer.size, 0);
     assert.equal(stream.indexes.frontier, 6, 'the indexes of dropped batches are burned');
-  });
-
-  it('never makes an index twice', () => {
-    held(5, 2, 1);
-    for (const first of [0, 5, 6]) refuses(offer(first, 1), 'AGREEMENT_FAILED');
-    held(7, 1, 2);
-  });
-
-  it('makes one batch of a stream at a time', () => {
-    batches.admit(offer(0, 1));
-    refuses(offer(1, 1), 'AGREEMENT_FAILED');
-    batches.fail(FAILURE);
-    batches.admit(offer(1, 1));
   });
 
   it('asks again for those who counted on a batch that failed', async () => {
@@ -171,67 +86,6 @@ describe('HeldBatches', () => {
     assert.equal(confirm(6, 1), true);
   });
 
-  it('refuses what does not carry exactly the agreed slots', () => {
-    const keys = (bytes: number) => Buffer.alloc(bytes);
-    refuses(offer(0, 1, { publicKeys: [] }), 'BAD_REQUEST');
-    refuses(offer(0, 1, { publicKeys: [{ slot: 1, publicKeys: keys(PUBLIC_KEY_BYTES) }] }), 'BAD_REQUEST');
-    refuses(offer(0, 1, { publicKeys: [{ slot: 9, publicKeys: keys(PUBLIC_KEY_BYTES) }] }), 'BAD_REQUEST');
-    refuses(
-      offer(0, 1, { publicKeys: [{ slot: 0, publicKeys: keys(PUBLIC_KEY_BYTES - 1) }] }),
-      'BAD_REQUEST',
-    );
-    refuses(
-      offer(0, 1, { publicKeys: [{ slot: 0, publicKeys: keys(2 * PUBLIC_KEY_BYTES) }] }),
-      'BAD_REQUEST',
-    );
-    refuses(offer(0, 1, { qkd: undefined }), 'BAD_REQUEST');
-    refuses(offer(0, 1, { degradedSlot: 2, qkd: undefined }), 'AGREEMENT_FAILED');
-    refuses(offer(0, 1, { degradedSlot: 99 }), 'AGREEMENT_FAILED');
-    refuses(offer(0, 0), 'BAD_REQUEST');
-    refuses(offer(0, 1025), 'BAD_REQUEST');
-    refuses(offer(0xffffffff, 1), 'BAD_REQUEST');
-    held(0, 1, 1);
-  });
-
-  it('lets a shared_seed stand in for the QKD slot of a list of QKD and one KEM, and for nothing else', () => {
-    const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
-    const { qkd } = offer(0, 1);
-    const cases: [readonly string[], Partial<BatchOffer>][] = [
-      [['QKD'], { degradedSlot: 1, publicKeys: [], qkd: undefined }],
-      [['ML-KEM-768'], { degradedSlot: 1, publicKeys: [], qkd: undefined }],
-      [['ML-KEM-768', 'QKD'], { degradedSlot: 1, publicKeys: [] }],
-      [['ML-KEM-768', 'ML-KEM-768'], { degradedSlot: 2, publicKeys: [pair(0)], qkd: undefined }],
-      [['QKD', 'QKD'], { degradedSlot: 1, publicKeys: [] }],
-      [
-        ['ML-KEM-768', 'QKD', 'ML-KEM-768'],
-        { degradedSlot: 2, publicKeys: [pair(0), pair(2)], qkd: undefined },
-      ],
-      [['ML-KEM-768', 'QKD', 'QKD'], { degradedSlot: 2, publicKeys: [pair(0)], qkd }],
-    ];
-    for (const [sources, change] of cases) {
-      begin(sources, true, 'hkdf-sha384');
-      assert.throws(
-        () => batches.admit(offer(0, 1, change)),
-        (error) => isReason(error, 'AGREEMENT_FAILED'),
-        `${sources} with slot ${change.degradedSlot} replaced was taken`,
-      );
-    }
-    begin(['ML-KEM-768', 'QKD'], true);
-    assert.equal(batches.admit(offer(0, 1, { degradedSlot: 2, qkd: undefined })), 1);
-    begin(['QKD', 'ML-KEM-768'], true);
-    assert.equal(batches.admit(offer(0, 1, { degradedSlot: 1, publicKeys: [pair(1)], qkd: undefined })), 1);
-  });
-
-  it('takes no more than there is room for, what is unconfirmed counted', () => {
-    assert.equal(batches.admit(offer(0, 20)), 16);
-    batches.fail(FAILURE);
-    held(20, 10, 1);
-    assert.equal(batches.admit(offer(30, 10)), 6);
-    batches.fail(FAILURE);
-    held(40, 6, 2);
-    refuses(offer(46, 1), 'NO_ROOM');
-  });
-
   it('wipes what is unconfirmed at its end, and takes nothing after it', () => {
     const keys = held(0, 2, 1);
     const batch = offer(2, 1);
@@ -244,39 +98,8 @@ describe('HeldBatches', () => {
     refuses(offer(3, 1), 'UNKNOWN_STREAM');
   });
 
-  it('takes batches up to the largest that there are, and up to the last index', () => {
-    begin(['ML-KEM-768', 'QKD'], false, 'xoring', 2_048);
-    assert.equal(batches.admit(offer(0, 1_024)), 1_024);
-    batches.fail(FAILURE);
-    assert.equal(batches.admit(offer(0xffffffff - 2, 2)), 2);
-  });
-
-  it('counts what is buffered against its room, and those who wait for it', async () => {
-    held(0, 15, 1);
-    confirm(0, 15);
-    assert.equal(batches.admit(offer(15, 9)), 1);
-    batches.fail(FAILURE);
-    for (let i = 0; i < 15; i++) stream.buffer.take();
-    const leaving = new AbortController();
-    const waiting = [20, 21].map((index) => stream.buffer.wait(index + 10, 50, () => 'late', leaving.signal));
-    assert.equal(batches.admit(offer(24, 20)), 18);
-    leaving.abort();
-    await Promise.allSettled(waiting);
-  });
-
-  it('never makes an index twice, also of a batch that failed or that it shortened', () => {
-    batches.admit(offer(3, 5));
-    batches.fail(FAILURE);
-    for (const first of [3, 7]) refuses(offer(first, 1), 'AGREEMENT_FAILED');
-    const shortened = offer(8, 5);
-    batches.admit(shortened, 2);
-    batches.hold(shortened, { count: 2, keys: Buffer.alloc(64), initiatorTags: Buffer.alloc(64, TAG) });
-    refuses(offer(9, 1), 'AGREEMENT_FAILED');
-    assert.equal(batches.admit(offer(10, 1)), 1);
-  });
-
   it('says of each key whether a shared_seed stood in for a source of it', () => {
-    begin(['ML-KEM-768', 'QKD'], true);
+    begin({ allowDegraded: true });
     for (const [firstIndex, degradedSlot] of [
       [0, 0],
       [1, 2],
@@ -416,29 +239,5 @@ describe('HeldBatches', () => {
     const decision = batches.confirm({ keyStreamId, incarnation, firstIndex: 0, count: 1, initiatorTags });
     assert.equal(decision.released, false);
     assert.ok(keys.every((byte) => byte === 0));
-  });
-
-  it('refuses the public keys of one slot in the place of those of another of its size', () => {
-    begin(['ML-KEM-768', 'ML-KEM-768'], false, 'hkdf-sha384');
-    const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
-    const both = (...slots: number[]) => offer(0, 1, { publicKeys: slots.map(pair), qkd: undefined });
-    for (const slots of [[1, 0], [0, 0], [0], [0, 1, 1]]) refuses(both(...slots), 'BAD_REQUEST');
-    assert.equal(batches.admit(both(0, 1)), 1);
-  });
-
-  it('takes a stream whose method needs a stand-in with that one and no other', () => {
-    const terms = withEnoughSecrets(
-      readStreamTerms(`hybrid://app@${ALICE}`, `hybrid://app@${BOB}`, {
-        method: 'xoring',
-        keySources: ['QKD'],
-      }),
-      { mayDegrade: true },
-    );
-    stream = keyStream({ role: 'responder', terms, allowDegraded: true });
-    batches = new HeldBatches(stream, clock);
-    for (const degradedSlot of [0, 1, 3]) {
-      refuses(offer(0, 1, { publicKeys: [], degradedSlot }), 'AGREEMENT_FAILED');
-    }
-    assert.equal(batches.admit(offer(0, 1, { publicKeys: [], degradedSlot: 2 })), 1);
   });
 });
