@@ -220,7 +220,7 @@ describe('certificates of nodes that run', () => {
         'NOT_ALLOWED',
       );
       const [line] = await network.logged(alice, 'why', 1, ({ msg, reason }) =>
-        Boolean(msg === 'call refused' && reason === 'the certificate is revoked'),
+        Boolean(msg === 'a call was refused' && reason === 'the certificate is revoked'),
       );
       assert.equal(line?.caller, `spiffe://keyweave/node/${alice.uuid}/gateway`);
     } finally {

@@ -15,7 +15,7 @@ export const NOTICE_MS = 60_000;
 
 /** One line of a node's log file. */
 export interface LogLine {
-  readonly level: number;
+  readonly level: string;
   readonly msg: string;
   readonly service: string;
   readonly [field: string]: unknown;
