@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
 
@@ -323,6 +323,11 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
 /** Files that are unusual, and right. */
 export function rightFiles({ config, peers, folder, ports }: NodeFolder): [what: string, files: object][] {
   const text = JSON.stringify(config, undefined, 2);
+  const ca = readFileSync(join(folder, 'ca', 'ca.crt'), 'utf8');
+  const several = join(folder, 'ca', 'several.crt');
+  writeFileSync(several, `${ca}\n${ca}`);
+  copyFileSync(join(folder, 'ca', 'ca.key'), join(folder, 'ca', 'several.key'));
+  const { certificate_config: certificates } = config as { certificate_config: Json };
   return [
     ['the sound ones', {}],
     ['a byte order mark', { config: `\uFEFF${text}`, peers: `\uFEFF${JSON.stringify(peers)}` }],
@@ -332,6 +337,10 @@ export function rightFiles({ config, peers, folder, ports }: NodeFolder): [what:
       { config: { ...config, uuid: OWN.toUpperCase(), logging_config: { console_log_type: 'NONE' } } },
     ],
     ['no peers', { peers: {} }],
+    [
+      'a file of several CAs',
+      { config: { ...config, certificate_config: { ...certificates, cert_authority_path: several } } },
+    ],
     [
       'a node that is not among its peers',
       { peers: { [PEER]: { address: { host: 'bob.example', port: 1 } } } },
