@@ -26,7 +26,7 @@ import {
   replaceFile,
   startOperatedNetwork,
 } from '../helpers/operated-network.ts';
-import { SteadyReaders } from '../helpers/steady-readers.ts';
+import { reloadedAfter, underLoad } from '../helpers/operations.ts';
 
 let network: OperatedNetwork;
 let alice: LocalNode;
@@ -45,40 +45,7 @@ after(async () => {
 const homes = () => [alice, bob].map((node) => ({ node, home: network.home(node.name) }));
 const configOf = (node: LocalNode) => join(node.folder, 'config.json');
 const peersOf = (node: LocalNode) => join(node.folder, 'trusted_peers_info.json');
-const reloads = (node: LocalNode) =>
-  network.log(node).filter(({ msg }) => msg === 'certificate reloaded').length;
-
-/** Makes a change to the files of both nodes; resolves when each of their services has loaded what came of it. */
-async function change(act: () => unknown): Promise<void> {
-  const before = homes().map(({ node }) => [node, reloads(node)] as const);
-  await act();
-  for (const [node, count] of before)
-    await network.logged(node, 'every service has reloaded', count + SERVICE_NAMES.length, ({ msg }) =>
-      msg.includes('certificate reloaded'),
-    );
-}
-
-/** Reads two streams at both ends for as long as `act` takes; gives every answer that was no key. */
-async function underLoad(act: () => Promise<void>): Promise<{ keys: number; lost: string[] }> {
-  const pairs = [1, 2].map(() => ({
-    source: alice.json,
-    destination: bob.json,
-    data: openData(alice, bob, undefined, { max_bps: 0, min_bps: 0, timeout: 30_000 }),
-  }));
-  const pids = [alice, bob].flatMap(({ services }) => Object.values(services).map(({ pid }) => pid));
-  const readers = await SteadyReaders.start(pairs, 100, pids);
-  const entries = [];
-  try {
-    await act();
-  } finally {
-    entries.push(...(await readers.stop()).entries);
-  }
-  const lost = entries.filter(({ status }) => status !== 0);
-  return {
-    keys: entries.length - lost.length,
-    lost: lost.map(({ status, message }) => `${status}: ${message}`),
-  };
-}
+const change = (act: () => unknown) => reloadedAfter(network, [alice, bob], act);
 
 /** The serial number of the certificate that a port presents. */
 function presented({ host, port }: Address): Promise<string | undefined> {
@@ -153,7 +120,7 @@ const caOf = (home: string) => ({
 
 describe('certificates of nodes that run', () => {
   it('are renewed under load without a lost request, and presented on every port', async () => {
-    const { keys, lost } = await underLoad(async () => {
+    const { keys, lost } = await underLoad(alice, bob, async () => {
       await change(async () => {
         for (const { node } of homes()) {
           const text = await keyweave('certs', 'renew', '--force', '--config', configOf(node));
@@ -178,7 +145,7 @@ describe('certificates of nodes that run', () => {
     const stranger = await callerOfHybridizer(oldCa);
     try {
       assert.equal(await stranger.call(), 'OK');
-      const { keys, lost } = await underLoad(async () => {
+      const { keys, lost } = await underLoad(alice, bob, async () => {
         await change(() => trust(oldCa, newCa));
         await change(async () => {
           for (const { node, home } of homes()) {
