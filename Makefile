@@ -32,7 +32,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
 test: check unit fuzz e2e package-test ## every test that this machine can run, the quick ones first
-	@echo "left to other targets: test-containers (images, as root), native-test (liboqs by its own known answers),"
+	@echo "left to other targets: test-containers (images, as root), native-test (liboqs by its own known answers), simulate-self-test,"
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
