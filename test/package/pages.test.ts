@@ -13,6 +13,7 @@ const PAGES = [
   'CHANGELOG.md',
   'test/bench/README.md',
   'test/containers/README.md',
+  'test/simulation/README.md',
   ...readdirSync(`${HOME}docs`).map((name) => `docs/${name}`),
 ];
 
