@@ -6,6 +6,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import { isSubnet } from '#common/net/own-address.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import { datedCertificate, dateProblem, dateText } from '#common/tls/certificate-dates.ts';
 import { caKeyPath, certificateFiles } from '#common/tls/certificate-files.ts';
 import { spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
@@ -15,8 +16,6 @@ import { readText } from './read-text.ts';
 
 /** Life of certificates that a node issues for itself. */
 export const DEFAULT_CERTIFICATE_DAYS = 90;
-
-const DAY_MS = 86_400_000;
 
 /**
  * Makes sure that each of `services` has a certificate that it can serve with.

@@ -3,12 +3,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import { type DateState, dateStateOf, dateText, whoOf } from '#common/tls/certificate-dates.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { readCertificates, readTrust, type Trust } from '#common/tls/trust.ts';
 import { serialOf } from '#common/tls/x509/revocation-list.ts';
 
-const DAY_MS = 86_400_000;
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 

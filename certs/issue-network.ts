@@ -5,12 +5,12 @@ import { loadConfig } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { issueFor, writeAtomically } from './ensure.ts';
 import { createCa } from './issue.ts';
 import { RENEWAL_SHARE } from './life.ts';
 
-const DAY_MS = 86_400_000;
 const CA_DAYS = 3_650;
 
 export interface IssueNetworkOptions {

@@ -4,13 +4,13 @@ import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import { clientSpiffeId, isClientName, spiffeId } from '#common/tls/spiffe.ts';
 import { BACKDATE_MS } from './life.ts';
 
 x509.cryptoProvider.set(webcrypto as never);
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-const DAY_MS = 86_400_000;
 
 export interface PemPair {
   readonly certificate: string;

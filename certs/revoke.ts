@@ -2,6 +2,7 @@ import { createPrivateKey, type KeyObject, sign, type X509Certificate } from 'no
 import { existsSync, readFileSync } from 'node:fs';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import { derInteger, derObjectId, derOf, derTime, TAG } from '#common/tls/x509/der.ts';
 import { pemBlocks } from '#common/tls/x509/pem-blocks.ts';
 import {
@@ -16,7 +17,6 @@ import type { IssuingCa } from './ca-key.ts';
 import { writeAtomically } from './ensure.ts';
 import { pemText } from './issue.ts';
 
-const DAY_MS = 86_400_000;
 const LABEL = 'X509 CRL';
 const REASON_CODE = '2.5.29.21';
 const ECDSA_SHA256 = '1.2.840.10045.4.3.2';

@@ -5,19 +5,14 @@ import { describe, it, type TestContext } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { QOS } from '#test/helpers/network.ts';
 import { Etsi004Client, expectSuccess, fetchKey, openStream } from './etsi004-client.ts';
 
-const QOS = {
-  key_chunk_size: 4,
-  max_bps: 32,
-  min_bps: 32,
-  jitter: 0,
-  priority: 0,
-  timeout: 0,
-  ttl: 0,
-  metadata_mimetype: 'application/json',
+const DATA = {
+  source: 'hybrid://a@x',
+  destination: 'hybrid://b@y',
+  qos: { ...QOS, key_chunk_size: 4 },
 };
-const DATA = { source: 'hybrid://a@x', destination: 'hybrid://b@y', qos: QOS };
 
 /** A node that answers as the test says, and what it was asked. */
 async function node(t: TestContext, answers: Record<string, object>) {

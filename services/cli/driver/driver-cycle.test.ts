@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
+import { QOS } from '#test/helpers/network.ts';
 import { exitCodeOf } from '../ending/exit-codes.ts';
 import { type CallReport, type CycleReport, runCycle } from './driver-cycle.ts';
 
@@ -8,16 +9,7 @@ const KSID = '00000000-0000-4000-8000-000000000000';
 const REQUEST = {
   source: 'hybrid://a@x',
   destination: 'hybrid://a@y',
-  qos: {
-    key_chunk_size: 4,
-    max_bps: 32,
-    min_bps: 32,
-    jitter: 0,
-    priority: 0,
-    timeout: 0,
-    ttl: 0,
-    metadata_mimetype: '',
-  },
+  qos: { ...QOS, key_chunk_size: 4, metadata_mimetype: '' },
 };
 const OPENED = { status: 0, key_stream_id: KSID, qos: { key_chunk_size: 4 } };
 const KEY = { status: 0, key_buffer: [1, 2, 3, 4], index: 1 };

@@ -1,3 +1,6 @@
+/** A day, milliseconds. */
+export const DAY_MS = 86_400_000;
+
 const UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 
 type Unit = keyof typeof UNITS_MS;

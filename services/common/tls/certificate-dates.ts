@@ -1,8 +1,8 @@
 import type { X509Certificate } from 'node:crypto';
+import { DAY_MS } from '#common/time/durations.ts';
 import { uriOfCertificate } from '#common/tls/spiffe.ts';
 import type { RevocationList } from '#common/tls/x509/revocation-list.ts';
 
-const DAY_MS = 86_400_000;
 /** With less than this share of its life left a certificate should have been renewed. */
 const ENDING_SHARE = 1 / 4;
 

@@ -1,5 +1,6 @@
 import type { Log } from '#common/log/log.ts';
 import { type Clock, systemClock } from '#common/time/clock.ts';
+import { DAY_MS } from '#common/time/durations.ts';
 import {
   DATE_STATES,
   type DatedCertificate,
@@ -10,7 +11,6 @@ import {
 } from '#common/tls/certificate-dates.ts';
 
 const LOOK_MS = 2_000;
-const DAY_MS = 86_400_000;
 
 /** What the log is told of each state; nothing of the good. */
 const LINES: Readonly<Partial<Record<DateState, ['warning' | 'error', string]>>> = {
