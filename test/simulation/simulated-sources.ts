@@ -2,6 +2,7 @@ import { findKemAlgorithm, type KemAlgorithm } from '#common/catalogue/kems.ts';
 import { packedItem } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { DeriveRequest, DeriveResponse } from '#gen/keyweave/v1/hybridizer.ts';
+import { generateTimeoutMs, STEP_TIMEOUT_MS } from '../../services/gateway/clients/step-limits.ts';
 import type { Prng } from './prng.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 import { Sponge } from './sponge.ts';
@@ -141,7 +142,7 @@ export class SimulatedKems {
     let closed = false;
     return {
       generate: (algorithm: string, count: number) =>
-        service.call(caller, 120_000, () => {
+        service.call(caller, generateTimeoutMs(algorithm), () => {
           const kem = kemOf(algorithm);
           const publicKeys = blanks(count, kem.publicKeyBytes, this.#random);
           const pairs = { id: this.held.size, publicKeys, opening: 1, kem, process: service.process };
@@ -152,7 +153,7 @@ export class SimulatedKems {
         const { process, kem } = pairs as unknown as { process: SimulatedProcess; kem: KemAlgorithm };
         // Used up whatever comes of it.
         const isHeld = this.held.delete(pairs);
-        return service.call(caller, 20_000, () => {
+        return service.call(caller, STEP_TIMEOUT_MS.decapsulate, () => {
           if (!isHeld || process !== service.process) {
             throw new KeyweaveError('SERVICE_UNAVAILABLE', 'pqc-source was restarted');
           }
@@ -169,7 +170,7 @@ export class SimulatedKems {
   }
 
   encapsulate(caller: SimulatedProcess, algorithm: string, publicKeys: Uint8Array) {
-    return this.service.call(caller, 20_000, () => {
+    return this.service.call(caller, STEP_TIMEOUT_MS.encapsulate, () => {
       const kem = kemOf(algorithm);
       const count = publicKeys.length / kem.publicKeyBytes;
       const ciphertexts = blanks(count, kem.ciphertextBytes, this.#random);

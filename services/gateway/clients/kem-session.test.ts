@@ -146,6 +146,13 @@ describe('a session of pqc-source', () => {
     assert.equal(streams[0]?.requests.length, before);
   });
 
+  it('gives slow KEMs the time that they need', async () => {
+    const { answer, say } = await asked(session.generate('Classic-McEliece-8192128', 1));
+    await clock.advance(STEP_TIMEOUT_MS.generateSlow - 1);
+    await say({ publicKeys: Buffer.alloc(4) });
+    assert.equal((await answer).publicKeys.length, 4);
+  });
+
   it('has no time run out that has been answered in time', async () => {
     await batch();
     await clock.advance(600_000);

@@ -5,7 +5,7 @@ import type { ServiceClient } from '#common/grpc/client.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
 import type { KeyPairsRequest, KeyPairsResponse, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
-import { STEP_TIMEOUT_MS } from './step-limits.ts';
+import { generateTimeoutMs, STEP_TIMEOUT_MS } from './step-limits.ts';
 
 /** A batch of key pairs whose private halves live in pqc-source, in the session that made them. */
 export interface SessionKeyPairs {
@@ -44,7 +44,7 @@ export class KemSession {
 
   /** Makes `count` key pairs of `algorithm`. @throws KeyweaveError UNSUPPORTED, AGREEMENT_FAILED, TIMEOUT or SERVICE_UNAVAILABLE. */
   async generate(algorithm: string, count: number): Promise<SessionKeyPairs> {
-    const { id, answer } = this.#request({ generate: { algorithm, count } }, STEP_TIMEOUT_MS.generate);
+    const { id, answer } = this.#request({ generate: { algorithm, count } }, generateTimeoutMs(algorithm));
     const opening = this.#opening;
     return { id, publicKeys: await answer, opening };
   }
