@@ -20,6 +20,7 @@ interface HeldBatch {
   readonly keys: Buffer;
   readonly initiatorTags: Buffer;
   readonly degraded: boolean;
+  readonly sinceMs: number;
   readonly timer: Timer;
 }
 
@@ -38,14 +39,14 @@ export interface HeldKeys {
  */
 export class HeldBatches {
   readonly #stream: KeyStream;
-  readonly #clock: Pick<Clock, 'after'>;
+  readonly #clock: Pick<Clock, 'after' | 'monotonicMs'>;
   /** In the order of their indexes. */
   readonly #held = new Map<number, HeldBatch>();
   /** The batch that is being made. */
   #making: BatchOffer | undefined;
   #stopped = false;
 
-  constructor(stream: KeyStream, clock: Pick<Clock, 'after'>) {
+  constructor(stream: KeyStream, clock: Pick<Clock, 'after' | 'monotonicMs'>) {
     this.#stream = stream;
     this.#clock = clock;
   }
@@ -55,6 +56,12 @@ export class HeldBatches {
     let count = this.#making?.count ?? 0;
     for (const held of this.#held.values()) count += held.count;
     return count;
+  }
+
+  /** How long the oldest batch has waited for its confirmation, milliseconds; 0 where none waits. */
+  get oldestMs(): number {
+    for (const { sinceMs } of this.#held.values()) return this.#clock.monotonicMs() - sinceMs;
+    return 0;
   }
 
   /**
@@ -104,6 +111,7 @@ export class HeldBatches {
       keys,
       initiatorTags,
       degraded: offer.degradedSlot !== 0,
+      sinceMs: this.#clock.monotonicMs(),
       timer: this.#clock.after(HELD_LIMIT_MS, () => this.#decide(held, false), true),
     };
     this.#held.set(held.first, held);

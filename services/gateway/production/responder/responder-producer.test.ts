@@ -233,6 +233,23 @@ describe('ResponderProducer', () => {
     assert.equal(asked.length, 0);
   });
 
+  it('asks after all where what is on its way waits too long for its confirmation', async () => {
+    answer = () => Promise.reject(new KeyweaveError('UNKNOWN_STREAM', 'another life of that gateway'));
+    coming = 1;
+    let heldMs = 0;
+    Object.defineProperty(producer.batches, 'oldestMs', { get: () => heldMs });
+    const outcome = getKey();
+    await pass(2_500);
+    assert.equal(asked.length, 0, 'it was made a moment ago');
+    heldMs = 1_000;
+    await pass(1_000);
+    assert.deepEqual(
+      asked.map(({ demand }) => [demand.count, demand.waitedFor]),
+      [[1, true]],
+    );
+    assert.match(String(outcome[0]), /PEER_APPLICATION_ABSENT: the other node no longer knows this stream/);
+  });
+
   it('keeps its pause while no chunk has come, however many more wait', async () => {
     getKey();
     await pass(900);

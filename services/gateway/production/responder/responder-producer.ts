@@ -17,6 +17,9 @@ import { HeldBatches } from './held-batches.ts';
 const WAITED_FOR_MS = 100;
 const AHEAD_MS = 1_000;
 
+/** A batch that waits so long for its confirmation, while somebody waits for it, may never get it. */
+const STALE_MS = 1_000;
+
 /** Pause after a question that brought no chunks yet; twice as long after each further one. */
 const PAUSE_MS = 250;
 const MAX_PAUSE_MS = 2_000;
@@ -103,9 +106,14 @@ export class ResponderProducer implements Producer {
   }
 
   #schedule(): void {
-    if (this.#wanted === 0 || this.#phase !== 'idle') return;
+    if (this.#phase !== 'idle') return;
+    const waits = this.stream.buffer.waiting > 0;
+    if (this.#wanted > 0) this.#scheduleIn(waits ? WAITED_FOR_MS : AHEAD_MS);
+    else if (waits && this.coming > 0) this.#scheduleIn(STALE_MS);
+  }
+
+  #scheduleIn(moment: number): void {
     const now = this.#clock.monotonicMs();
-    const moment = this.stream.buffer.waiting > 0 ? WAITED_FOR_MS : AHEAD_MS;
     const due = Math.max(this.#notBeforeMs, now + moment);
     if (due >= this.#dueMs) return;
     this.#dueMs = due;
@@ -115,8 +123,17 @@ export class ResponderProducer implements Producer {
 
   #due(): void {
     this.#dueMs = Number.POSITIVE_INFINITY;
-    // What is coming brings another look at what is lacking.
-    if (this.#wanted > 0 && this.coming === 0 && this.#phase === 'idle') void this.#ask();
+    if (this.#phase !== 'idle') return;
+    const { waiting } = this.stream.buffer;
+    if (this.coming === 0) {
+      if (this.#wanted > 0) void this.#ask();
+    } else if (waiting > 0) {
+      // What is coming brings another look at what is lacking, unless its initiator has gone.
+      if (this.batches.oldestMs >= STALE_MS) {
+        this.#wanted = Math.max(this.#wanted, waiting);
+        void this.#ask();
+      } else this.#scheduleIn(STALE_MS);
+    }
   }
 
   async #ask(): Promise<void> {
