@@ -86,6 +86,9 @@ describe('KeyStream', () => {
     for (let i = 0; i < 4; i++) void get(stream);
     waits(stream);
     assert.equal(stream.peerRoom, 4 + 3, 'room for four, the one that waits for any, and indexes 4 and 9');
+    producer.coming = 2;
+    assert.equal(stream.peerRoom, 4 + 1, 'two of those that wait get what is coming');
+    producer.coming = 0;
     stream.end(over);
   });
 

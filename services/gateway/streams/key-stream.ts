@@ -146,13 +146,15 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   /**
    * Chunks that the peer's share of this node's memory still takes. Those for
    * which somebody waits come on top, since they are gone at once: not those
-   * on the way to an index farther ahead, which would stay.
+   * on the way to an index farther ahead, which would stay, and none for whom
+   * what is coming suffices.
    */
   get peerRoom(): number {
     if (!this.#held) return Number.POSITIVE_INFINITY;
     const room = Math.floor(this.#held.room / this.#qos.keyChunkSize);
     const next = this.indexes.next + room;
-    return room + this.buffer.waitingBelow(next + this.buffer.waitingBelow(0) + 1);
+    const waiting = this.buffer.waitingBelow(next + this.buffer.waitingBelow(0) + 1);
+    return room + Math.max(0, waiting - this.producer.coming);
   }
 
   /** @throws KeyweaveError NO_ROOM where not one more chunk may be made for the peer. */

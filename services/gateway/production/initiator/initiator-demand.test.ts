@@ -238,6 +238,20 @@ describe("an initiator's batches", () => {
   });
 });
 
+describe('a batch that has waited for its round', () => {
+  it('takes no room that another stream of the peer has taken meanwhile', () => {
+    const held = new HeldBytes(4 * 32);
+    bench = new ProducerBench(['ML-KEM-768'], { stream: { held } });
+    bench.held = true;
+    bench.producer.want(4);
+    assert.equal(bench.producer.offerable, 4);
+    held.change(3 * 32);
+    assert.equal(bench.producer.offerable, 1);
+    held.change(32);
+    assert.equal(bench.producer.offerable, 0);
+  });
+});
+
 describe('turns at the QKD keys', () => {
   it('come one after the other', async () => {
     const turns = [bench.producer.turn(), bench.producer.turn(), bench.producer.turn()];

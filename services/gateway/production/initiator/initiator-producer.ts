@@ -134,7 +134,9 @@ export class InitiatorProducer implements Producer {
 
   /** Chunks that may be offered now. */
   get offerable(): number {
-    return this.state === 'ready' ? Math.min(this.#demands.count, this.#batchLimit) : 0;
+    if (this.state !== 'ready') return 0;
+    // Others may have taken the room that there was when the chunks were asked for.
+    return Math.min(this.#demands.count, this.#batchLimit, this.stream.peerRoom);
   }
 
   /** A batch is of a multiple of so many chunks: those of one block of QKD keys. */
