@@ -169,9 +169,8 @@ export function shiftClock(service: string, days: number): Fault {
     },
     begin: async () => {
       setShift(`+${days}d`);
-      await until(
-        `${service} notices`,
-        async () => (await readiness()) === '503 the certificate has expired',
+      await until(`${service} notices`, async () =>
+        /^503 .*: the certificate of .* expired on /.test(await readiness()),
       );
       const alive = await probe(service, '/livez');
       if (alive !== '200 ok')
