@@ -91,8 +91,10 @@ program
   .description('simulated key managers, one for each address; their keys are NOT secret')
   .requiredOption('--listen <host:port...>', 'where each key manager listens; any two share streams')
   .option('--control <host:port>', 'HTTP port for faults: GET /state, POST /fault')
-  .option('--rate <bit/s>', 'key rate over all streams; unlimited by default')
+  .option('--rate-bps <bit/s>', 'key rate over all streams; unlimited by default')
   .option('--buffer <bytes>', 'key that can be saved up', '1048576')
+  .option('--poisson', 'key comes as single keys at random moments, and not evenly')
+  .option('--outages <every/for>', 'the link stands still again and again, such as 60s/10s: the last 10 of each 60 s')
   .action(async (options) => (await import('./commands/kme-simulator.ts')).runKmeSimulator(options));
 
 program

@@ -48,6 +48,7 @@ export class SimulatedEnd {
   #server: Server | undefined;
   #address: Address | undefined;
   #delivered = 0;
+  #deliveredBytes = 0;
   #connections = 0;
 
   constructor(options: SimulatedEndOptions) {
@@ -55,6 +56,11 @@ export class SimulatedEnd {
   }
 
   /** Keys handed out by this end. */
+  /** Bytes of the keys handed out. */
+  get deliveredBytes(): number {
+    return this.#deliveredBytes;
+  }
+
   get delivered(): number {
     return this.#delivered;
   }
@@ -198,6 +204,7 @@ export class SimulatedEnd {
     if (this.faults.strikes('zero')) key.fill(0);
     this.#remember(key);
     this.#delivered += 1;
+    this.#deliveredBytes += key.length;
     const key_buffer = keyFormat === 'list' ? [...key] : key.toString(keyFormat);
     return { status: ETSI004_STATUS.SUCCESS, key_buffer, index: data.index ?? 0 };
   }

@@ -11,6 +11,10 @@ export interface KmeSimulatorOptions {
   rateBps?: number;
   /** Bytes of key that can be saved up while nobody asks; 1 MiB by default. */
   bufferBytes?: number;
+  /** Whether key comes evenly, the default, or as single keys at random moments. */
+  arrivals?: 'even' | 'poisson';
+  /** The link stands still for `forMs` at the end of each `everyMs`. */
+  outages?: { readonly everyMs: number; readonly forMs: number };
   /** Bytes of key that one end may be ahead of the other, over all streams; 64 MiB by default. */
   maxHeldBytes?: number;
   /** OPEN_CONNECT answers only when the other end has come too. */
@@ -36,6 +40,8 @@ export interface KmeSimulatorState {
   readonly ends: readonly {
     /** Keys handed out by this end. */
     readonly delivered: number;
+    /** Bytes of them. */
+    readonly deliveredBytes: number;
     /** Connections accepted so far. */
     readonly connections: number;
     readonly fault: FaultKind | null;
@@ -49,6 +55,8 @@ export interface KmeSimulator {
   hasEnd(end: number): boolean;
   /** Makes an end misbehave, `times` times or until told otherwise; undefined heals. */
   setFault(end: number, kind: FaultKind | undefined, times?: number): void;
+  /** From now on the link makes so much key, bit/s; 0 for none. */
+  setRate(bps: number): void;
   /** Switches one end off: connections are cut, new ones refused; streams and keys stay. */
   stopEnd(end: number): Promise<void>;
   /** Switches one end on again, on the same port. */

@@ -6,10 +6,8 @@ const [S, D] = ['qkd://app@a', 'qkd://app@b'];
 
 function linkOf(change: Partial<LinkOptions> = {}): SimulatedLink {
   return new SimulatedLink({
-    rateBps: Number.POSITIVE_INFINITY,
-    bufferBytes: 1 << 20,
+    supply: { spend: () => true },
     maxHeldBytes: 1 << 20,
-    now: () => 0,
     ...change,
   });
 }
@@ -68,20 +66,12 @@ describe('SimulatedLink', () => {
     await result.joined;
   });
 
-  it('keeps to its rate and saves up no more than its buffer', () => {
-    let nowMs = 0;
-    const link = linkOf({ rateBps: 8 * 32, bufferBytes: 64, now: () => nowMs });
+  it('makes no key that its supply does not have, and gives the other end what is made already', () => {
+    let left = 5;
+    const link = linkOf({ supply: { spend: (bytes) => bytes === 32 && left-- > 0 } });
     const ksid = opened(link.open(0, S, D, 32));
-    assert.ok(link.take(0, ksid) && link.take(0, ksid));
+    for (let i = 0; i < 5; i++) assert.ok(link.take(0, ksid));
     assert.equal(link.take(0, ksid), undefined);
-    nowMs += 999;
-    assert.equal(link.take(0, ksid), undefined);
-    nowMs += 1;
-    assert.ok(link.take(0, ksid));
-    nowMs += 3_600_000;
-    assert.ok(link.take(0, ksid) && link.take(0, ksid));
-    assert.equal(link.take(0, ksid), undefined);
-    // The other end gets what is made already, whatever the rate.
     opened(link.open(1, S, D, 32, ksid));
     for (let i = 0; i < 5; i++) assert.ok(link.take(1, ksid));
     assert.equal(link.take(1, ksid), undefined);

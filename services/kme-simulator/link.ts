@@ -1,16 +1,13 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import type { KeySupply } from './key-supply.ts';
 
 const MAX_STREAMS = 100_000;
 
 export interface LinkOptions {
-  /** Key rate in bit/s over all streams; Infinity without a limit. */
-  rateBps: number;
-  /** Bytes of key that can be saved up while nobody asks. */
-  bufferBytes: number;
+  /** The key that the link makes, for all streams. */
+  supply: Pick<KeySupply, 'spend'>;
   /** Bytes of key that one end may be ahead of the other, over all streams; more is refused as dry. */
   maxHeldBytes: number;
-  /** Milliseconds of a monotonic clock. */
-  now: () => number;
 }
 
 interface Side {
@@ -47,15 +44,11 @@ export class SimulatedLink {
   readonly #streams = new Map<string, Stream>();
   /** Streams with one side, by their URIs, in order of arrival. */
   readonly #halves = new Map<string, Set<Stream>>();
-  #credit: number;
-  #creditAtMs: number;
   #heldBytes = 0;
   #made = 0;
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#credit = options.bufferBytes;
-    this.#creditAtMs = options.now();
   }
 
   /** Open streams. */
@@ -112,7 +105,7 @@ export class SimulatedLink {
       return waiting;
     }
     const held = this.#heldBytes + stream.chunkBytes;
-    if (stream.ending || held > this.#options.maxHeldBytes || !this.#spend(stream.chunkBytes)) {
+    if (stream.ending || held > this.#options.maxHeldBytes || !this.#options.supply.spend(stream.chunkBytes)) {
       return undefined;
     }
     const key = randomBytes(stream.chunkBytes);
@@ -174,17 +167,6 @@ export class SimulatedLink {
     this.#noLongerHalf(stream);
     stream.whenJoined.resolve();
     return opened(stream);
-  }
-
-  #spend(bytes: number): boolean {
-    const { rateBps, bufferBytes, now } = this.#options;
-    if (rateBps === Number.POSITIVE_INFINITY) return true;
-    const nowMs = now();
-    this.#credit = Math.min(bufferBytes, this.#credit + ((nowMs - this.#creditAtMs) * rateBps) / 8000);
-    this.#creditAtMs = nowMs;
-    if (this.#credit < bytes) return false;
-    this.#credit -= bytes;
-    return true;
   }
 
   #forgetOldest(): void {

@@ -4,6 +4,7 @@ import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
 import { SimulatedEnd } from './etsi004-json-server.ts';
 import type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
+import { KeySupply } from './key-supply.ts';
 import { SimulatedLink } from './link.ts';
 
 export type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState };
@@ -22,11 +23,16 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
   }
   const warn = options.warn ?? ((text: string) => process.stderr.write(`${text}\n`));
   warn(`*** ${WARNING} ***`);
-  const link = new SimulatedLink({
+  const supply = new KeySupply({
     rateBps: options.rateBps ?? Number.POSITIVE_INFINITY,
     bufferBytes: options.bufferBytes ?? 1_048_576,
-    maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
+    arrivals: options.arrivals ?? 'even',
+    outages: options.outages,
     now: systemClock.monotonicMs,
+  });
+  const link = new SimulatedLink({
+    supply,
+    maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
   });
   const { blocking = false, habit, keyFormat = 'list', tls } = options;
   const ends = options.ends.map((_, end) => new SimulatedEnd({ link, end, blocking, habit, keyFormat, tls }));
@@ -44,6 +50,7 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     },
     hasEnd: (end) => ends[end] !== undefined,
     setFault: (end, kind, times) => ends[end]?.faults.set(kind, times),
+    setRate: (bps) => supply.setRate(bps),
     stopEnd: async (end) => ends[end]?.stop(),
     startEnd: async (end) => {
       await ends[end]?.start(addresses[end] as Address);
@@ -53,8 +60,9 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
       openStreams: link.openStreams,
       keysMade: link.made,
       heldBytes: link.heldBytes,
-      ends: ends.map(({ delivered, connections, faults }) => ({
+      ends: ends.map(({ delivered, deliveredBytes, connections, faults }) => ({
         delivered,
+        deliveredBytes,
         connections,
         fault: faults.kind ?? null,
       })),
