@@ -10,6 +10,7 @@ import { FAIR_WEATHER, SimulatedNetwork } from './simulated-network.ts';
 import { type ServiceOfNode, type SharedWorld, SimulatedNode } from './simulated-node.ts';
 import { Secrets } from './simulated-sources.ts';
 import { SimulatedTime } from './simulated-time.ts';
+import { WovenKeys } from './woven-keys.ts';
 
 /** Everything that a run depends on. */
 export interface Plan {
@@ -20,6 +21,8 @@ export interface Plan {
   /** Faults end here, and everybody is honest from then on. */
   readonly faultsUntilMs: number;
   readonly policy: 'refuse' | 'shared_seed';
+  /** Whether the streams of two nodes share their QKD keys; by link where a plan does not say. */
+  readonly sharing?: 'link' | 'stream';
 }
 
 export interface Run {
@@ -75,6 +78,7 @@ export function planOf(seed: number, faultsUntilMs = 120_000): Plan {
   return {
     ...{ seed, nodes, pairs, faultsUntilMs },
     policy: random.chance(0.3) ? 'shared_seed' : 'refuse',
+    sharing: Prng.of(seed, 'sharing').pick(['link', 'link', 'link', 'stream']),
     faults: random.chance(0.1)
       ? []
       : planFaults(Prng.of(seed, 'faults'), nodes, { untilMs: faultsUntilMs, meanGapMs }),
@@ -83,7 +87,7 @@ export function planOf(seed: number, faultsUntilMs = 120_000): Plan {
 
 /** Runs a plan from its beginning to the moment when nothing may be left of it. */
 export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => void): Promise<Run> {
-  const { seed, nodes: uuids, pairs, faults, faultsUntilMs, policy } = plan;
+  const { seed, nodes: uuids, pairs, faults, faultsUntilMs, policy, sharing = 'link' } = plan;
   const time = new SimulatedTime();
   const digest = createHash('sha256');
   const note = (line: string) => {
@@ -94,14 +98,21 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
   const network = new SimulatedNetwork(time, random('network'), note);
   const keyManagers = new SimulatedKeyManagers(random('key managers'), secrets);
   const drops: Drop[] = [];
+  const complaints: string[] = [];
+  // A key manager that repeats itself gives a key twice: that is for qkd-source to notice.
+  const mayRepeat = faults.some(
+    (fault) => fault.kind === 'key-manager' && (fault.change.repeats || fault.change.skips),
+  );
+  const woven = new WovenKeys((text) => {
+    if (!mayRepeat) complaints.push(text);
+  });
   const world: SharedWorld = {
-    ...{ time, network, keyManagers, secrets, nodes: uuids, policy, random },
+    ...{ time, network, keyManagers, secrets, nodes: uuids, policy, sharing, random, woven },
     dropped: (stream, role, first, count) =>
       drops.push({ stream, end: role === 'initiator' ? 0 : 1, first, count }),
   };
   const nodes = new Map(uuids.map((uuid) => [uuid, new SimulatedNode(uuid, world)] as const));
   const history: HistoryEntry[] = [];
-  const complaints: string[] = [];
   const named = new Set<string>();
   const mayDegrade = policy === 'shared_seed';
   const witness: Witness = { history, named, complaints, mayDegrade, note };

@@ -3,7 +3,7 @@ import { Secret } from '#common/crypto/secret.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
+import type { DeriveRequest, HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import type { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import type { EncapsulateRequest, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import type { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
@@ -23,6 +23,7 @@ import type { SimulatedKeyManagers } from './simulated-key-managers.ts';
 import type { SimulatedNetwork } from './simulated-network.ts';
 import { type Secrets, SimulatedKems, SimulatedService, simulatedDerive } from './simulated-sources.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
+import type { WovenKeys } from './woven-keys.ts';
 
 /** What all nodes of a world share. */
 export interface SharedWorld {
@@ -32,7 +33,10 @@ export interface SharedWorld {
   readonly secrets: Secrets;
   readonly nodes: readonly string[];
   readonly policy: NodeConfig['policy']['missing_source'];
+  readonly sharing: NodeConfig['qkd']['sharing'];
   readonly random: (name: string) => Prng;
+  /** What QKD keys have gone into. */
+  readonly woven: WovenKeys;
   /** Indexes were burned at one end of a stream. */
   readonly dropped: (stream: string, role: StreamRole, first: number, count: number) => void;
 }
@@ -64,6 +68,7 @@ export class SimulatedNode {
       qkd_address: address,
       peer_local_address: address,
       policy: { missing_source: world.policy },
+      qkd: { sharing: world.sharing },
     });
     // Small enough that a run comes to them.
     const limits = { max_buffered_chunks: 48, max_prefetch_chunks: 24, max_batch_chunks: 16 };
@@ -124,6 +129,11 @@ export class SimulatedNode {
       const { bytes } = store.heldFor(other);
       if (bytes !== 0) found.push(`${bytes} bytes for ${other.slice(0, 2)}`);
     }
+    for (const { peer, role, taken, woven, burned, held } of this.#core?.qkdLinks.balances ?? []) {
+      const nowhere = taken - woven - held - [...burned.values()].reduce((sum, keys) => sum + keys, 0);
+      if (nowhere !== 0)
+        found.push(`${nowhere} QKD keys as ${role} with ${peer.slice(0, 2)} that are nowhere`);
+    }
     for (const count of this.kems.held.values()) found.push(`${count} key pairs`);
     return found;
   }
@@ -182,7 +192,14 @@ export class SimulatedNode {
     };
     const hybridizer = {
       derive: (request: never, { timeoutMs }: { timeoutMs: number }) =>
-        services.hybridizer.call(process, timeoutMs, () => simulatedDerive(request, secrets, process)),
+        services.hybridizer.call(process, timeoutMs, () => {
+          world.woven.note(this.uuid, request);
+          const { batches } = request as DeriveRequest;
+          for (const { slots } of batches) {
+            for (const slot of slots) secrets.give('secrets of a derivation', slot.secrets, process);
+          }
+          return simulatedDerive(request, secrets, process);
+        }),
     };
     const kem = new PqcSourceClient(
       pqcSource as unknown as ServiceClient<PqcSourceDefinition>,
