@@ -19,6 +19,7 @@ import { StreamFactory } from './opening/stream-factory.ts';
 import { usableAlgorithms } from './opening/usable-algorithms.ts';
 import type { EndStream } from './production/end-producer.ts';
 import { Producers } from './production/producers.ts';
+import type { Reservoirs } from './reservoirs/reservoirs.ts';
 import type { StreamStore } from './store/stream-store.ts';
 import type { StreamEvents } from './streams/stream-events.ts';
 
@@ -42,6 +43,8 @@ export interface GatewayPorts {
 export interface GatewayCore {
   readonly delivery: KeyDelivery;
   readonly agreement: KeyAgreementServiceImplementation;
+  /** What has become of the QKD keys of each link. */
+  readonly qkdLinks: Pick<Reservoirs, 'balances'>;
   /** These nodes are trusted no more: their streams end, and whoever asks is told why. */
   distrust(nodes: readonly string[]): void;
   /** Closes every stream; resolves when all peers have been told, or could not be. */
@@ -62,19 +65,23 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   });
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
-    ...{ assertUsable, events },
+    ...{ assertUsable, events, qkdLinks: producers.reservoirs },
   });
   return {
     delivery,
-    agreement: createAgreementService({ store, initiator, responder, ends, rounds: producers, clock }),
+    qkdLinks: producers.reservoirs,
+    agreement: createAgreementService({
+      ...{ store, initiator, responder, ends, rounds: producers, nodeUuid, clock },
+    }),
     distrust: (nodes) => {
       for (const stream of [...store.all()]) {
         if (nodes.includes(stream.route.farNode)) ends.distrust(stream);
       }
     },
-    stop: (reason) => {
+    stop: async (reason) => {
       responder.stop();
-      return delivery.closeAll(reason);
+      await delivery.closeAll(reason);
+      producers.reservoirs.stop();
     },
   };
 }

@@ -7,7 +7,7 @@ import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
 import type { StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { FakeClock } from './fake-clock.ts';
-import { IdleProducer, keyStream, termsOf } from './streams.ts';
+import { IdleProducer, keyStream, qkdReference, termsOf } from './streams.ts';
 
 /** The responder's batches of a stream, which a test makes and confirms. */
 
@@ -63,7 +63,7 @@ export function offer(firstIndex: number, count: number, change: Partial<BatchOf
     firstIndex,
     count,
     publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(count * PUBLIC_KEY_BYTES) }],
-    qkd: { epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 },
+    qkd: qkdReference(),
     degradedSlot: 0,
     ...change,
   };

@@ -12,6 +12,7 @@ import type {
   BatchDecision,
   OpenRequest,
   OpenResponse,
+  QkdReference,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink, PeerLinks } from '../../services/gateway/clients/peer-link.ts';
 import type { SharedSeeds } from '../../services/gateway/clients/shared-seeds.ts';
@@ -113,7 +114,9 @@ export class StubPeer {
     },
     produce: (request) => {
       this.#note('produce', request);
-      return this.script.produce?.(request) ?? Promise.resolve({ answers: [], decisions: [] });
+      return (
+        this.script.produce?.(request) ?? Promise.resolve({ answers: [], decisions: [], qkd: undefined })
+      );
     },
     confirm: (request) => {
       this.#note('confirm', request);
@@ -203,10 +206,12 @@ export function openingsOf(
   const trusted = new Set([ALICE, BOB, CAROL]);
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, limits: config, store, initiator, responder, ends, assertUsable, events },
-    ...{ policy: factory, trusted },
+    ...{ policy: factory, trusted, qkdLinks: { leftBps: () => config.qkd.key_rate_bps } },
   });
   /** Offers that were answered, those of unknown streams among them. */
   const received: ReceivedOffer[] = [];
+  /** QKD keys that peers have announced. */
+  const announced: { reference: QkdReference; peer: string; node: string }[] = [];
   const rounds = {
     answer: async (offers: readonly ReceivedOffer[]) => {
       received.push(...offers);
@@ -215,8 +220,14 @@ export function openingsOf(
         failure: isSound(producer) ? undefined : { reason: producer.reason, detail: producer.detail },
       }));
     },
+    prepare: async (reference: QkdReference, peer: string, node: string) => {
+      announced.push({ reference, peer, node });
+      return { failure: undefined, blockKeys: 16 };
+    },
   };
-  const agreement = createAgreementService({ store, initiator, responder, ends, rounds, clock });
+  const agreement = createAgreementService({
+    ...{ store, initiator, responder, ends, rounds, nodeUuid, clock },
+  });
   /** Lets this node's policy allow a shared_seed, and gives it one for a peer. */
   const allowStandIn = (peer: string) => {
     config.policy.missing_source = 'shared_seed';
@@ -224,7 +235,7 @@ export function openingsOf(
   };
   return {
     ...{ config, clock, peerOf, links, store, factory, ends, initiator, responder, delivery, agreement },
-    ...{ events, listener, trusted, received, allowStandIn },
+    ...{ events, listener, trusted, received, announced, allowStandIn },
   };
 }
 

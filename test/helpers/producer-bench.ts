@@ -1,15 +1,26 @@
+import assert from 'node:assert/strict';
+import { wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
-import type { CloseQkdRequest, OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
+import type {
+  BatchAnswer,
+  ProduceRequest,
+  QkdReadiness,
+  QkdReference,
+} from '#gen/keyweave/v1/key_agreement.ts';
+import type { PeerLink } from '../../services/gateway/clients/peer-link.ts';
 import type { Batch } from '../../services/gateway/production/batch.ts';
 import { InitiatorProducer } from '../../services/gateway/production/initiator/initiator-producer.ts';
+import type { QkdPortion } from '../../services/gateway/production/initiator/qkd-portion.ts';
 import { SourceFaults } from '../../services/gateway/production/source-faults.ts';
+import type { InitiatorReservoir } from '../../services/gateway/reservoirs/initiator/initiator-reservoir.ts';
+import { Reservoirs } from '../../services/gateway/reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
 import type { StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { FakeClock } from './fake-clock.ts';
+import { FakeKeyManager, numbersOf } from './fake-key-manager.ts';
 import { answerOf, keyStream, LIVING, type StreamChange, termsOf } from './streams.ts';
 
 /** What became of a GET_KEY. */
@@ -28,14 +39,19 @@ export class ProducerBench {
   readonly begun: InitiatorBatch[] = [];
   readonly stream: KeyStream<InitiatorProducer>;
   readonly faults = new SourceFaults(silentLog);
-  /** What the key manager was asked to open. */
-  readonly opened: OpenQkdRequest[] = [];
-  /** Epochs that were closed there. */
-  readonly closed: number[] = [];
+  readonly keys = new FakeKeyManager();
+  readonly reservoirs: Reservoirs;
+  /** Epochs of QKD keys that the other end was told to open. */
+  readonly announced: QkdReference[] = [];
+  /** What both ends have woven, of the keys' epochs and numbers. */
+  readonly woven: string[] = [];
   /** Whether batches wait to begin until the test begins them. */
   held = false;
-  /** Set it to have the key manager answer when and what the test says. */
-  open: (request: OpenQkdRequest) => Promise<string>;
+  /** Set it to have the other end answer an announcement when and what the test says. */
+  onAnnounce: (reference: QkdReference) => Promise<QkdReadiness> = async () => ({
+    failure: undefined,
+    blockKeys: 0,
+  });
 
   constructor(
     keySources: readonly string[],
@@ -43,23 +59,30 @@ export class ProducerBench {
       terms?: StreamTerms;
       join?: 'auto' | 'ksid' | 'uris';
       maxBlockKeys?: number;
+      maxKeys?: number;
+      sharing?: 'link' | 'stream';
       maxBatchChunks?: number;
       stream?: Omit<StreamChange<InitiatorProducer>, 'producer'>;
     } = {},
   ) {
     const { clock } = this;
     const log = silentLog;
-    this.open = async () => `qkd ${this.opened.length}`;
-    const qkd = {
-      open: (request: OpenQkdRequest) => {
-        this.opened.push(request);
-        return this.open(request);
-      },
-      fetch: async () => ({ results: [], blockBytes: 0 }),
-      close: async ({ epoch }: CloseQkdRequest) => {
-        this.closed.push(epoch);
-      },
+    const produce = async ({ qkd }: ProduceRequest) => {
+      assert.ok(qkd);
+      this.announced.push(qkd);
+      return { answers: [], decisions: [], qkd: await this.onAnnounce(qkd) };
     };
+    this.reservoirs = new Reservoirs({
+      ...{ qkd: this.keys, clock, log, links: { to: () => ({ produce }) as unknown as PeerLink } },
+      random: { uuid: () => '', bytes: (count) => Buffer.alloc(count, 7) },
+      settings: {
+        join: options.join ?? 'uris',
+        block_keys: options.maxBlockKeys ?? 1,
+        sharing: options.sharing ?? 'link',
+        reservoir: { max_keys: options.maxKeys ?? 2_048, max_age: 60_000 },
+        key_rate_bps: 0,
+      },
+    });
     const rounds = {
       enqueue: (one: InitiatorProducer) => {
         if (!this.held) this.begun.push(one.begin(one.offerable));
@@ -75,9 +98,7 @@ export class ProducerBench {
       ...options.stream,
       producer: (stream) =>
         new InitiatorProducer(stream, {
-          ...{ clock, log, rounds },
-          qkd: { qkd, clock, log, join: options.join ?? 'uris' },
-          maxBlockKeys: options.maxBlockKeys ?? 1,
+          ...{ clock, log, rounds, reservoirs: this.reservoirs },
           maxBatchChunks: options.maxBatchChunks ?? 256,
         }),
     });
@@ -85,6 +106,13 @@ export class ProducerBench {
 
   get producer(): InitiatorProducer {
     return this.stream.producer;
+  }
+
+  /** The reservoir of all streams to the other node. */
+  get reservoir(): InitiatorReservoir {
+    const found = this.reservoirs.initiator(this.stream);
+    this.reservoirs.leaveInitiator(this.stream, found);
+    return found;
   }
 
   get last(): InitiatorBatch {
@@ -116,13 +144,26 @@ export class ProducerBench {
     return outcome;
   }
 
-  /** The responder has made the batch. */
+  /** The responder has made the batch, or as much of it as it says. */
   answers(batch: InitiatorBatch, change: Partial<BatchAnswer> = {}): void {
-    this.producer.answered(batch, { ...answerOf(batch.count), ...change });
+    const answer = { ...answerOf(batch.count), ...change };
+    const { grant } = batch;
+    if (grant) {
+      const keys = this.#qkd.use(grant, answer.count);
+      const { epoch } = grant.sequence.name;
+      for (const number of numbersOf(keys)) {
+        const name = `${epoch} ${number}`;
+        assert.ok(!this.woven.includes(name), `QKD key ${name} is woven twice`);
+        this.woven.push(name);
+      }
+      wipe(keys);
+    }
+    this.producer.answered(batch, answer);
   }
 
-  /** The batch fails before both ends have agreed on it. */
-  async fails(batch: InitiatorBatch, reason: ErrorReason, detail = 'words'): Promise<void> {
+  /** The batch fails before both ends have agreed on it, and the other end has taken so many of its QKD keys. */
+  async fails(batch: InitiatorBatch, reason: ErrorReason, detail = 'words', taken = 0): Promise<void> {
+    if (batch.grant) this.#qkd.drop(batch.grant, taken, reason);
     this.producer.end(batch, 0, Promise.reject(new KeyweaveError(reason, detail)));
     await this.settle();
   }
@@ -152,5 +193,10 @@ export class ProducerBench {
       await this.pass(5);
       this.stream.depth.noteGet(this.clock.monotonicMs());
     }
+  }
+
+  get #qkd(): QkdPortion {
+    assert.ok(this.producer.qkd);
+    return this.producer.qkd;
   }
 }

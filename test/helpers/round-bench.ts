@@ -3,9 +3,7 @@ import { mock } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { Outcome } from '#common/errors/outcome.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
-import { silentLog } from '#common/log/silent-log.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { DeriveRequest } from '#gen/keyweave/v1/hybridizer.ts';
 import type {
@@ -14,19 +12,20 @@ import type {
   BatchDecision,
   BatchOffer,
 } from '#gen/keyweave/v1/key_agreement.ts';
-import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
 import { createHybridizerClient } from '../../services/gateway/clients/hybridizer-client.ts';
 import type { KeyPairs } from '../../services/gateway/clients/kem-client.ts';
 import type { PeerLink } from '../../services/gateway/clients/peer-link.ts';
-import { QkdStream, type QkdStreamTools } from '../../services/gateway/clients/qkd-stream.ts';
+import type { QkdSequence } from '../../services/gateway/clients/qkd-sequence.ts';
 import type { Batch } from '../../services/gateway/production/batch.ts';
 import type { Asker, Confirmations } from '../../services/gateway/production/initiator/confirmations.ts';
 import type { InitiatorProducer } from '../../services/gateway/production/initiator/initiator-producer.ts';
 import { InitiatorRound } from '../../services/gateway/production/initiator/initiator-round.ts';
 import type { RoundTools } from '../../services/gateway/production/round-tools.ts';
+import type { InitiatorEpoch } from '../../services/gateway/reservoirs/initiator/initiator-epoch.ts';
+import type { QkdGrant } from '../../services/gateway/reservoirs/initiator/qkd-grant.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { slotOf, standInFor } from '../../services/gateway/streams/stream-terms.ts';
-import { answerOf, keyStream, termsOf } from './streams.ts';
+import { answerOf, keyStream, qkdReference, termsOf } from './streams.ts';
 
 /**
  * Rounds of the initiator whose services and peer are stand-ins that a test
@@ -61,13 +60,11 @@ export let others: {
   answer: (offer: BatchOffer) => BatchAnswer;
   answers: (all: BatchAnswer[]) => Promise<BatchAnswer[]>;
   decapsulate: (algorithm: string, made: Buffer) => Promise<Buffer>;
-  fetch: (keys: Buffer) => Outcome<Buffer>;
   derive: () => Promise<void>;
   confirm: () => Promise<void>;
   seed: Secret | undefined;
 };
 let tools: RoundTools;
-let qkdTools: QkdStreamTools;
 let link: Pick<PeerLink, 'produce'>;
 
 /** Everything as it should be, and nothing done yet. */
@@ -79,7 +76,6 @@ export function newRound(): void {
     answer: agreed,
     answers: async (all) => all,
     decapsulate: async (_, made) => made,
-    fetch: (keys) => keys,
     derive: async () => undefined,
     confirm: async () => undefined,
     seed: new Secret(Buffer.from('a seed that both nodes know')),
@@ -107,19 +103,6 @@ export function newRound(): void {
       encapsulate: () => fail('INTERNAL'),
       unavailable: () => fail('INTERNAL'),
     },
-    qkd: {
-      open: async () => 'handle',
-      close: async () => undefined,
-      fetch: async (fetches: readonly QkdFetch[]) => {
-        if (fetches.length > 0) calls.push(`fetch ${fetches.map(({ count }) => count).join()}`);
-        const results = fetches.map(({ count, keyBytes }) => {
-          const result = others.fetch(items(count, keyBytes, 0x80));
-          if (Buffer.isBuffer(result)) secrets.push(result);
-          return result;
-        });
-        return { results, blockBytes: 0 };
-      },
-    },
     hybridizer: createHybridizerClient({
       derive: async (request) => {
         const { batches } = request as DeriveRequest;
@@ -140,7 +123,6 @@ export function newRound(): void {
     seeds: { of: () => others.seed },
     clock: systemClock,
   };
-  qkdTools = { qkd: tools.qkd, clock: systemClock, log: silentLog, join: 'uris' };
   link = {
     produce: async ({ offers, confirmations }) => {
       calls.push('produce');
@@ -148,6 +130,7 @@ export function newRound(): void {
       return {
         answers: await others.answers(offers.map((offer) => others.answer(offer))),
         decisions: confirmations as unknown as BatchDecision[],
+        qkd: undefined,
       };
     },
   };
@@ -184,20 +167,43 @@ export function entry(
     standIn?: number;
     /** The terms name the stand-in as their last slot. */
     namesStandIn?: boolean;
-    blockKeys?: number;
   } = {},
 ) {
-  const { sources = ['ML-KEM-768', 'QKD'], first = 5, count = 2, standIn, blockKeys = 1 } = options;
+  const { sources = ['ML-KEM-768', 'QKD'], first = 5, count = 2, standIn } = options;
   const terms = termsOf('hkdf-sha384', sources);
   const slots = options.namesStandIn ? [...terms.slots, standInFor(slotOf('QKD'))] : terms.slots;
   const stream: KeyStream = keyStream({ terms: { ...terms, slots } });
-  const qkdStream = new QkdStream({
-    ...{ tools: qkdTools, keyStreamId: stream.idBytes, keyBytes: 32 },
-    ...{ initiatorNode: terms.sourceNode, responderNode: terms.destinationNode },
-  });
-  if (blockKeys > 1) qkdStream.renew(blockKeys);
+  const taken = slots.filter((slot, i) => slot.algorithm === 'QKD' && i !== standIn).length * count;
+  const grant: QkdGrant | undefined =
+    taken === 0
+      ? undefined
+      : {
+          epoch: {} as InitiatorEpoch,
+          sequence: {} as QkdSequence,
+          first: 4,
+          keys: items(taken, 32, 0x80),
+          sinceMs: 0,
+        };
+  if (grant) secrets.push(grant.keys);
+  /** Stands in for the stream's part of the reservoir: whatever is settled is settled once. */
+  const qkd = {
+    settled: 0,
+    use({ keys }: QkdGrant, made: number) {
+      assert.equal(this.settled++, 0, 'a grant was settled twice');
+      calls.push(`use ${(made * taken) / count}`);
+      const used = Buffer.from(keys.subarray(0, (made * keys.length) / count));
+      secrets.push(used);
+      keys.fill(0);
+      return used;
+    },
+    drop({ keys }: QkdGrant, burned: number, why: string) {
+      assert.equal(this.settled++, 0, 'a grant was settled twice');
+      calls.push(`drop ${burned} ${why}`);
+      keys.fill(0);
+    },
+  };
   const producer = {
-    ...{ stream, qkd: qkdStream, stopped: false, urgent: false },
+    ...{ stream, qkd, stopped: false, urgent: false },
     answers: [] as BatchAnswer[],
     made: undefined as number | undefined,
     outcome: undefined as Promise<Buffer> | undefined,
@@ -212,15 +218,13 @@ export function entry(
         () => undefined,
       );
     },
-    turn: () => ({ come: Promise.resolve(), over: () => calls.push('over') }),
   };
-  const usesQkd = slots.some((slot, i) => slot.algorithm === 'QKD' && i !== standIn);
-  const qkd = usesQkd ? qkdStream.reference() : undefined;
   const batch: Batch<InitiatorProducer> = {
     producer: producer as unknown as InitiatorProducer,
-    ...{ stream, first, count, qkd, standIn },
+    ...{ stream, first, count, standIn, grant },
+    qkd: grant && qkdReference({ position: 4n }),
   };
-  return { stream, qkdStream, producer, batch };
+  return { stream, grant, producer, batch };
 }
 
 export type Entry = ReturnType<typeof entry>;
@@ -261,6 +265,7 @@ export async function run(...entries: Entry[]): Promise<void> {
   });
   await round.offer();
   await round.finish();
+  for (const { grant, producer } of entries) assert.equal(producer.qkd.settled, grant ? 1 : 0);
   const given = await Promise.allSettled(entries.map(({ producer }) => producer.outcome));
   const kept = given.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   for (const [i, bytes] of secrets.entries())

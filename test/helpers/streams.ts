@@ -1,5 +1,5 @@
 import type { Qos } from '#gen/keyweave/v1/common.ts';
-import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchAnswer, QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { KeyStream, type KeyStreamOptions } from '../../services/gateway/streams/key-stream.ts';
 import type { Producer, StreamRole } from '../../services/gateway/streams/producer.ts';
 import { directRoute } from '../../services/gateway/streams/route.ts';
@@ -76,5 +76,12 @@ export function keyStream<P extends Producer = Producer>(change: StreamChange<P>
 /** A responder's answer to an offer, of `count` chunks, that says nothing of itself. */
 export const answerOf = (count: number): BatchAnswer => ({
   ...{ count, ciphertexts: [], responderTags: Buffer.alloc(0), buffered: 0, failure: undefined },
-  ...{ qkdBlockKeys: 0, most: 0 },
+  ...{ qkdBlockKeys: 0, most: 0, qkdTaken: 0 },
+});
+
+/** A reference to the first key of the first epoch of a reservoir. */
+export const qkdReference = (change: Partial<QkdReference> = {}): QkdReference => ({
+  ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1, burned: 0n, read: 0n },
+  reservoir: Buffer.alloc(16, 1),
+  ...change,
 });

@@ -7,6 +7,7 @@ export const GATEWAY_ROOMS = [
   'delivery',
   'opening',
   'production',
+  'reservoirs',
   'store',
   'streams',
   'clients',

@@ -86,6 +86,13 @@ const qkdTls = z.strictObject({
   server_name: z.string().optional(),
 });
 
+const reservoirSection = z.strictObject({
+  /** QKD keys that one reservoir holds at most, of 32 bytes each. */
+  max_keys: z.int().min(64).max(65_536).default(2_048),
+  /** A key that was read and that nobody has used for so long is wiped. */
+  max_age: durationField('60s'),
+});
+
 const qkdSection = z.strictObject({
   driver: z.enum(['etsi004-json']).default('etsi004-json'),
   tls: qkdTls.optional(),
@@ -100,7 +107,10 @@ const qkdSection = z.strictObject({
   destination_application: z.string().min(1).optional(),
   /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
   block_keys: z.int().min(1).max(64).default(16),
-  /** What the key manager can give to one stream, bit/s; a larger min_bps is adjusted. 0 = not known. */
+  /** link: all streams to one node take their QKD keys from one stream at the key managers; stream: each has its own. */
+  sharing: z.enum(['link', 'stream']).default('link'),
+  reservoir: reservoirSection.prefault({}),
+  /** What the key manager can give for streams to one node, bit/s, until it has shown it; a larger min_bps is adjusted. 0 = not known. */
   key_rate_bps: z.int().min(0).default(0),
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),

@@ -7,4 +7,4 @@ const manifest = JSON.parse(readFileSync(`${HOME}package.json`, 'utf8')) as { ve
 export const VERSION: string = manifest.version;
 
 /** Version of the agreement between nodes; both ends must speak the same. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;

@@ -40,7 +40,7 @@ describe('BrokerLinks', () => {
     const { links, clock, reached } = network();
     const hung = links.to('hung');
     for (let i = 0; i < 1_400; i++) {
-      void hung.produce({ offers: [], confirmations: [] }).catch(() => undefined);
+      void hung.produce({ offers: [], confirmations: [], qkd: undefined }).catch(() => undefined);
       void hung.close({ keyStreamId: NOTHING, incarnation: NOTHING, reason: '' }).catch(() => undefined);
       void hung
         .demand({ keyStreamId: NOTHING, incarnation: NOTHING, count: 1, waitedFor: true })
@@ -53,7 +53,7 @@ describe('BrokerLinks', () => {
     assert.equal(of('demand'), CALL_LIMITS.demand.filled);
     void hung.join({ keyStreamId: NOTHING, incarnation: NOTHING }, 300).catch(() => undefined);
     assert.equal(of('join'), 1, 'a Join waits behind other calls');
-    void links.to('well').produce({ offers: [], confirmations: [] });
+    void links.to('well').produce({ offers: [], confirmations: [], qkd: undefined });
     assert.deepEqual(reached[1], ['produce well']);
   });
 
@@ -91,7 +91,7 @@ describe('BrokerLinks', () => {
       [() => link.join(stream), rendezvous],
       [() => link.join(stream, 60_000), rendezvous],
       [() => link.join(stream, 70), 70],
-      [() => link.produce({ offers: [], confirmations: [] }), produce],
+      [() => link.produce({ offers: [], confirmations: [], qkd: undefined }), produce],
       [() => link.confirm({ confirmations: [] }), confirm],
       [() => link.close({ ...stream, reason: '' }), close],
       [() => link.demand({ ...stream, count: 1, waitedFor: true }), demand],

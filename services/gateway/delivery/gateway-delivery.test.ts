@@ -76,13 +76,13 @@ const refusedAs =
     isReason(error, reason) && words.test(String(error));
 
 describe('OPEN_CONNECT', () => {
-  it('of the source’s node offers the stream, which is the caller’s then, and has its first key made', async () => {
+  it('of the source’s node offers the stream, which is the caller’s then, and takes no QKD key before it is read', async () => {
     const { ksid, qos, adjusted } = await open();
     const stream = alice.store.get(ksid);
     assert.ok(stream);
     assert.deepEqual([stream.role, stream.owner, stream.predefined], ['initiator', OWNER, false]);
     assert.deepEqual([qos, adjusted], [QOS, undefined]);
-    assert.deepEqual(idleInitiator(stream).wanted, [1]);
+    assert.deepEqual(idleInitiator(stream).wanted, [0]);
   });
 
   it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {

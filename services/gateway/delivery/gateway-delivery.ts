@@ -23,6 +23,8 @@ export interface GatewayDeliveryOptions {
   readonly nodeUuid: string;
   readonly trusted: TrustedNodes;
   readonly limits: QosLimits;
+  /** QKD bit/s that are left for streams to another node; 0 = not known. */
+  readonly qkdLinks: { leftBps(farNode: string): number };
   readonly store: StreamStore;
   readonly initiator: Pick<InitiatorOpening, 'open' | 'offerRefused'>;
   readonly responder: Pick<ResponderOpening, 'open'>;
@@ -89,16 +91,23 @@ export class GatewayDelivery implements KeyDelivery {
   }
 
   async #open(request: OpenConnect): Promise<KeyStream> {
-    const { initiator, responder, assertUsable, limits } = this.#o;
+    const { initiator, responder, assertUsable } = this.#o;
     const { source, destination, presence, owner, signal } = request;
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
     const ksid = request.ksid === undefined ? undefined : parseKsid(request.ksid);
     const terms = await this.#withEnoughSecrets(said, role, ksid);
     await assertUsable(terms);
-    const qos = meetQos(request.qos, terms, limits);
+    const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
     const wish = { terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs };
     return role === 'initiator' ? initiator.open(wish) : responder.open(wish);
+  }
+
+  /** What the initiator's link has left is known at its end; the responder promises what its own file says. */
+  #limitsOf(role: StreamRole, { destinationNode }: StreamTerms): QosLimits {
+    const { limits, qkdLinks } = this.#o;
+    if (role === 'responder') return limits;
+    return { ...limits, qkd: { key_rate_bps: qkdLinks.leftBps(destinationNode) } };
   }
 
   /** Refuses a method of too few sources here, and where this end would offer it, at the other end, too. */

@@ -228,13 +228,13 @@ describe('an initiator whose node is enough', () => {
     assert.equal(offers().length, 1);
   });
 
-  it('makes what is lacking when the application joins', async () => {
+  it('has its production look at what is lacking when the application joins', async () => {
     const { stream } = opening(node);
     await settle();
     const { wanted } = idleInitiator(stream);
     assert.deepEqual(wanted, []);
     assert.equal(await join(stream), true);
-    assert.deepEqual([stream.peer, wanted], ['joined', [1]]);
+    assert.deepEqual([stream.peer, wanted], ['joined', [0]]);
   });
 });
 

@@ -23,7 +23,10 @@ const METADATA_MIMETYPE = 'application/json';
 /** Chunks a second that a stream can count on, by the cost of its slowest KEM; each is about a fifth of what was measured alone. */
 const CHUNKS_PER_SECOND: Readonly<Record<KemCost, number>> = { light: 200, medium: 20, heavy: 0.1 };
 
-export type QosLimits = Pick<NodeConfig, 'limits' | 'qkd'>;
+export interface QosLimits {
+  readonly limits: NodeConfig['limits'];
+  readonly qkd: Pick<NodeConfig['qkd'], 'key_rate_bps'>;
+}
 
 /**
  * The nearest QoS to `asked` that this node can meet for a stream of `terms`:

@@ -1,4 +1,5 @@
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
+import type { QkdGrant } from '../reservoirs/initiator/qkd-grant.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import type { Producer } from '../streams/producer.ts';
 import { isQkd } from '../streams/stream-terms.ts';
@@ -12,6 +13,8 @@ export interface Batch<P extends Producer = Producer> {
   readonly count: number;
   /** Undefined where no slot takes QKD keys. */
   readonly qkd: QkdReference | undefined;
+  /** Initiator: the QKD keys that `qkd` names, until both ends have agreed. */
+  readonly grant?: QkdGrant | undefined;
   /** Slot that a shared_seed stands in for; undefined = none. */
   readonly standIn: number | undefined;
 }

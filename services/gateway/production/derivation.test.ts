@@ -6,7 +6,7 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { DeriveBatch } from '#gen/keyweave/v1/hybridizer.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { ALICE, BOB, keyStream } from '#test/helpers/streams.ts';
+import { ALICE, BOB, keyStream, qkdReference } from '#test/helpers/streams.ts';
 import { createHybridizerClient } from '../clients/hybridizer-client.ts';
 import { deriveTogether } from './derivation.ts';
 import type { BatchInputs } from './slot-inputs.ts';
@@ -32,7 +32,7 @@ const inputs = (first: number, count: number): BatchInputs => ({
     },
     { secrets: items(count, 32, 0x40) },
   ],
-  qkd: { qkdKeyStreamId: 'qkd', epoch: 4, position: 9n, blockKeys: 1 },
+  qkd: qkdReference({ qkdKeyStreamId: 'qkd', epoch: 4, position: 9n }),
   standIn: undefined,
 });
 

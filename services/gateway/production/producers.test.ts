@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { beforeEach, describe, it } from 'node:test';
 import { asBuffer } from '#common/crypto/bytes.ts';
+import { systemRandom } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { outcomeOf } from '#common/errors/outcome.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchOffer, ProduceRequest } from '#gen/keyweave/v1/key_agreement.ts';
+import type { OpenQkdRequest } from '#gen/keyweave/v1/qkd_source.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { ALICE, BOB, CAROL, keyStream, LIVING, termsOf } from '#test/helpers/streams.ts';
+import { ALICE, BOB, CAROL, keyStream, LIVING, qkdReference, termsOf } from '#test/helpers/streams.ts';
 import type { KemClient, KeyPairs } from '../clients/kem-client.ts';
 import type { PeerLink } from '../clients/peer-link.ts';
 import type { QkdClient } from '../clients/qkd-client.ts';
@@ -24,7 +26,7 @@ let keyPairs: Set<KeyPairs>;
 let secrets: Buffer[];
 /** What reached each node: its rounds, by the number of their offers. */
 let rounds: Map<string, number[]>;
-let epochs: number[];
+let opened: OpenQkdRequest[];
 /** The producers of Bob and Carol, by KSID, and what makes them. */
 let ends: Map<string, ResponderProducer>;
 let others: Map<string, Producers>;
@@ -63,8 +65,8 @@ const kem: KemClient = {
 
 /** Key managers that give the same keys at both ends. */
 const qkd: QkdClient = {
-  open: async ({ epoch }) => {
-    epochs.push(epoch);
+  open: async (request) => {
+    opened.push(request);
     return 'qkd';
   },
   close: async () => undefined,
@@ -105,30 +107,42 @@ const away = () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'the tes
 
 /** The way to a node of this test. */
 function linkTo(node: string): PeerLink {
-  const end = ({ keyStreamId }: { keyStreamId: Uint8Array }) => {
+  const endOf = ({ keyStreamId }: { keyStreamId: Uint8Array }) => {
     const found = ends.get(asBuffer(keyStreamId).toString('hex'));
     if (!found) throw new KeyweaveError('UNKNOWN_STREAM', 'who?');
     return found;
   };
   return {
     ...{ open: away, join: away, close: away, demand: away },
-    produce: async ({ offers, confirmations }: ProduceRequest) => {
+    produce: async ({ offers, confirmations, qkd }: ProduceRequest) => {
+      const end = others.get(node) as Producers;
+      if (qkd) return { answers: [], decisions: [], qkd: await end.prepare(qkd, ALICE, node) };
       rounds.set(node, [...(rounds.get(node) ?? []), offers.length]);
-      const decisions = confirmations.map((one) => end(one).confirm(one));
-      const received = offers.map((offer: BatchOffer) => ({ offer, producer: outcomeOf(() => end(offer)) }));
-      return { answers: await (others.get(node) as Producers).answer(received), decisions };
+      const decisions = confirmations.map((one) => endOf(one).confirm(one));
+      const received = offers.map((offer: BatchOffer) => ({
+        offer,
+        producer: outcomeOf(() => endOf(offer)),
+      }));
+      return { answers: await end.answer(received), decisions, qkd: undefined };
     },
-    confirm: async ({ confirmations }) => ({ decisions: confirmations.map((one) => end(one).confirm(one)) }),
+    confirm: async ({ confirmations }) => ({
+      decisions: confirmations.map((one) => endOf(one).confirm(one)),
+    }),
   };
 }
 
-function producers(maxBatchChunks: number): Producers {
+function producers(maxBatchChunks: number, sharing: 'link' | 'stream' = 'link'): Producers {
   return new Producers({
     ...{ kem, qkd, hybridizer, clock, log: silentLog },
     seeds: { of: () => undefined },
     links: { to: linkTo },
     limits: { max_batch_chunks: maxBatchChunks },
-    qkdSettings: { join: 'ksid', block_keys: 1 },
+    random: systemRandom,
+    qkdSettings: {
+      ...{ join: 'ksid', block_keys: 1, sharing },
+      reservoir: { max_keys: 2_048, max_age: 60_000 },
+      key_rate_bps: 0,
+    },
   });
 }
 
@@ -165,7 +179,7 @@ async function read(stream: EndStream): Promise<Buffer> {
 
 beforeEach(() => {
   clock = new FakeClock();
-  [keyPairs, secrets, rounds, ends, epochs] = [new Set(), [], new Map(), new Map(), []];
+  [keyPairs, secrets, rounds, ends, opened] = [new Set(), [], new Map(), new Map(), []];
   alice = producers(64);
   others = new Map([BOB, CAROL].map((node) => [node, producers(2)]));
 });
@@ -190,6 +204,7 @@ describe('Producers', () => {
       theirs.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
       await clock.settle();
     }
+    for (const end of [alice, ...others.values()]) end.reservoirs.stop();
     assert.ok(secrets.length > 0);
     for (const bytes of secrets)
       assert.ok(
@@ -228,11 +243,70 @@ describe('Producers', () => {
     assert.deepEqual([answer?.count, answer?.most], [2, 2]);
   });
 
-  it('follows the settings of the key managers: whose name is awaited, and which epoch begins', async () => {
-    const { mine } = pair(['QKD', 'QKD']);
-    await read(mine);
-    assert.equal(epochs[0], mine.incarnation.readUIntBE(0, 3));
-    const { qkd: stream } = mine.producer as InitiatorProducer;
-    assert.equal(stream.reference().qkdKeyStreamId, 'qkd');
+  it('has the streams with one node share their QKD keys, whose name the other end is told', async () => {
+    for (const { mine } of [pair(['QKD', 'QKD']), pair(['ML-KEM-768', 'QKD'])]) await read(mine);
+    assert.deepEqual(
+      opened.map(({ epoch, qkdKeyStreamId }) => [epoch, qkdKeyStreamId]),
+      [
+        [0, ''],
+        [0, 'qkd'],
+      ],
+    );
+    assert.deepEqual(opened[0]?.keyStreamId, opened[1]?.keyStreamId);
+    await read(pair(['QKD'], CAROL).mine);
+    assert.equal(opened.length, 4);
+    assert.notDeepEqual(opened[2]?.keyStreamId, opened[0]?.keyStreamId);
+  });
+
+  it('gives each stream QKD keys of its own where the settings say so, in an epoch that no earlier one had', async () => {
+    alice = producers(64, 'stream');
+    for (const { mine } of [pair(['QKD', 'QKD']), pair(['ML-KEM-768', 'QKD'])]) {
+      await read(mine);
+      const last = opened.at(-1);
+      assert.deepEqual([last?.epoch, last?.keyStreamId], [mine.incarnation.readUIntBE(0, 3), mine.idBytes]);
+    }
+    assert.equal(opened.length, 4);
+  });
+
+  it('keeps account of every QKD key at both ends', async () => {
+    const pairs = [pair(['QKD', 'QKD']), pair(['ML-KEM-768', 'QKD']), pair(['QKD', 'ML-KEM-768', 'QKD'])];
+    for (let i = 0; i < 5; i++) for (const { mine } of pairs) await read(mine);
+    const balances = () =>
+      [alice, others.get(BOB) as Producers].map(({ reservoirs }) => {
+        const [balance, ...more] = reservoirs.balances;
+        assert.ok(balance);
+        assert.deepEqual(more, []);
+        const { peer, role, taken, woven, burned, held } = balance;
+        const lost = [...burned.values()].reduce((sum, keys) => sum + keys, 0);
+        assert.equal(taken, woven + lost + held, `${role} of ${peer}`);
+        return { peer, role, woven, held };
+      });
+    const [initiator, responder] = balances();
+    assert.deepEqual(
+      [initiator?.role, initiator?.peer, responder?.role, responder?.peer],
+      [...['initiator', BOB, 'responder', ALICE]],
+    );
+    assert.ok((initiator?.woven ?? 0) >= 5 * (2 + 1 + 2));
+    assert.equal(initiator?.woven, responder?.woven);
+    for (const { mine, theirs } of pairs) {
+      mine.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
+      theirs.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
+    }
+    await clock.advance(200_000);
+    assert.deepEqual(
+      balances().map(({ held }) => held),
+      [0, 0],
+      'an idle link holds keys',
+    );
+  });
+
+  it('says to a peer why its QKD keys cannot be opened', async () => {
+    const theirs = others.get(BOB) as Producers;
+    const stranger = await theirs.prepare(qkdReference(), ALICE, BOB);
+    assert.deepEqual([stranger.failure?.reason, stranger.blockKeys], ['UNKNOWN_STREAM', 0]);
+    pair(['QKD']);
+    const short = await theirs.prepare(qkdReference({ reservoir: Buffer.alloc(15) }), ALICE, BOB);
+    assert.match(short.failure?.detail ?? '', /qkd.reservoir must be 16 bytes long, not 15/);
+    assert.deepEqual(await theirs.prepare(qkdReference(), ALICE, BOB), { failure: undefined, blockKeys: 0 });
   });
 });

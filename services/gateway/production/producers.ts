@@ -1,9 +1,12 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
+import type { Random } from '#common/crypto/random.ts';
+import { failureOf } from '#common/errors/failure.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
-import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchAnswer, QkdReadiness, QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLinks } from '../clients/peer-link.ts';
-import type { QkdStreamTools } from '../clients/qkd-stream.ts';
+import type { QkdClient } from '../clients/qkd-client.ts';
+import { Reservoirs, type ReservoirsOptions } from '../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { Confirmations } from './initiator/confirmations.ts';
 import { InitiatorProducer } from './initiator/initiator-producer.ts';
@@ -18,30 +21,31 @@ export interface ProducersOptions extends RoundTools {
   readonly log: Log;
   readonly links: PeerLinks;
   readonly limits: Pick<NodeConfig['limits'], 'max_batch_chunks'>;
-  readonly qkdSettings: Pick<NodeConfig['qkd'], 'join' | 'block_keys'>;
+  readonly qkd: QkdClient;
+  readonly random: Random;
+  readonly qkdSettings: ReservoirsOptions['settings'];
 }
 
 /** Makes what makes the chunks of each end, and answers the rounds of other nodes. */
 export class Producers {
   readonly #o: ProducersOptions;
-  readonly #qkd: QkdStreamTools;
+  readonly reservoirs: Reservoirs;
   /** One for each other node, made when it is first needed. */
   readonly #schedulers = new Map<string, RoundScheduler>();
 
   constructor(options: ProducersOptions) {
-    const { qkd, clock, log, qkdSettings } = options;
+    const { qkd, clock, log, links, random, qkdSettings: settings } = options;
     this.#o = options;
-    this.#qkd = { qkd, clock, log, join: qkdSettings.join };
+    this.reservoirs = new Reservoirs({ qkd, clock, log, links, random, settings });
   }
 
   initiator(stream: KeyStream): InitiatorProducer {
-    const { clock, log, limits, qkdSettings } = this.#o;
+    const { clock, log, limits } = this.#o;
     return new InitiatorProducer(stream, {
       clock,
       log,
       rounds: this.#schedulerOf(stream.route.farNode),
-      qkd: this.#qkd,
-      maxBlockKeys: qkdSettings.block_keys,
+      reservoirs: this.reservoirs,
       maxBatchChunks: limits.max_batch_chunks,
     });
   }
@@ -49,13 +53,24 @@ export class Producers {
   responder(stream: KeyStream): ResponderProducer {
     const { clock, log, links } = this.#o;
     const link = links.to(stream.route.farNode);
-    return new ResponderProducer(stream, { clock, log, link, qkd: this.#qkd });
+    return new ResponderProducer(stream, { clock, log, link, reservoirs: this.reservoirs });
   }
 
   /** The responder's half of a round: an answer for each offer of one other node; never rejects. */
   answer(offers: readonly ReceivedOffer[]): Promise<BatchAnswer[]> {
     const maxBatchChunks = this.#o.limits.max_batch_chunks;
     return new ResponderRound({ tools: this.#o, maxBatchChunks, offers }).answer();
+  }
+
+  /** Opens the QKD keys that `peer` names, for its streams here; never rejects. */
+  async prepare(reference: QkdReference, peer: string, nodeUuid: string): Promise<QkdReadiness> {
+    try {
+      const reservoir = this.reservoirs.responder(reference, { initiator: peer, responder: nodeUuid });
+      await reservoir.prepare(reference);
+      return { failure: undefined, blockKeys: reservoir.givenBlockKeys };
+    } catch (thrown) {
+      return { failure: failureOf(thrown), blockKeys: 0 };
+    }
   }
 
   #schedulerOf(node: string): RoundScheduler {

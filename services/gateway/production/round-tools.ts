@@ -1,13 +1,11 @@
 import type { Clock } from '#common/time/clock.ts';
 import type { HybridizerClient } from '../clients/hybridizer-client.ts';
 import type { KemClient } from '../clients/kem-client.ts';
-import type { QkdClient } from '../clients/qkd-client.ts';
 import type { SharedSeeds } from '../clients/shared-seeds.ts';
 
 /** Where the rounds of both roles get what goes into a key, and the key. */
 export interface RoundTools {
   readonly kem: KemClient;
-  readonly qkd: QkdClient;
   readonly hybridizer: HybridizerClient;
   readonly seeds: SharedSeeds;
   /** Long work gives others their turn by it. */

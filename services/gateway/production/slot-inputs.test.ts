@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
-import { keyStream, termsOf } from '#test/helpers/streams.ts';
+import { keyStream, qkdReference, termsOf } from '#test/helpers/streams.ts';
 import type { SharedSeeds } from '../clients/shared-seeds.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { slotOf, standInFor } from '../streams/stream-terms.ts';
 import { type SlotContribution, slotInputs } from './slot-inputs.ts';
 import { standInSecrets } from './stand-in.ts';
 
-const QKD_REFERENCE = { epoch: 2, qkdKeyStreamId: 'qkd', position: 4n, blockKeys: 1 };
+const QKD_REFERENCE = qkdReference({ epoch: 2, qkdKeyStreamId: 'qkd', position: 4n });
 
 let seed: Secret | undefined;
 const seeds: SharedSeeds = { of: () => seed };

@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ksidOf } from '#test/helpers/openings.ts';
-import { IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
+import { IdleProducer, keyStream, LIVING, qkdReference } from '#test/helpers/streams.ts';
 import { HeldBatches } from '../production/responder/held-batches.ts';
 import { HeldBytes } from './held-bytes.ts';
 
@@ -44,7 +44,7 @@ function offerOf({ stream, next }: Responder, count: number) {
     firstIndex: next,
     count,
     publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(count * 1184) }],
-    qkd: { epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 },
+    qkd: qkdReference(),
     degradedSlot: 0,
   };
 }

@@ -12,7 +12,7 @@ import { PrefetchDepth } from './prefetch-depth.ts';
 import type { Producer, StreamRole } from './producer.ts';
 import type { Route } from './route.ts';
 import type { StreamEvents, StreamFacts } from './stream-events.ts';
-import type { StreamTerms } from './stream-terms.ts';
+import { isQkd, type StreamTerms } from './stream-terms.ts';
 
 /** Says whether the caller can take a chunk; it may throw, and then nothing is taken. */
 type Fits = (chunk: Chunk) => void;
@@ -101,7 +101,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#maxBufferedChunks = this.#window();
     this.#held = options.held;
     const mostAhead = Math.min(options.maxPrefetchChunks, this.#maxBufferedChunks);
-    this.depth = new PrefetchDepth(mostAhead, (this.incarnation[0] ?? 0) / 256);
+    this.depth = new PrefetchDepth(mostAhead, (this.incarnation[0] ?? 0) / 256, this.terms.slots.some(isQkd));
     this.producer = options.producer(this);
   }
 
@@ -285,6 +285,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
       return chunk;
     }
     this.#assertCanCome(index);
+    const sinceMs = this.#clock.monotonicMs();
     const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail(), signal);
     this.refill();
     return waiting.then(
@@ -296,6 +297,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
           else this.buffer.putBack(chunk);
           throw error;
         }
+        this.depth.noteWaited(sinceMs, this.#clock.monotonicMs());
         this.#events.delivered(this, chunk.index, chunk.degraded);
         return chunk;
       },
@@ -316,8 +318,12 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     return Math.floor(this.#clock.monotonicMs() - chunk.availableAtMs);
   }
 
-  /** Asks for what demand and prefetch lack. */
-  refill(): void {
+  /**
+   * Asks for what demand and prefetch lack.
+   *
+   * @param lowWater part of its depth from which on an initiator is refilled.
+   */
+  refill(lowWater?: number): void {
     this.countHeld();
     if (this.#ended || this.#peer === 'closed') return;
     const { buffer, producer, indexes } = this;
@@ -326,7 +332,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     const now = this.#clock.monotonicMs();
     let missing =
       this.role === 'initiator'
-        ? this.depth.shortfall(there, buffer.waiting, now)
+        ? this.depth.shortfall(there, buffer.waiting, now, lowWater)
         : this.depth.shortfall(there, buffer.waiting, now, 0.25, Number.POSITIVE_INFINITY);
     const highest = buffer.highestWanted;
     if (highest >= indexes.frontier) {

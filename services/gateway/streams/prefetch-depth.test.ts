@@ -97,3 +97,64 @@ describe('PrefetchDepth', () => {
     assert.equal(depth.depth, 100_000);
   });
 });
+
+describe('PrefetchDepth of a stream whose chunks take scarce keys', () => {
+  const scarce = (gets: number, gapMs: number, max = 256): PrefetchDepth => {
+    const depth = new PrefetchDepth(max, 0, true);
+    for (let i = 0; i < gets; i++) depth.noteGet(i * gapMs);
+    return depth;
+  };
+
+  it('holds nothing before the stream is read, after one key, and where it asks now and then', () => {
+    assert.deepEqual(
+      [0, 1, 20].map((gets) => scarce(gets, 500).depth),
+      [0, 0, 0],
+    );
+    assert.equal(scarce(1, 1).shortfall(0, 0, 0), 0);
+  });
+
+  it('holds one once a slow stream has long been read', () => {
+    assert.deepEqual(
+      [24, 25, 200].map((gets) => scarce(gets, 5_000).depth),
+      [0, 1, 2],
+    );
+  });
+
+  it('holds ten seconds of its pace in a small part of what was read, or a quarter of a second in a larger one', () => {
+    assert.deepEqual(
+      [4, 40, 160, 1_000].map((gets) => scarce(gets, 1).depth),
+      [1, 10, 40, 40],
+    );
+    assert.equal(scarce(4_000, 1).depth, 160);
+    assert.equal(scarce(4_000, 25).depth, 160);
+    assert.equal(scarce(4_000, 1, 16).depth, 16, 'the cap');
+  });
+
+  it('holds twice as long as GET_KEYs have lately waited, which is no pace of the application', () => {
+    const depth = new PrefetchDepth(256, 0, true);
+    let nowMs = 0;
+    for (let i = 0; i < 200; i++) {
+      depth.noteGet(nowMs);
+      depth.noteWaited(nowMs, nowMs + 500);
+      nowMs += 595;
+    }
+    // 95 ms of its own between two keys, and a batch takes 500.
+    assert.equal(depth.depth, 10);
+  });
+
+  it('refills early, a responder later, and says how long its chunks last', () => {
+    const depth = scarce(160, 5);
+    assert.equal(depth.depth, 40);
+    assert.deepEqual([depth.shortfall(25, 0, 800), depth.shortfall(24, 0, 800)], [0, 16]);
+    assert.deepEqual([depth.shortfall(13, 0, 800, 0.25), depth.shortfall(12, 0, 800, 0.25)], [0, 28]);
+    assert.equal(Math.round(depth.lastsMs(10)), 50);
+    assert.equal(after(50, 5).lastsMs(0), Number.POSITIVE_INFINITY);
+  });
+
+  it('asks for those who wait alone while keys are scarce', () => {
+    const depth = scarce(160, 5);
+    depth.noteScarcity(800);
+    assert.deepEqual([depth.shortfall(0, 0, 900), depth.shortfall(0, 3, 900)], [0, 3]);
+    assert.equal(depth.shortfall(0, 0, 2_801), 40);
+  });
+});

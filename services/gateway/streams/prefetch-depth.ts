@@ -1,6 +1,20 @@
 /** Time whose demand is held ready: long enough that many slow streams still share batches. */
 const HORIZON_MS = 10_000;
 
+/**
+ * The same for a stream that takes scarce keys, which are lost when it closes:
+ * the longer time for a small part of what it has read, so that hardly anything
+ * is thrown away; for more of it what hides the making of a batch, so much and
+ * twice as long as that has lately taken.
+ */
+const SCARCE_HORIZON_MS = 250;
+const MAX_SCARCE_HORIZON_MS = 2_000;
+const SCARCE_PART = 1 / 25;
+const SCARCE_PART_OF_FEW = 1 / 4;
+const SCARCE_FEW = 40;
+/** Its depth lasts for a moment only, so that it is refilled so much earlier. */
+const SCARCE_WATER = 1.2;
+
 /** Weight of the newest gap in the average. */
 const NEWEST = 0.2;
 
@@ -22,25 +36,32 @@ const IDLE_MS = 10_000;
 /**
  * How many chunks to hold ahead of demand: what the stream has lately asked
  * for in a few seconds, at least one, growing at most twofold with each
- * GET_KEY. A stream that asks now and then holds one, so that scarce QKD is
- * not hoarded.
+ * GET_KEY. A stream that takes scarce keys holds far less: nothing before it
+ * has read, and nothing while it asks now and then; once it has long been read
+ * it holds one.
  */
 export class PrefetchDepth {
   readonly #max: number;
   readonly #spread: number;
+  readonly #isScarce: boolean;
   #depth: number;
+  #reads = 0;
   #averageGapMs: number | undefined;
   #lastGetMs: number | undefined;
+  /** How long a GET_KEY that found nothing has lately waited. */
+  #waitMs = 0;
   #scarceUntilMs = Number.NEGATIVE_INFINITY;
 
   /**
    * @param spread from 0 up to, but not, 1: streams of different spread are
    *   refilled at different times, though they are read at the same pace.
+   * @param isScarce whether its chunks take scarce keys.
    */
-  constructor(maxChunks: number, spread = 0) {
+  constructor(maxChunks: number, spread = 0, isScarce = false) {
     this.#max = maxChunks;
     this.#spread = spread;
-    this.#depth = Math.min(1, maxChunks);
+    this.#isScarce = isScarce;
+    this.#depth = isScarce ? 0 : Math.min(1, maxChunks);
   }
 
   get depth(): number {
@@ -51,12 +72,42 @@ export class PrefetchDepth {
   noteGet(nowMs: number): void {
     const last = this.#lastGetMs;
     this.#lastGetMs = nowMs;
+    this.#reads += 1;
     if (last === undefined) return;
     const gap = Math.max(0.1, nowMs - last);
     const average = this.#averageGapMs;
     this.#averageGapMs = average === undefined || gap > IDLE_MS ? gap : average + NEWEST * (gap - average);
+    if (this.#isScarce) {
+      this.#depth = this.#scarceDepth(this.#averageGapMs);
+      return;
+    }
     const wanted = Math.floor(HORIZON_MS / this.#averageGapMs);
     this.#depth = Math.min(this.#max, Math.max(1, Math.min(wanted, Math.max(1, this.#depth) * 2)));
+  }
+
+  #scarceDepth(gapMs: number): number {
+    const part = Math.floor(this.#reads * SCARCE_PART);
+    const ofFew = Math.min(SCARCE_FEW, Math.floor(this.#reads * SCARCE_PART_OF_FEW));
+    const horizonMs = Math.min(MAX_SCARCE_HORIZON_MS, Math.max(SCARCE_HORIZON_MS, 2 * this.#waitMs));
+    const soon = Math.min(Math.floor(horizonMs / gapMs), Math.max(part, ofFew));
+    const later = Math.min(Math.floor(HORIZON_MS / gapMs), part);
+    return Math.min(this.#max, Math.max(soon, later));
+  }
+
+  /**
+   * Notes that a GET_KEY that had to wait has got its key. What the
+   * application does with its time begins now: its pace is not that of its waiting.
+   */
+  noteWaited(sinceMs: number, nowMs: number): void {
+    this.#waitMs += NEWEST * (nowMs - sinceMs - this.#waitMs);
+    if (this.#isScarce) this.#lastGetMs = nowMs;
+  }
+
+  /** How long `there` chunks last at the stream's pace, milliseconds; for ever where chunks are held for seconds anyway. */
+  lastsMs(there: number): number {
+    return this.#isScarce && this.#averageGapMs !== undefined
+      ? there * this.#averageGapMs
+      : Number.POSITIVE_INFINITY;
   }
 
   /** Notes that a source, or the room at the other end, has run out: what there is belongs to those who ask. */
@@ -71,6 +122,12 @@ export class PrefetchDepth {
    */
   shortfall(there: number, waiting: number, nowMs: number, lowWater = 0.5, step = STEP_CHUNKS): number {
     const free = there - waiting;
+    if (this.#isScarce)
+      return this.#scarceShortfall(
+        free,
+        nowMs,
+        Math.min(Math.max(LATEST_WATER, lowWater), SCARCE_WATER * lowWater),
+      );
     const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
     // At the cap the depth lasts a moment only; below it, for seconds, and larger batches cost less.
     const water = this.#depth < this.#max ? lowWater * PATIENCE : lowWater;
@@ -79,5 +136,10 @@ export class PrefetchDepth {
       depth - step,
     );
     return free <= level ? Math.max(0, depth - free) : 0;
+  }
+
+  #scarceShortfall(free: number, nowMs: number, water: number): number {
+    const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
+    return free <= depth * water ? Math.max(0, depth - free) : 0;
   }
 }

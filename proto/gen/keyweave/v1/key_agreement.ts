@@ -53,20 +53,49 @@ export interface JoinResponse {
   accepted: boolean;
 }
 
-/** How both ends reach the same QKD keys for a batch. */
+/**
+ * How both ends reach the same QKD keys. They read the same sequence of keys
+ * from their key managers into a reservoir each and number them alike, from 0
+ * in each epoch.
+ */
 export interface QkdReference {
   /**
    * Raised whenever the two ends may have lost step; each epoch is a QKD
-   * stream of its own. Each incarnation of a KSID starts with another one.
+   * stream of its own at the key managers.
    */
   epoch: number;
   /** The key manager's own stream id, empty when it pairs by URIs. */
   qkdKeyStreamId: string;
-  /** Ordinal of the batch's first block of QKD keys within the epoch. */
+  /** Number of the first key that the batch takes; the others follow it. */
   position: bigint;
   /**
    * QKD keys in one block, which is what the key manager gives as one key:
-   * more than one where streams are fast, so that it is asked less often.
+   * more than one where keys go fast, so that it is asked less often.
+   */
+  blockKeys: number;
+  /**
+   * 16 bytes that the initiator draws for each reservoir: of the link between
+   * the two nodes, or of one stream, and then they are its key_stream_id.
+   */
+  reservoir: Uint8Array;
+  /**
+   * Keys below this number have been used or burned: the other end wipes what
+   * it still holds of them.
+   */
+  burned: bigint;
+  /** Keys that the initiator's end has read: the other end may read as far. */
+  read: bigint;
+}
+
+/** Whether the other end is ready to read an epoch. */
+export interface QkdReadiness {
+  /** Set when it is not. */
+  failure:
+    | Failure
+    | undefined;
+  /**
+   * Most QKD keys in one block that its key manager is known to give; 0 =
+   * single keys only.
    */
   blockKeys: number;
 }
@@ -116,7 +145,7 @@ export interface BatchAnswer {
   responderTags: Uint8Array;
   /** Unread confirmed chunks at the responder. */
   buffered: number;
-  /** Set when nothing was made; then all else is empty. */
+  /** Set when nothing was made; then all else but qkd_taken is empty. */
   failure:
     | Failure
     | undefined;
@@ -127,6 +156,11 @@ export interface BatchAnswer {
   qkdBlockKeys: number;
   /** Most chunks that the responder makes of one offer of this stream. */
   most: number;
+  /**
+   * QKD keys of the offer that the responder has taken, the first of them on:
+   * nobody can use them any more. The others stay for later batches.
+   */
+  qkdTaken: number;
 }
 
 export interface BatchConfirmation {
@@ -155,6 +189,11 @@ export interface ProduceRequest {
   offers: BatchOffer[];
   /** Decisions that earlier batches still wait for; taken before the offers. */
   confirmations: BatchConfirmation[];
+  /**
+   * An epoch that the other end is to open at its key manager, before any
+   * batch names it. Its position says nothing.
+   */
+  qkd: QkdReference | undefined;
 }
 
 export interface ProduceResponse {
@@ -162,6 +201,8 @@ export interface ProduceResponse {
   answers: BatchAnswer[];
   /** One for each confirmation, in order. */
   decisions: BatchDecision[];
+  /** What has become of the epoch that was to be opened. */
+  qkd: QkdReadiness | undefined;
 }
 
 export interface ConfirmRequest {
@@ -623,7 +664,15 @@ export const JoinResponse: MessageFns<JoinResponse> = {
 };
 
 function createBaseQkdReference(): QkdReference {
-  return { epoch: 0, qkdKeyStreamId: "", position: 0n, blockKeys: 0 };
+  return {
+    epoch: 0,
+    qkdKeyStreamId: "",
+    position: 0n,
+    blockKeys: 0,
+    reservoir: new Uint8Array(0),
+    burned: 0n,
+    read: 0n,
+  };
 }
 
 export const QkdReference: MessageFns<QkdReference> = {
@@ -642,6 +691,21 @@ export const QkdReference: MessageFns<QkdReference> = {
     }
     if (message.blockKeys !== 0) {
       writer.uint32(32).uint32(message.blockKeys);
+    }
+    if (message.reservoir.length !== 0) {
+      writer.uint32(42).bytes(message.reservoir);
+    }
+    if (message.burned !== 0n) {
+      if (BigInt.asUintN(64, message.burned) !== message.burned) {
+        throw new globalThis.Error("value provided for field message.burned of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.burned);
+    }
+    if (message.read !== 0n) {
+      if (BigInt.asUintN(64, message.read) !== message.read) {
+        throw new globalThis.Error("value provided for field message.read of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.read);
     }
     return writer;
   },
@@ -691,6 +755,30 @@ export const QkdReference: MessageFns<QkdReference> = {
             message.blockKeys = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reservoir = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.burned = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.read = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -711,6 +799,78 @@ export const QkdReference: MessageFns<QkdReference> = {
     message.epoch = object.epoch ?? 0;
     message.qkdKeyStreamId = object.qkdKeyStreamId ?? "";
     message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    message.blockKeys = object.blockKeys ?? 0;
+    message.reservoir = object.reservoir ?? new Uint8Array(0);
+    message.burned = (object.burned !== undefined && object.burned !== null) ? BigInt(object.burned) : 0n;
+    message.read = (object.read !== undefined && object.read !== null) ? BigInt(object.read) : 0n;
+    return message;
+  },
+};
+
+function createBaseQkdReadiness(): QkdReadiness {
+  return { failure: undefined, blockKeys: 0 };
+}
+
+export const QkdReadiness: MessageFns<QkdReadiness> = {
+  encode(message: QkdReadiness, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(10).fork()).join();
+    }
+    if (message.blockKeys !== 0) {
+      writer.uint32(16).uint32(message.blockKeys);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QkdReadiness {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQkdReadiness();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blockKeys = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<QkdReadiness>): QkdReadiness {
+    return QkdReadiness.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<QkdReadiness>): QkdReadiness {
+    const message = createBaseQkdReadiness();
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
     message.blockKeys = object.blockKeys ?? 0;
     return message;
   },
@@ -994,6 +1154,7 @@ function createBaseBatchAnswer(): BatchAnswer {
     failure: undefined,
     qkdBlockKeys: 0,
     most: 0,
+    qkdTaken: 0,
   };
 }
 
@@ -1019,6 +1180,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     }
     if (message.most !== 0) {
       writer.uint32(56).uint32(message.most);
+    }
+    if (message.qkdTaken !== 0) {
+      writer.uint32(64).uint32(message.qkdTaken);
     }
     return writer;
   },
@@ -1092,6 +1256,14 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
             message.most = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.qkdTaken = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1118,6 +1290,7 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
       : undefined;
     message.qkdBlockKeys = object.qkdBlockKeys ?? 0;
     message.most = object.most ?? 0;
+    message.qkdTaken = object.qkdTaken ?? 0;
     return message;
   },
 };
@@ -1313,7 +1486,7 @@ export const BatchDecision: MessageFns<BatchDecision> = {
 };
 
 function createBaseProduceRequest(): ProduceRequest {
-  return { offers: [], confirmations: [] };
+  return { offers: [], confirmations: [], qkd: undefined };
 }
 
 export const ProduceRequest: MessageFns<ProduceRequest> = {
@@ -1323,6 +1496,9 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     }
     for (const v of message.confirmations) {
       BatchConfirmation.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.qkd !== undefined) {
+      QkdReference.encode(message.qkd, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1356,6 +1532,14 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
             message.confirmations.push(BatchConfirmation.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.qkd = QkdReference.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1375,12 +1559,13 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     const message = createBaseProduceRequest();
     message.offers = object.offers?.map((e) => BatchOffer.fromPartial(e)) || [];
     message.confirmations = object.confirmations?.map((e) => BatchConfirmation.fromPartial(e)) || [];
+    message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReference.fromPartial(object.qkd) : undefined;
     return message;
   },
 };
 
 function createBaseProduceResponse(): ProduceResponse {
-  return { answers: [], decisions: [] };
+  return { answers: [], decisions: [], qkd: undefined };
 }
 
 export const ProduceResponse: MessageFns<ProduceResponse> = {
@@ -1390,6 +1575,9 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     }
     for (const v of message.decisions) {
       BatchDecision.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.qkd !== undefined) {
+      QkdReadiness.encode(message.qkd, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1423,6 +1611,14 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
             message.decisions.push(BatchDecision.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.qkd = QkdReadiness.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1442,6 +1638,7 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     const message = createBaseProduceResponse();
     message.answers = object.answers?.map((e) => BatchAnswer.fromPartial(e)) || [];
     message.decisions = object.decisions?.map((e) => BatchDecision.fromPartial(e)) || [];
+    message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReadiness.fromPartial(object.qkd) : undefined;
     return message;
   },
 };

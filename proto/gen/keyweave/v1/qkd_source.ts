@@ -14,7 +14,10 @@ export const protobufPackage = "keyweave.v1";
 export const protobufFileName = "keyweave/v1/qkd_source.proto";
 
 export interface OpenQkdRequest {
-  /** 16 bytes: the Keyweave stream, and the epoch of its QKD stream. */
+  /**
+   * 16 bytes: the reservoir, or the Keyweave stream, that the keys are for, and
+   * the epoch of its QKD stream.
+   */
   keyStreamId: Uint8Array;
   epoch: number;
   /** UUID of the initiator */

@@ -49,7 +49,7 @@ describe('a message that names another incarnation than the one held, or comes f
       const batch = { ...name, firstIndex: 0, count: 1 };
       const offer = { ...batch, publicKeys: [], qkd: undefined, degradedSlot: 0 };
       const produced = await bob.agreement.produce(
-        { offers: [offer], confirmations: [{ ...batch, initiatorTags: Buffer.alloc(0) }] },
+        { offers: [offer], confirmations: [{ ...batch, initiatorTags: Buffer.alloc(0) }], qkd: undefined },
         from(peer),
       );
       assert.equal(produced.answers?.[0]?.failure?.reason, 'UNKNOWN_STREAM');

@@ -95,7 +95,7 @@ describe('Produce and Confirm', () => {
     const confirmation = { ...batch, initiatorTags: Buffer.alloc(32) };
     const unknown = { ...confirmation, keyStreamId: Buffer.alloc(16, 9) };
     const { answers, decisions } = await bob.agreement.produce(
-      { offers: [offer], confirmations: [confirmation, unknown] },
+      { offers: [offer], confirmations: [confirmation, unknown], qkd: undefined },
       from(ALICE),
     );
     assert.deepEqual(
@@ -117,7 +117,10 @@ describe('Produce and Confirm', () => {
     const { taken } = MESSAGE_LIMITS.offers;
     const produce = async (count: number) =>
       bob.agreement.produce(
-        { offers: Array.from({ length: count }, () => ({ ...offer, degradedSlot: 0 })), confirmations: [] },
+        {
+          offers: Array.from({ length: count }, () => ({ ...offer, degradedSlot: 0 })),
+          ...{ confirmations: [], qkd: undefined },
+        },
         from(ALICE),
       );
     await assert.rejects(

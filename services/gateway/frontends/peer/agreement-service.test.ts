@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import type { BatchAnswer, KeyAgreementServiceImplementation } from '#gen/keyweave/v1/key_agreement.ts';
+import type {
+  BatchAnswer,
+  KeyAgreementServiceImplementation,
+  QkdReadiness,
+  QkdReference,
+} from '#gen/keyweave/v1/key_agreement.ts';
 import {
   ALICE,
   APPLICATION,
@@ -19,20 +24,33 @@ import {
   type TestStream,
   termsOf,
 } from '#test/helpers/openings.ts';
-import { answerOf, keyStream, LIVING } from '#test/helpers/streams.ts';
+import { answerOf, keyStream, LIVING, qkdReference } from '#test/helpers/streams.ts';
 import { createAgreementService, type ReceivedOffer } from './agreement-service.ts';
 
 let alice: Openings;
 let service: KeyAgreementServiceImplementation;
 /** Rounds that wait for the test, oldest first. */
 let rounds: { offers: readonly ReceivedOffer[]; done: PromiseWithResolvers<void> }[];
+/** Epochs of QKD keys that are being opened. */
+let prepared: {
+  reference: QkdReference;
+  peer: string;
+  node: string;
+  done: PromiseWithResolvers<QkdReadiness>;
+}[];
 
 beforeEach(() => {
   alice = openingsOf(ALICE);
-  rounds = [];
+  [rounds, prepared] = [[], []];
   service = createAgreementService({
     ...alice,
+    nodeUuid: ALICE,
     rounds: {
+      prepare: (reference, peer, node) => {
+        const done = Promise.withResolvers<QkdReadiness>();
+        prepared.push({ reference, peer, node, done });
+        return done.promise;
+      },
       answer: async (offers) => {
         const done = Promise.withResolvers<void>();
         rounds.push({ offers, done });
@@ -120,7 +138,7 @@ describe('Produce and Confirm at the responder', () => {
     const [one, two] = [streamOf(1, 'responder'), streamOf(2, 'responder')];
     const confirmation = { ...nameOf(one), ...batch, initiatorTags: Buffer.alloc(32) };
     const offers = [one, two].map(offerOf);
-    const produced = service.produce({ offers, confirmations: [confirmation] }, from(BOB));
+    const produced = service.produce({ offers, confirmations: [confirmation], qkd: undefined }, from(BOB));
     await turn();
     assert.equal(rounds.length, 1);
     assert.deepEqual(
@@ -140,6 +158,30 @@ describe('Produce and Confirm at the responder', () => {
     assert.deepEqual(one.producer.confirmations, [confirmation]);
     assert.equal((await service.confirm({ confirmations: [confirmation] }, from(BOB))).decisions?.length, 1);
     assert.equal(one.producer.confirmations.length, 2);
+  });
+
+  it('have QKD keys opened that the peer announces, in its name, beside the offers', async () => {
+    const qkd = qkdReference({ qkdKeyStreamId: 'shared' });
+    const offers = [offerOf(streamOf(1, 'responder'))];
+    const produced = service.produce({ offers, confirmations: [], qkd }, from(BOB));
+    await turn();
+    assert.deepEqual(
+      prepared.map(({ done, ...others }) => others),
+      [{ reference: qkd, peer: BOB, node: ALICE }],
+    );
+    assert.equal(rounds.length, 1, 'the offers wait for the key manager');
+    rounds[0]?.done.resolve();
+    const readiness = { failure: undefined, blockKeys: 16 };
+    prepared[0]?.done.resolve(readiness);
+    const { answers, qkd: ready } = await produced;
+    assert.deepEqual([answers?.length, ready], [1, readiness]);
+  });
+
+  it('say nothing of QKD keys that nobody has announced', async () => {
+    const produced = service.produce({ offers: [], confirmations: [], qkd: undefined }, from(BOB));
+    await turn();
+    rounds[0]?.done.resolve();
+    assert.deepEqual([(await produced).qkd, prepared], [undefined, []]);
   });
 
   it('refuse lists that are too long, and say how long they may be', async () => {
@@ -165,7 +207,7 @@ describe('Produce and Confirm at the responder', () => {
     const responder = streamOf(3, 'responder');
     const leading = streamOf(4);
     const produce = async (peer = BOB) =>
-      (await service.produce({ offers: [offerOf(responder)], confirmations: [] }, from(peer)))
+      (await service.produce({ offers: [offerOf(responder)], confirmations: [], qkd: undefined }, from(peer)))
         .answers as BatchAnswer[];
     const running = Array.from({ length: CALL_LIMITS.produce.taken }, () => produce());
     await turn();

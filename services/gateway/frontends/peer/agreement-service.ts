@@ -14,6 +14,8 @@ import type {
   DemandAnswer,
   KeyAgreementServiceImplementation,
   OpenRequest,
+  QkdReadiness,
+  QkdReference,
   StreamDemand,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import type { InitiatorOpening } from '../../opening/initiator-opening.ts';
@@ -52,7 +54,11 @@ export interface AgreementServiceOptions {
   readonly responder: Pick<ResponderOpening, 'offered'>;
   readonly ends: Pick<StreamEnds, 'closedByPeer'>;
   /** Answers the offers of one message together. */
-  readonly rounds: { answer(offers: readonly ReceivedOffer[]): Promise<BatchAnswer[]> };
+  readonly rounds: {
+    answer(offers: readonly ReceivedOffer[]): Promise<BatchAnswer[]>;
+    prepare(reference: QkdReference, peer: string, nodeUuid: string): Promise<QkdReadiness>;
+  };
+  readonly nodeUuid: string;
   readonly clock: Pick<Clock, 'after'>;
 }
 
@@ -69,7 +75,7 @@ const ANSWER_CLOSE_MS = 2_500;
  * certificate to the node UUID that comes as metadata.
  */
 export function createAgreementService(options: AgreementServiceOptions): KeyAgreementServiceImplementation {
-  const { store, initiator, responder, ends, rounds, clock } = options;
+  const { store, initiator, responder, ends, rounds, nodeUuid, clock } = options;
 
   /** The stream, provided that it is this peer's and of this incarnation; to anybody else it does not exist. */
   function heldStream(named: StreamName, peer: string) {
@@ -135,7 +141,7 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
     join: async (request, context) => {
       return { accepted: initiator.joinedByPeer(streamOf(request, peerOf(context))) };
     },
-    produce: async ({ offers, confirmations }, context) => {
+    produce: async ({ offers, confirmations, qkd }, context) => {
       const peer = peerOf(context);
       assertFew(offers, 'offers', MESSAGE_LIMITS.offers);
       const decisions = await decide(confirmations, peer);
@@ -143,7 +149,11 @@ export function createAgreementService(options: AgreementServiceOptions): KeyAgr
         offer,
         producer: outcomeOf(() => responderOf(offer, peer)),
       }));
-      return { answers: await rounds.answer(received), decisions };
+      const [answers, readiness] = await Promise.all([
+        rounds.answer(received),
+        qkd && rounds.prepare(qkd, peer, nodeUuid),
+      ]);
+      return { answers, decisions, qkd: readiness };
     },
     confirm: async ({ confirmations }, context) => ({
       decisions: await decide(confirmations, peerOf(context)),

@@ -238,6 +238,20 @@ describe("an initiator's batches", () => {
   });
 });
 
+describe('the weight of a stream', () => {
+  for (const [priority, weight] of [
+    [0, 1],
+    [3, 4],
+    [7, 8],
+    [250, 8],
+  ] as const) {
+    it(`of priority ${priority} is ${weight}`, () => {
+      bench = new ProducerBench(['ML-KEM-768'], { stream: { qos: { priority } } });
+      assert.equal(bench.producer.weight, weight);
+    });
+  }
+});
+
 describe('a batch that has waited for its round', () => {
   it('takes no room that another stream of the peer has taken meanwhile', () => {
     const held = new HeldBytes(4 * 32);
@@ -249,24 +263,6 @@ describe('a batch that has waited for its round', () => {
     assert.equal(bench.producer.offerable, 1);
     held.change(32);
     assert.equal(bench.producer.offerable, 0);
-  });
-});
-
-describe('turns at the QKD keys', () => {
-  it('come one after the other', async () => {
-    const turns = [bench.producer.turn(), bench.producer.turn(), bench.producer.turn()];
-    const come: number[] = [];
-    turns.forEach((turn, i) => {
-      void turn.come.then(() => come.push(i));
-    });
-    await bench.settle();
-    assert.deepEqual(come, [0]);
-    turns[0]?.over();
-    await bench.settle();
-    assert.deepEqual(come, [0, 1]);
-    turns[1]?.over();
-    await bench.settle();
-    assert.deepEqual(come, [0, 1, 2]);
   });
 });
 

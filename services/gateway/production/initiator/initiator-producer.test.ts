@@ -45,7 +45,7 @@ describe('an initiator whose other end has no room', () => {
     bench.begun.length = 0;
   });
 
-  it('degrades nothing, keeps its QKD stream and its indexes, and fails nobody who waits', async () => {
+  it('degrades nothing, keeps its QKD keys and its indexes, and fails nobody who waits', async () => {
     const waiting = await bench.get();
     const { first, count, qkd } = bench.last;
     for (let i = 0; i < 20; i++) {
@@ -54,11 +54,12 @@ describe('an initiator whose other end has no room', () => {
       await bench.pass(1_100);
       assert.equal(bench.begun.length, i + 2, 'the batch was not offered again');
       assert.equal(bench.last.standIn, undefined, 'a shared_seed stands in though QKD is well');
-      assert.deepEqual(bench.last.qkd, qkd, 'the QKD stream was left');
+      const { epoch, position } = bench.last.qkd ?? {};
+      assert.deepEqual([epoch, position], [qkd?.epoch, qkd?.position], 'QKD keys were burned');
       assert.equal(bench.last.first, first, 'indexes were burned though nobody has used them');
       assert.deepEqual(waiting, {});
     }
-    assert.equal(bench.opened.length, 1);
+    assert.equal(bench.keys.opened.length, 1);
     assert.equal(bench.producer.alone, false, 'it counts as trouble');
     await bench.succeeds(bench.last);
     assert.equal(waiting.index, first);
@@ -135,20 +136,6 @@ describe('an initiator whose other end has no room', () => {
     assert.notEqual(bench.last, batch);
     assert.equal(waiting.index, undefined);
   });
-
-  it('keeps reading QKD keys in blocks', async () => {
-    bench = new ProducerBench(['ML-KEM-768', 'QKD'], { maxBlockKeys: 16 });
-    for (let i = 0; i < 60; i++) {
-      await bench.pass(5);
-      bench.stream.depth.noteGet(bench.clock.monotonicMs());
-    }
-    bench.producer.qkd.renew(16);
-    await bench.get();
-    assert.equal(bench.last.qkd?.blockKeys, 16);
-    await bench.fails(bench.last, 'NO_ROOM');
-    await bench.pass(60);
-    assert.equal(bench.last.qkd?.blockKeys, 16);
-  });
 });
 
 describe('an initiator whose source is missing', () => {
@@ -174,9 +161,13 @@ describe('an initiator whose source is missing', () => {
   it('forgets a loss of step once QKD has given keys again', async () => {
     await bench.get();
     await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    await bench.pass(60);
     await bench.succeeds(bench.last);
     await bench.get(bench.stream.indexes.frontier);
-    await bench.fails(bench.last, 'QKD_OUT_OF_STEP');
+    const again = bench.last;
+    await bench.fails(again, 'QKD_OUT_OF_STEP');
+    await bench.pass(60);
+    assert.notEqual(bench.last, again);
     assert.equal(bench.last.standIn, undefined);
   });
 

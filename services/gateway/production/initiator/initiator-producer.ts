@@ -4,18 +4,30 @@ import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { BatchAnswer } from '#gen/keyweave/v1/key_agreement.ts';
-import { QkdStream, type QkdStreamTools } from '../../clients/qkd-stream.ts';
+import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import type { Producer } from '../../streams/producer.ts';
-import { countQkdSlots, isQkd, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { countQkdSlots } from '../../streams/stream-terms.ts';
 import type { Batch } from '../batch.ts';
 import { batchLimit, costOf } from '../batch-limit.ts';
 import { Demands } from './demands.ts';
 import { InitiatorRecovery, type Remedy } from './initiator-recovery.ts';
-import { QkdBlocks } from './qkd-blocks.ts';
+import { type QkdDemand, QkdPortion } from './qkd-portion.ts';
 
 /** Batches of one stream that are agreed but not yet confirmed: with one more on its way neither end is idle. */
 const MAX_UNCONFIRMED = 2;
+
+/** Failures after which the two ends may not read the same QKD keys any more. */
+const STEP_REASONS = ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'AGREEMENT_FAILED', 'SOURCE_FAULT'] as const;
+
+/** A stream that would have been read to its end by then cannot wait for others: some time of a round, and its linger. */
+const HURRY_MS = 120;
+
+/** A stream that may come along with another one's batch does so though nearly all of its depth is there. */
+const INVITED_WATER = 0.9;
+
+/** Share of scarce things that a stream gets by its QoS priority: one more for each step, up to this. */
+const MAX_WEIGHT = 8;
 
 /** Where a producer asks for a place in the next round. */
 export interface RoundQueue {
@@ -26,9 +38,7 @@ export interface InitiatorProducerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly rounds: RoundQueue;
-  readonly qkd: QkdStreamTools;
-  /** QKD keys of one block at most (`qkd.block_keys`). */
-  readonly maxBlockKeys: number;
+  readonly reservoirs: Reservoirs;
   /** Chunks of one batch at most (`limits.max_batch_chunks`). */
   readonly maxBatchChunks: number;
 }
@@ -41,17 +51,11 @@ type Phase = 'idle' | 'offering' | 'stopped';
  *
  * - `offering`: one lies with the other end, which has not answered;
  * - `paused`: after a failure, until the pause is over;
- * - `unprepared`, `preparing`: its QKD stream has to be opened, or is being;
+ * - `waiting`: for QKD keys;
  * - `confirming`: so many batches wait for confirmation that the next one has to, too;
  * - `stopped`: for good.
  */
-export type ProducerState =
-  | 'ready'
-  | 'paused'
-  | 'unprepared'
-  | 'preparing'
-  | 'confirming'
-  | Exclude<Phase, 'idle'>;
+export type ProducerState = 'ready' | 'paused' | 'waiting' | 'confirming' | Exclude<Phase, 'idle'>;
 
 /**
  * The initiator's producer of one stream: how many chunks are wanted, which
@@ -63,14 +67,13 @@ export type ProducerState =
 export class InitiatorProducer implements Producer {
   readonly role = 'initiator';
   readonly stream: KeyStream;
-  readonly qkd: QkdStream;
+  /** Undefined where no slot takes QKD keys. */
+  readonly qkd: QkdPortion | undefined;
   /** Whether the stream's batches may share rounds with other streams': no KEM of it is slow. */
   readonly isLight: boolean;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #rounds: RoundQueue;
-  readonly #qkdSlots: number;
-  readonly #blocks: QkdBlocks;
   readonly #recovery: InitiatorRecovery;
   readonly #demands = new Demands();
   /** Chunks of one batch at most, here and, once it has said so, at the other end. */
@@ -80,28 +83,18 @@ export class InitiatorProducer implements Producer {
   #coming = 0;
   /** Releases go in the order of the indexes. */
   #settling: Promise<void> = Promise.resolve();
-  #lastTurn: Promise<void> = Promise.resolve();
 
   constructor(stream: KeyStream, options: InitiatorProducerOptions) {
-    const { clock, log, rounds, qkd, maxBlockKeys, maxBatchChunks } = options;
+    const { clock, log, rounds, reservoirs, maxBatchChunks } = options;
     this.#clock = clock;
     this.#log = log;
     this.#rounds = rounds;
     this.stream = stream;
-    this.#qkdSlots = stream.terms.slots.filter(isQkd).length;
     this.#recovery = new InitiatorRecovery(clock, stream);
     this.#batchLimit = batchLimit(stream, maxBatchChunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
-    this.qkd = new QkdStream({
-      tools: qkd,
-      keyStreamId: stream.idBytes,
-      initiatorNode: stream.terms.sourceNode,
-      responderNode: stream.terms.destinationNode,
-      keyBytes: QKD_SECRET_BYTES,
-      // So that key managers that pair by URIs do not pair what an earlier stream of this KSID has left.
-      firstEpoch: stream.incarnation.readUIntBE(0, 3),
-    });
-    this.#blocks = new QkdBlocks(maxBlockKeys, this.qkd);
+    const usesQkd = countQkdSlots(stream.terms, undefined) > 0;
+    this.qkd = usesQkd ? new QkdPortion(stream, reservoirs, this.#qkdDemand(), clock.monotonicMs) : undefined;
   }
 
   get coming(): number {
@@ -115,16 +108,24 @@ export class InitiatorProducer implements Producer {
   get state(): ProducerState {
     if (this.#phase !== 'idle') return this.#phase;
     if (this.#recovery.isPaused) return 'paused';
-    if (!this.#isPrepared) return this.qkd.phase === 'preparing' ? 'preparing' : 'unprepared';
     if (this.#unconfirmed >= MAX_UNCONFIRMED) return 'confirming';
-    // Blocks change size between epochs, and an epoch ends with its last batch.
-    if (this.#unconfirmed > 0 && this.#wantedBlockKeys !== this.qkd.blockKeys) return 'confirming';
-    return 'ready';
+    return this.#usesQkd && this.qkd?.chunks === 0 ? 'waiting' : 'ready';
   }
 
   /** Somebody waits for the chunks, at this end or the other. */
   get urgent(): boolean {
     return this.stream.buffer.waiting > 0 || this.#demands.waitsThere;
+  }
+
+  /** Its next batch is not to wait for those of other streams: somebody waits, or will in a moment. */
+  get hurries(): boolean {
+    const { buffer, depth } = this.stream;
+    return this.urgent || depth.lastsMs(buffer.size) < HURRY_MS;
+  }
+
+  /** Its share of a round, and of scarce QKD keys, from 1. */
+  get weight(): number {
+    return Math.min(MAX_WEIGHT, 1 + this.stream.qos.priority);
   }
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
@@ -136,18 +137,14 @@ export class InitiatorProducer implements Producer {
   get offerable(): number {
     if (this.state !== 'ready') return 0;
     // Others may have taken the room that there was when the chunks were asked for.
-    return Math.min(this.#demands.count, this.#batchLimit, this.stream.peerRoom);
-  }
-
-  /** A batch is of a multiple of so many chunks: those of one block of QKD keys. */
-  get unit(): number {
-    const chunks = this.qkd.blockKeys / Math.max(1, this.#qkdSlots);
-    return Number.isInteger(chunks) ? Math.min(this.#batchLimit, chunks) : 1;
+    const most = Math.min(this.#demands.count, this.#batchLimit, this.stream.peerRoom);
+    return this.#usesQkd ? Math.min(most, this.qkd?.chunks ?? 0) : most;
   }
 
   want(count: number): void {
     this.#demands.want(count);
     this.#offer();
+    if (count === 0 && !this.stopped) this.qkd?.warm();
   }
 
   /**
@@ -170,27 +167,30 @@ export class InitiatorProducer implements Producer {
   stop(): void {
     this.#phase = 'stopped';
     this.#recovery.stop();
-    this.qkd.end();
+    this.qkd?.stop();
   }
 
-  /**
-   * Takes the next indexes for a batch of about `wanted` chunks, whole blocks
-   * of QKD keys where they are read in blocks; the caller sees it through to `end`.
-   */
-  begin(wanted: number): Batch<InitiatorProducer> {
+  /** Takes the next indexes for a batch of `count` chunks, which may be offered; the caller sees it through to `end`. */
+  begin(count: number): Batch<InitiatorProducer> {
     const { stream } = this;
-    const count = this.#wholeBlocks(wanted);
     const first = stream.indexes.allot(count);
     this.#phase = 'offering';
     this.#coming += count;
     this.#demands.begun(count);
     stream.countHeld();
-    const qkd = this.#usesQkd ? this.qkd.reference() : undefined;
-    return { producer: this, stream, first, count, qkd, standIn: this.#recovery.standIn };
+    const keys = this.#usesQkd ? this.qkd?.take(count) : undefined;
+    const { qkd, grant } = keys ?? { qkd: undefined, grant: undefined };
+    return { producer: this, stream, first, count, qkd, grant, standIn: this.#recovery.standIn };
+  }
+
+  /** Its turn came, and there was no room for a batch: others may have its QKD keys. */
+  passed(): void {
+    if (this.#phase !== 'offering') this.qkd?.putBack();
   }
 
   /** The other end cannot be reached, as another stream's round has just shown: an attempt that costs nothing. */
   refuse(error: KeyweaveError): void {
+    this.qkd?.putBack();
     if (this.stopped || this.#recovery.isPaused) return;
     this.stream.noteFailure(error);
     const remedy = this.#recovery.failed(undefined, error);
@@ -204,25 +204,15 @@ export class InitiatorProducer implements Producer {
    * is known to give (0 each where it did not say).
    */
   answered(batch: Batch, { count: made, most, qkdBlockKeys }: BatchAnswer): void {
-    this.#blocks.notePeer(qkdBlockKeys);
+    this.qkd?.notePeerBlocks(qkdBlockKeys);
     this.#offerIsOver();
     this.#unconfirmed += 1;
     this.stream.indexes.shorten(batch.first, made);
     this.#coming -= batch.count - made;
-    // An epoch that has begun since the offer is read from its first key.
-    if (batch.qkd?.epoch === this.qkd.epoch) this.qkd.reserve(made * this.#qkdSlots);
     const fits = most === 0 ? batch.count : Math.min(batch.count, most);
     if (most > 0 && most < this.#batchLimit) this.#batchLimit = most;
     if (made < fits) this.stream.depth.noteScarcity(this.#clock.monotonicMs());
     this.stream.refill();
-  }
-
-  /** A turn at this end's QKD keys, which batches read one after the other; resolves when it has come. */
-  turn(): { come: Promise<void>; over: () => void } {
-    const come = this.#lastTurn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#lastTurn = promise;
-    return { come, over: resolve };
   }
 
   /**
@@ -256,11 +246,9 @@ export class InitiatorProducer implements Producer {
       return;
     }
     this.#recovery.succeeded(batch.qkd !== undefined);
+    if (batch.qkd) this.qkd?.succeeded();
     this.#demands.met();
     this.stream.release(batch.first, keys, batch.standIn !== undefined);
-    const blockKeys = this.#wantedBlockKeys;
-    if (blockKeys !== this.qkd.blockKeys && this.#phase === 'idle' && this.#unconfirmed === 0)
-      this.qkd.renew(blockKeys);
     this.stream.refill();
   }
 
@@ -290,8 +278,8 @@ export class InitiatorProducer implements Producer {
   /** After a few attempts those who wait are told. */
   #failed(batch: Omit<Batch, 'producer'>, error: KeyweaveError, thrown: unknown): void {
     const { stream } = this;
-    const isAftermath = batch.qkd !== undefined && batch.qkd.epoch !== this.qkd.epoch;
-    if (batch.qkd && !isAftermath) this.qkd.renew();
+    const isAftermath = batch.grant?.sequence.ended === true;
+    if (batch.grant && isReason(error, ...STEP_REASONS)) this.qkd?.lost(batch.grant, error);
     if (this.stopped) return;
     const fields = { ksid: stream.id, first: batch.first, reason: error.reason, detail: error.detail };
     this.#log.warning('a batch was dropped', fields, thrown);
@@ -300,7 +288,7 @@ export class InitiatorProducer implements Producer {
       stream.peerClosed('the other node no longer knows this stream; open a new one');
       return;
     }
-    if (isAftermath || this.#gaveUpBlocks(batch, error)) {
+    if (isAftermath) {
       this.#again(batch.count);
       return;
     }
@@ -324,14 +312,6 @@ export class InitiatorProducer implements Producer {
     this.#recovery.pause(() => this.#offer());
   }
 
-  /** A key manager at either end that does not give blocks after all is asked for single keys. */
-  #gaveUpBlocks({ qkd }: Pick<Batch, 'qkd'>, error: KeyweaveError): boolean {
-    if (qkd === undefined || qkd.blockKeys === 1) return false;
-    if (!this.#blocks.isBlamedFor(error)) return false;
-    this.qkd.renew(1);
-    return true;
-  }
-
   #again(count: number): void {
     this.#demands.wantAgain(count);
     this.#offer();
@@ -342,50 +322,42 @@ export class InitiatorProducer implements Producer {
     return countQkdSlots(this.stream.terms, this.#recovery.standIn) > 0;
   }
 
-  get #isPrepared(): boolean {
-    return !this.#usesQkd || this.qkd.phase === 'ready';
-  }
-
   #offer(): void {
     if (this.stopped || this.#demands.count === 0) return;
-    if (!this.#isPrepared) void this.#prepare();
+    if (!this.#usesQkd) this.qkd?.putBack();
+    if (this.state === 'waiting') this.qkd?.ask();
     else if (this.offerable > 0) this.#rounds.enqueue(this);
+    else this.passed();
   }
 
-  /** Opens the QKD stream outside of any round, since a key manager may take its time. */
-  async #prepare(): Promise<void> {
-    if (this.qkd.phase === 'preparing' || this.#recovery.isPaused) return;
-    const { epoch, blockKeys } = this.qkd;
-    try {
-      await this.qkd.prepare();
-    } catch (thrown) {
-      // What became of an epoch that has been left meanwhile says nothing about the next one.
-      if (epoch === this.qkd.epoch) {
-        this.#notOpened(blockKeys, thrown);
-        return;
-      }
-    }
-    this.#offer();
+  /** What the reservoir sees of this stream, and tells it. */
+  #qkdDemand(): QkdDemand {
+    const producer = this;
+    return {
+      get lacking() {
+        return producer.state === 'waiting' ? Math.min(producer.#demands.count, producer.#batchLimit) : 0;
+      },
+      get urgent() {
+        return producer.urgent;
+      },
+      get weight() {
+        return producer.weight;
+      },
+      invited: () => {
+        if (producer.state === 'waiting') producer.stream.refill(INVITED_WATER);
+      },
+      granted: () => {
+        if (producer.offerable > 0) producer.#rounds.enqueue(producer);
+        else producer.qkd?.putBack();
+      },
+      failed: (error) => producer.#noKeys(error),
+    };
   }
 
-  #notOpened(blockKeys: number, thrown: unknown): void {
-    if (blockKeys > 1) {
-      this.#blocks.refuse();
-      this.qkd.renew(1);
-      this.#offer();
-      return;
-    }
+  /** The reservoir has none: no batch was begun, and none is burned. */
+  #noKeys(error: KeyweaveError): void {
     const { stream } = this;
     const batch = { stream, first: stream.indexes.next, count: 1, qkd: undefined, standIn: undefined };
-    this.#failed(batch, KeyweaveError.from(thrown), thrown);
-  }
-
-  get #wantedBlockKeys(): number {
-    return this.#qkdSlots === 0 ? this.qkd.blockKeys : this.#blocks.wanted(this.stream.depth.depth);
-  }
-
-  /** A batch that ends within a block loses the rest of it. */
-  #wholeBlocks(count: number): number {
-    return Math.max(1, Math.floor(count / this.unit)) * this.unit;
+    this.#failed(batch, error, error);
   }
 }

@@ -31,17 +31,16 @@ import { answerOf } from '#test/helpers/streams.ts';
 beforeEach(newRound);
 
 describe('a round of the initiator', () => {
-  it('asks KEM first and QKD last, and gives the keys once the responder has released them', async () => {
+  it('uses its QKD keys once the responder has, and gives the keys once it has released them', async () => {
     const one = entry();
     one.producer.urgent = true;
     await run(one);
     assert.deepEqual(calls, [
       'generate 2 ML-KEM-768',
       'produce',
+      'use 2',
       'decapsulate 2 ML-KEM-768',
-      'fetch 2',
       'derive 2',
-      'over',
       'confirm',
     ]);
     assert.deepEqual(await keysOf(one), [KEY, KEY + 1]);
@@ -98,11 +97,11 @@ describe('a round of the initiator', () => {
         ? { ...agreed(offer, 2), ciphertexts: [{ slot: 0, ciphertexts: items(2, CIPHERTEXT_BYTES, 0x60) }] }
         : agreed(offer);
     await run(...entries);
-    assert.deepEqual(calls.slice(0, 5), [
+    assert.deepEqual(calls.slice(0, 7), [
       'generate 6 ML-KEM-768',
       'produce',
+      ...['use 1', 'use 2', 'use 2'],
       'decapsulate 6 ML-KEM-768',
-      'fetch 1,2,2',
       'derive 1,2,2',
     ]);
     assert.deepEqual(
@@ -127,24 +126,10 @@ describe('a round of the initiator', () => {
     );
   });
 
-  it('waits for its turn at the QKD keys, and gives it on whatever comes of it', async () => {
-    const one = entry();
-    const come = Promise.withResolvers<void>();
-    one.producer.turn = () => ({ come: come.promise, over: () => calls.push('over') });
-    others.derive = () => fail('SERVICE_UNAVAILABLE');
-    const done = run(one);
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(calls.at(-1), 'produce');
-    come.resolve();
-    await done;
-    await fails(one, 'SERVICE_UNAVAILABLE');
-    assert.equal(calls.at(-1), 'over');
-  });
-
-  it('has the shared_seed stand in where a batch says so, and reads no QKD keys for it', async () => {
+  it('has the shared_seed stand in where a batch says so, and uses no QKD keys for it', async () => {
     const one = entry({ standIn: 1 });
     await run(one);
-    assert.ok(!calls.some((call) => call.startsWith('fetch')));
+    assert.ok(!calls.some((call) => call.startsWith('use')));
     assert.equal(offered[0]?.degradedSlot, 2);
     const [kem, standIn] = derived[0]?.slots ?? [];
     assert.deepEqual([...new Set(kem?.secrets)], [0x40, 0x41]);
@@ -170,16 +155,8 @@ describe('a round of the initiator', () => {
   it('has it stand in beside a single source, too', async () => {
     const one = entry({ sources: ['QKD'], namesStandIn: true, standIn: 1 });
     await run(one);
-    assert.deepEqual(calls.slice(0, 3), ['produce', 'fetch 2', 'derive 2']);
+    assert.deepEqual(calls.slice(0, 3), ['produce', 'use 2', 'derive 2']);
     assert.deepEqual([...new Set(derived[0]?.slots[0]?.secrets)], [0x80, 0x81]);
-  });
-
-  it('reads whole blocks of QKD keys, and wipes what is left of the last', async () => {
-    const one = entry({ blockKeys: 16 });
-    await run(one);
-    assert.ok(calls.includes('fetch 1'));
-    assert.equal(derived[0]?.slots[1]?.secrets.length, 64);
-    assert.deepEqual(await keysOf(one), [KEY, KEY + 1]);
   });
 });
 
@@ -231,7 +208,11 @@ describe('a round whose responder', () => {
       await fails(bad, 'AGREEMENT_FAILED', /the other end answered (for|with)/);
       assert.deepEqual([bad.producer.made, bad.producer.answers.length, dropped], [0, 0, [3]]);
       assert.deepEqual(await keysOf(good), [KEY, KEY + 1]);
-      assert.ok(calls.includes('fetch 2'), 'QKD keys were read for a batch that had failed');
+      assert.deepEqual(
+        calls.filter((call) => /^(use|drop) /.test(call)),
+        ['drop 2 AGREEMENT_FAILED', 'use 2'],
+        'keys that the other end may have used go to another batch',
+      );
       assert.ok(calls.includes('decapsulate 4 ML-KEM-768'));
       assert.deepEqual([...new Set(derived[0]?.slots[0]?.secrets)], [0x40, 0x41]);
     });
@@ -256,6 +237,41 @@ describe('a round whose responder', () => {
     await fails(full, 'NO_ROOM');
     assert.deepEqual(dropped, [3]);
     assert.deepEqual(discarded, [0], 'private keys that nobody needs stay where they are');
+    assert.deepEqual(
+      calls.filter((call) => /^(use|drop) /.test(call)),
+      ['drop 0 QKD_UNAVAILABLE', 'drop 0 NO_ROOM'],
+    );
+  });
+
+  it('has taken QKD keys of a batch that it failed to make: they are burned, and no others', async () => {
+    const one = entry();
+    others.answer = () => ({
+      ...answerOf(0),
+      failure: { reason: 'SOURCE_FAULT', detail: 'in its words' },
+      qkdTaken: 1,
+    });
+    await run(one);
+    await fails(one, 'SOURCE_FAULT');
+    assert.ok(calls.includes('drop 1 SOURCE_FAULT'));
+  });
+
+  it('makes less of an offer than all leaves the other QKD keys to the next one', async () => {
+    const one = entry({ count: 3, sources: ['QKD', 'ML-KEM-768', 'QKD'] });
+    others.answer = (offer) => agreed(offer, 1);
+    await run(one);
+    assert.ok(calls.includes('use 2'));
+    assert.deepEqual(
+      derived[0]?.slots.map((slot) => [...new Set(slot.secrets)]),
+      [[0x80], [0x50], [0x81]],
+    );
+  });
+
+  it('may have got an offer whose answer was too late: all its QKD keys are burned', async () => {
+    const one = entry();
+    others.answers = () => fail('TIMEOUT');
+    await run(one);
+    await fails(one, 'TIMEOUT');
+    assert.ok(calls.includes('drop 2 TIMEOUT'));
   });
 
   for (const [what, answers, reason, word] of [
@@ -273,7 +289,7 @@ describe('a round whose responder', () => {
       }
       assert.deepEqual([dropped, discarded], [[3, 8], [0]]);
       assert.deepEqual(rides, reason === 'PEER_UNREACHABLE' ? ['lost PEER_UNREACHABLE'] : ['arrived 1']);
-      assert.ok(!calls.some((call) => /fetch|decapsulate/.test(call)));
+      assert.ok(!calls.some((call) => /use|decapsulate/.test(call)));
     });
   }
 

@@ -1,14 +1,12 @@
 import { asBuffer, equalBytes, wipe } from '#common/crypto/bytes.ts';
 import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { isSound, mapSound, type Outcome, outcomeOf, settled } from '#common/errors/outcome.ts';
+import { isSound, type Outcome, outcomeOf, settled } from '#common/errors/outcome.ts';
 import { failpoint } from '#common/service/failpoint.ts';
 import type { BatchAnswer, BatchOffer, ProduceResponse } from '#gen/keyweave/v1/key_agreement.ts';
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { KeyPairs } from '../../clients/kem-client.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
-import { fetchTogether, type QkdNeed } from '../../clients/qkd-stream.ts';
-import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import { type Batch, degradedSlotOf, type SlotShares, shareKems } from '../batch.ts';
 import { deriveTogether } from '../derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.ts';
@@ -16,6 +14,9 @@ import type { RoundTools } from '../round-tools.ts';
 import { type BatchInputs, slotInputs } from '../slot-inputs.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { InitiatorProducer } from './initiator-producer.ts';
+import { keysOf, type QkdPortion } from './qkd-portion.ts';
+
+const NO_KEYS = Buffer.alloc(0);
 
 export interface InitiatorRoundOptions {
   readonly tools: RoundTools;
@@ -33,6 +34,8 @@ interface Offered {
 /** One that the responder has made its half of. */
 interface Agreed extends Offered {
   readonly answer: BatchAnswer;
+  /** Those of the batch's QKD slots; to be wiped. */
+  readonly qkdKeys: Buffer;
 }
 
 /** The halves of a group's key pairs, once the private ones have been used up. */
@@ -72,11 +75,12 @@ export class InitiatorRound {
    * not be asked, where that is so.
    */
   async offer(): Promise<KeyweaveError | undefined> {
+    let response: ProduceResponse | undefined;
     const answers = await settled(async () => {
       await failpoint('initiator.offer');
       await this.#generate();
       await failpoint('initiator.produce');
-      const response = await this.#produce();
+      response = await this.#produce();
       await failpoint('initiator.answered');
       return this.#answersOf(response);
     });
@@ -84,9 +88,13 @@ export class InitiatorRound {
     this.#offered.forEach(({ batch, shares }, i) => {
       const answer = isSound(answers) ? (answers[i] as Outcome<BatchAnswer>) : answers;
       if (isSound(answer)) {
+        const qkdKeys = useQkd(batch, answer.count);
         batch.producer.answered(batch, answer);
-        agreed.push({ batch, shares, answer });
-      } else batch.producer.end(batch, 0, this.#abandoned(batch, answer));
+        agreed.push({ batch, shares, answer, qkdKeys });
+      } else {
+        dropQkd(batch, answer, this.#lost, response?.answers[i]);
+        batch.producer.end(batch, 0, this.#abandoned(batch, answer));
+      }
     });
     this.#agreed = agreed;
     return this.#lost;
@@ -95,8 +103,6 @@ export class InitiatorRound {
   /** Decapsulation, QKD keys, derivation and confirmation; never rejects. */
   async finish(): Promise<void> {
     const agreed = this.#agreed;
-    const turns = agreed.map(({ batch }) => batch.producer.turn());
-    await Promise.all(turns.map(({ come }) => come));
     const derived = await this.#derive();
     agreed.forEach(({ batch, answer }, i) => {
       batch.producer.end(
@@ -106,7 +112,6 @@ export class InitiatorRound {
       );
     });
     for (const unused of this.#keyPairs.values()) this.#tools.kem.discard(unused);
-    for (const { over } of turns) over();
   }
 
   async #generate(): Promise<void> {
@@ -123,7 +128,9 @@ export class InitiatorRound {
     const riders = this.#confirmations.board();
     try {
       const offers = this.#offered.map((offered) => this.#offerOf(offered));
-      const response = await this.#link.produce({ offers, confirmations: riders.confirmations });
+      const response = await this.#link.produce({
+        ...{ offers, confirmations: riders.confirmations, qkd: undefined },
+      });
       riders.arrived(response.decisions);
       return response;
     } catch (error) {
@@ -182,17 +189,14 @@ export class InitiatorRound {
   async #derive(): Promise<Outcome<DerivedKeys>[]> {
     const made = await this.#decapsulate();
     try {
-      const needs = this.#agreed.map((agreed) => outcomeOf(() => qkdNeed(agreed, made)));
-      await failpoint('initiator.fetch');
-      const fetched = await fetchTogether(this.#tools.qkd, needs);
-      const inputs = mapSound(fetched, (qkdKeys, i) =>
-        this.#inputs(this.#agreed[i] as Agreed, made, qkdKeys),
-      );
+      await failpoint('initiator.derive');
+      const inputs = this.#agreed.map((agreed) => outcomeOf(() => this.#inputs(agreed, made)));
       return await deriveTogether(this.#tools, inputs);
     } catch (thrown) {
       return this.#agreed.map(() => KeyweaveError.from(thrown));
     } finally {
       for (const halves of made.values()) if (isSound(halves)) wipe(halves.secrets);
+      for (const { qkdKeys } of this.#agreed) wipe(qkdKeys);
     }
   }
 
@@ -257,16 +261,15 @@ export class InitiatorRound {
     return made;
   }
 
-  /** @param qkdKeys those of the batch's slots and the rest of their block; taken over. */
+  /** @throws KeyweaveError why it is lost already. */
   #inputs(
-    { batch, answer, shares }: Agreed,
+    { batch, answer, shares, qkdKeys }: Agreed,
     made: ReadonlyMap<KemGroup, Outcome<Decapsulated>>,
-    qkdKeys: Buffer,
   ): BatchInputs {
     const { count } = answer;
-    if (qkdKeys.length < count * countQkdSlots(batch.stream.terms, batch.standIn) * QKD_SECRET_BYTES) {
-      wipe(qkdKeys);
-      throw new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of this node has run dry');
+    for (const share of shares) {
+      const halves = share && made.get(share.group);
+      if (halves instanceof KeyweaveError) throw halves;
     }
     const received = new Map(answer.ciphertexts.map(({ slot, ciphertexts }) => [slot, ciphertexts] as const));
     return slotInputs(this.#tools.seeds, {
@@ -286,21 +289,23 @@ export class InitiatorRound {
   }
 }
 
-/** What a batch needs of its QKD stream; undefined for nothing. @throws KeyweaveError why it is lost already. */
-function qkdNeed(
-  { batch, answer, shares }: Agreed,
-  made: ReadonlyMap<KemGroup, Outcome<Decapsulated>>,
-): QkdNeed | undefined {
-  for (const share of shares) {
-    const halves = share && made.get(share.group);
-    if (halves instanceof KeyweaveError) throw halves;
-  }
-  const { qkd } = batch.producer;
-  if (!batch.qkd) return undefined;
-  if (!qkd.isNext(batch.qkd)) {
-    throw new KeyweaveError('QKD_OUT_OF_STEP', 'an earlier batch has lost the QKD stream');
-  }
-  return { from: qkd, count: answer.count * countQkdSlots(batch.stream.terms, batch.standIn) };
+/** The QKD keys of the chunks that both ends have agreed on. */
+function useQkd({ producer, grant }: Batch<InitiatorProducer>, count: number): Buffer {
+  return grant ? (producer.qkd as QkdPortion).use(grant, count) : NO_KEYS;
+}
+
+/** What the other end has taken of a failed batch's QKD keys is burned; without its word it may have taken all. */
+function dropQkd(
+  { producer, grant }: Batch<InitiatorProducer>,
+  error: KeyweaveError,
+  lost: KeyweaveError | undefined,
+  answer: BatchAnswer | undefined,
+): void {
+  if (!grant) return;
+  const mayHaveCome = answer === undefined && lost !== undefined && isReason(lost, 'TIMEOUT');
+  const isWrong = answer !== undefined && answer.failure === undefined;
+  const taken = mayHaveCome || isWrong ? keysOf(grant) : (answer?.qkdTaken ?? 0);
+  producer.qkd?.drop(grant, taken, error.reason);
 }
 
 /** What is wrong with an answer, if anything. */

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ProducerBench } from '#test/helpers/producer-bench.ts';
-import { answerOf } from '#test/helpers/streams.ts';
 import type { Batch } from '../batch.ts';
 import type { InitiatorProducer, ProducerState } from './initiator-producer.ts';
 
@@ -14,11 +13,10 @@ class Bench extends ProducerBench {
   constructor(keySources: readonly string[]) {
     super(keySources, {
       join: 'ksid',
-      maxBlockKeys: 16,
       stream: { allowDegraded: false, maxPrefetchChunks: 256, maxBufferedChunks: 256 },
     });
     this.held = true;
-    this.open = () => {
+    this.keys.onOpen = () => {
       this.opening = Promise.withResolvers();
       return this.opening.promise;
     };
@@ -40,7 +38,7 @@ const MOVES: Readonly<Record<string, (bench: Bench) => unknown>> = {
   'key manager answers': ({ opening }) => opening.resolve('qkd'),
   'key manager refuses': ({ opening }) => opening.reject(new KeyweaveError('QKD_UNAVAILABLE', 'no link')),
   begun: (bench) => bench.begin(),
-  answered: (bench) => bench.producer.answered(bench.at(), answerOf(2)),
+  answered: (bench) => bench.answers(bench.at()),
   confirmed: (bench) => bench.confirmed(bench.at()),
   'older one confirmed': (bench) => bench.confirmed(bench.at(-2)),
   refused: (bench) => bench.fails(bench.at(), 'AGREEMENT_FAILED'),
@@ -50,23 +48,27 @@ const MOVES: Readonly<Record<string, (bench: Bench) => unknown>> = {
   'peer cannot be reached': ({ producer }) =>
     producer.refuse(new KeyweaveError('PEER_UNREACHABLE', 'no way there')),
   'pause over': (bench) => bench.pass(52),
-  'epoch left': ({ producer }) => producer.qkd.renew(),
   stopped: ({ producer }) => producer.stop(),
 };
 
 type Path = readonly (readonly [move: string, state: ProducerState])[];
 
-const opened: Path = [
-  ['wanted', 'preparing'],
+const granted: Path = [
+  ['wanted', 'waiting'],
   ['key manager answers', 'ready'],
 ];
+/** Without QKD keys, and with them. */
 const agreed: Path = [
   ['begun', 'offering'],
   ['answered', 'ready'],
 ];
+const used: Path = [
+  ['begun', 'offering'],
+  ['answered', 'waiting'],
+];
 
 const TABLE: readonly [name: string, sources: readonly string[], begins: ProducerState, path: Path][] = [
-  ['needs no preparation without QKD', ['ML-KEM-768'], 'ready', [['begun', 'offering']]],
+  ['needs nothing first without QKD', ['ML-KEM-768'], 'ready', [['begun', 'offering']]],
   [
     'offers the next batch while one waits for confirmation, and no third',
     ['ML-KEM-768'],
@@ -79,54 +81,74 @@ const TABLE: readonly [name: string, sources: readonly string[], begins: Produce
     'ready',
     [...agreed, ...agreed.slice(0, 1), ['answered', 'confirming'], ['stopped', 'stopped']],
   ],
-  ['opens its QKD stream first, when it is wanted', ['QKD', 'QKD'], 'unprepared', [...opened, ...agreed]],
+  ['waits for its QKD keys, when it is wanted', ['QKD', 'QKD'], 'waiting', [...granted, ...used]],
   [
-    'goes on where both ends have released a batch',
+    'has the keys of the next batch at once where the key manager has been opened',
     ['QKD', 'QKD'],
-    'unprepared',
-    [...opened, ...agreed, ['confirmed', 'ready']],
+    'waiting',
+    [...granted, ...used, ['wanted', 'ready'], ['begun', 'offering'], ['answered', 'confirming']],
   ],
   [
-    'tries to open again after a pause',
+    'goes on offering where both ends have released an older batch',
     ['QKD', 'QKD'],
-    'unprepared',
+    'waiting',
+    [...granted, ...used, ['wanted', 'ready'], ...used.slice(0, 1), ['older one confirmed', 'offering']],
+  ],
+  [
+    'asks for keys again after a pause',
+    ['QKD', 'QKD'],
+    'waiting',
     [
-      ['wanted', 'preparing'],
+      ['wanted', 'waiting'],
       ['key manager refuses', 'paused'],
       ['wanted', 'paused'],
-      ['pause over', 'preparing'],
+      ['pause over', 'waiting'],
       ['key manager answers', 'ready'],
     ],
   ],
   [
-    'opens anew after a batch that was refused, since the ends may have lost step',
+    'waits for keys of a new epoch after a batch that was refused, since the ends may have lost step',
     ['QKD', 'QKD'],
-    'unprepared',
+    'waiting',
     [
-      ...opened,
+      ...granted,
       ['begun', 'offering'],
       ['refused', 'paused'],
-      ['pause over', 'preparing'],
+      ['pause over', 'waiting'],
       ['key manager answers', 'ready'],
     ],
   ],
   [
-    'opens anew after a batch that failed late',
+    'waits for keys of a new epoch after a batch that failed late',
     ['QKD', 'QKD'],
-    'unprepared',
-    [...opened, ...agreed, ['fails late', 'paused'], ['pause over', 'preparing']],
+    'waiting',
+    [
+      ...granted,
+      ...used,
+      ['fails late', 'paused'],
+      ['wanted', 'paused'],
+      ['pause over', 'waiting'],
+      ['key manager answers', 'ready'],
+    ],
   ],
   [
-    'keeps its QKD stream where the other end had no room',
+    'has the same keys again where the other end had no room',
     ['QKD', 'QKD'],
-    'unprepared',
+    'waiting',
     [
-      ...opened,
+      ...granted,
       ['begun', 'offering'],
       ['refused for lack of room', 'paused'],
-      ['pause over', 'ready'],
+      ['pause over', 'waiting'],
+      ['wanted', 'ready'],
       ['begun', 'offering'],
     ],
+  ],
+  [
+    'has the same keys again once the peer can be reached',
+    ['QKD', 'QKD'],
+    'waiting',
+    [...granted, ['peer cannot be reached', 'paused'], ['pause over', 'ready']],
   ],
   [
     'is still offering when an older batch fails, and then has to pause',
@@ -151,17 +173,6 @@ const TABLE: readonly [name: string, sources: readonly string[], begins: Produce
     ],
   ],
   [
-    'prepares the next epoch at once where it leaves one that is being prepared',
-    ['QKD', 'QKD'],
-    'unprepared',
-    [
-      ['wanted', 'preparing'],
-      ['epoch left', 'unprepared'],
-      ['wanted', 'preparing'],
-      ['key manager answers', 'ready'],
-    ],
-  ],
-  [
     'is stopped for good while it offers',
     ['ML-KEM-768'],
     'ready',
@@ -174,11 +185,11 @@ const TABLE: readonly [name: string, sources: readonly string[], begins: Produce
     ],
   ],
   [
-    'is stopped for good while it prepares',
+    'is stopped for good while it waits',
     ['QKD', 'QKD'],
-    'unprepared',
+    'waiting',
     [
-      ['wanted', 'preparing'],
+      ['wanted', 'waiting'],
       ['stopped', 'stopped'],
       ['key manager answers', 'stopped'],
     ],
@@ -229,19 +240,16 @@ describe('an initiator as a producer', () => {
     }
   });
 
-  it('ends its epoch with the last batch of it where blocks change their size', async () => {
+  it('offers no more than it has QKD keys for, each chunk with all of its own', async () => {
     bench = new Bench(['QKD', 'QKD']);
-    const { producer } = bench;
-    for (const [move] of [...opened, ...agreed.slice(0, 1)]) {
-      await MOVES[move]?.(bench);
-      await bench.settle();
-    }
-    producer.answered(bench.at(), { ...answerOf(2), qkdBlockKeys: 16 });
-    assert.equal(producer.state, 'ready');
-    producer.qkd.noteBlockBytes(16 * 32);
-    await bench.readFast();
-    assert.equal(producer.state, 'confirming', 'the epoch has ended, and its last batch has not');
-    await bench.confirmed(bench.at());
-    assert.deepEqual([producer.state, producer.qkd.blockKeys], ['preparing', 16]);
+    bench.keys.left = 7;
+    bench.producer.want(5);
+    assert.equal(bench.producer.offerable, 0);
+    bench.opening.resolve('qkd');
+    await bench.settle();
+    assert.equal(bench.producer.offerable, 3);
+    bench.producer.want(2);
+    assert.equal(bench.producer.offerable, 2);
+    assert.equal(bench.producer.begin(2).grant?.keys.length, 4 * 32);
   });
 });

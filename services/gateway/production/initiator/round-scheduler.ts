@@ -26,9 +26,6 @@ const PROBE_BATCHES = 4;
 const ENOUGH_CHUNKS = 64;
 const LINGER_MS = 100;
 
-/** Share of a round that a stream gets by its QoS priority: one more for each step, up to this. */
-const MAX_WEIGHT = 8;
-
 /** What the scheduler needs of a round; neither half rejects. */
 export type Round = Pick<InitiatorRound, 'offer' | 'finish'>;
 
@@ -71,7 +68,7 @@ export class RoundScheduler {
       const { offerable } = producer;
       this.#queuedChunks += offerable - (this.#queue.get(producer) ?? 0);
       this.#queue.set(producer, offerable);
-      this.#schedule(producer.urgent);
+      this.#schedule(producer.hurries);
     }
   }
 
@@ -81,7 +78,10 @@ export class RoundScheduler {
       const producer = alone.next();
       if (!producer) return;
       const count = producer.offerable;
-      if (count === 0) continue;
+      if (count === 0) {
+        producer.passed();
+        continue;
+      }
       alone.rounds += 1;
       const round = this.#startRound([producer.begin(count)]);
       void round.offer().then((failure) => {
@@ -105,12 +105,12 @@ export class RoundScheduler {
     }
     this.#runAlone('light');
     this.#runAlone('slow');
-    if (this.#queue.size > 0) this.#schedule(this.#anyUrgent());
+    if (this.#queue.size > 0) this.#schedule(this.#anyHurries());
   }
 
-  #schedule(urgent: boolean): void {
+  #schedule(hurries: boolean): void {
     if (this.#rounds >= (this.#reach.isDoubtful ? 1 : MAX_ROUNDS) || this.#soon !== undefined) return;
-    if (urgent || this.#queuedChunks >= ENOUGH_CHUNKS) {
+    if (hurries || this.#queuedChunks >= ENOUGH_CHUNKS) {
       this.#timer?.cancel();
       this.#timer = undefined;
       // Whoever else asks in this turn of the event loop comes along.
@@ -143,11 +143,13 @@ export class RoundScheduler {
    * wants, since few large batches cost less than many small ones.
    */
   #pick(): Batch<InitiatorProducer>[] {
-    const asking = [...this.#queue.keys()].filter((producer) => producer.offerable > 0);
+    const queued = [...this.#queue.keys()];
     this.#queue.clear();
     this.#queuedChunks = 0;
+    const asking = queued.filter((producer) => producer.offerable > 0);
+    for (const producer of queued) if (producer.offerable === 0) producer.passed();
     const urgent = asking.filter((producer) => producer.urgent);
-    const weights = urgent.reduce((sum, producer) => sum + weightOf(producer), 0);
+    const weights = urgent.reduce((sum, producer) => sum + producer.weight, 0);
     const budget = new RoundBudget({
       chunks: MAX_ROUND_CHUNKS,
       bytes: MESSAGE_LIMITS.bytes.filled,
@@ -155,17 +157,14 @@ export class RoundScheduler {
     });
     const counts = new Map<InitiatorProducer, number>();
     const give = (producer: InitiatorProducer, most: number) => {
-      const { stream, unit } = producer;
+      const { stream } = producer;
       const has = counts.get(producer) ?? 0;
-      const whole = (count: number) => Math.floor(count / unit) * unit;
-      // A batch is at least of one unit, even where less is wanted; of a part of one nothing is offered.
-      const wanted = Math.max(unit, whole(has + Math.min(producer.offerable - has, most)));
-      const more = whole(has + budget.affordable(stream, wanted - has)) - has;
+      const more = budget.affordable(stream, Math.min(producer.offerable - has, most));
       budget.spend(stream, more);
       counts.set(producer, has + more);
     };
     for (const producer of urgent) {
-      give(producer, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * weightOf(producer)) / weights)));
+      give(producer, Math.max(1, Math.floor((MAX_ROUND_CHUNKS * producer.weight) / weights)));
     }
     for (const producer of [...urgent, ...asking]) give(producer, producer.offerable);
     const batches: Batch<InitiatorProducer>[] = [];
@@ -177,8 +176,8 @@ export class RoundScheduler {
     return batches;
   }
 
-  #anyUrgent(): boolean {
-    for (const producer of this.#queue.keys()) if (producer.urgent) return true;
+  #anyHurries(): boolean {
+    for (const producer of this.#queue.keys()) if (producer.hurries) return true;
     return false;
   }
 }
@@ -214,8 +213,4 @@ class Alone {
     this.#others.clear();
     return all;
   }
-}
-
-function weightOf(producer: InitiatorProducer): number {
-  return Math.min(MAX_WEIGHT, 1 + producer.stream.qos.priority);
 }

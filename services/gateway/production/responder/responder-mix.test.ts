@@ -8,7 +8,7 @@ import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts'
 import type { EncapsulateRequest } from '#gen/keyweave/v1/pqc_source.ts';
 import type { QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
 import { offerOf, ResponderBench } from '#test/helpers/responder-bench.ts';
-import { ALICE, BOB, termsOf } from '#test/helpers/streams.ts';
+import { ALICE, BOB, qkdReference, termsOf } from '#test/helpers/streams.ts';
 import { readStreamTerms, slotOf, withEnoughSecrets } from '../../streams/stream-terms.ts';
 import { standInSecrets } from '../stand-in.ts';
 import type { ReceivedOffer } from './responder-round.ts';
@@ -24,8 +24,6 @@ let made: Map<string, { ciphertexts: Buffer; sharedSecrets: Buffer }>;
 let broken: Map<string, KeyweaveError | { ciphertexts?: number; sharedSecrets?: number }>;
 /** Keys that the key manager still has. */
 let keysLeft: number;
-/** Keys that it gives beyond those asked for. */
-let surplus: number;
 /** The number of the fetch that it refuses. */
 let refusedFetch: number;
 let whileDeriving: () => void;
@@ -39,7 +37,7 @@ const items = (count: number, size: number, first: number) =>
 beforeEach(() => {
   [joined, fetches, given] = [[], [], []];
   [made, broken, keysLeft] = [new Map(), new Map(), 1_000];
-  [surplus, refusedFetch, whileDeriving] = [0, -1, () => undefined];
+  [refusedFetch, whileDeriving] = [-1, () => undefined];
   seed = new Secret(Buffer.alloc(32, 5));
   bench = new ResponderBench({
     encapsulate: async (request) => encapsulate(request),
@@ -72,7 +70,7 @@ function fetched(fetch: QkdFetch) {
   if (fetches.length - 1 === refusedFetch) {
     return { keys: Buffer.alloc(0), failure: { reason: 'QKD_UNAVAILABLE', detail: 'no link' } };
   }
-  const keys = items(Math.min(fetch.count + surplus, keysLeft), 32, 0x40);
+  const keys = items(Math.min(fetch.count, keysLeft), 32, 0x40);
   keysLeft -= keys.length / 32;
   given.push(keys);
   return { keys, failure: undefined };
@@ -115,7 +113,9 @@ function offered(
 
 const answersTo = (...offers: ReceivedOffer[]) => bench.answer(...offers);
 const reasons = (answers: readonly BatchAnswer[]) => answers.map(({ failure }) => failure?.reason);
+/** Fails where a key is left that a batch has got, and is there once all have ended. */
 const assertWiped = () => {
+  bench.reservoirs.stop();
   for (const secrets of given)
     assert.ok(
       secrets.every((byte) => byte === 0),
@@ -181,27 +181,38 @@ describe('ResponderRound', () => {
     assertWiped();
   });
 
-  it('makes nothing of too few keys for several QKD slots, nor of none', async () => {
+  it('makes chunks of several QKD slots while there is a key for each, and leaves the others', async () => {
     keysLeft = 5;
     const [few] = await answersTo(offered(['QKD', 'QKD'], 3));
-    assert.deepEqual([few?.count, few?.failure?.reason], [0, 'INSUFFICIENT_KEY']);
-    assertWiped();
-    const [none] = await answersTo(offered(['ML-KEM-768', 'QKD'], 3));
-    assert.equal(none?.failure?.reason, 'INSUFFICIENT_KEY');
-    assertWiped();
-    assert.deepEqual(joined, []);
-    keysLeft = 6;
-    const [enough] = await answersTo(offered(['QKD', 'QKD'], 3));
-    assert.equal(enough?.count, 3);
+    assert.deepEqual([few?.count, few?.qkdTaken], [2, 4]);
+    assert.deepEqual(
+      joined[0]?.slots.map(({ secrets }) => secrets),
+      [items(2, 32, 0x40), items(2, 32, 0x42)],
+    );
+    keysLeft = 1;
+    const [none] = await answersTo(offered(['QKD', 'QKD'], 3));
+    assert.deepEqual([none?.count, none?.failure?.reason, none?.qkdTaken], [0, 'INSUFFICIENT_KEY', 0]);
+    assert.equal(joined.length, 1);
     assertWiped();
   });
 
-  it('wipes what a key manager gave beyond what can be joined', async () => {
-    surplus = 2;
-    await answersTo(offered(['ML-KEM-768', 'QKD'], 1), offered(['QKD', 'QKD'], 2));
+  it('says how many QKD keys it has taken, also for a batch that it then fails to make', async () => {
+    const [one, other] = [offered(['ML-KEM-768', 'QKD'], 2), offered(['QKD', 'QKD'], 3)];
+    const made = await answersTo(one, other);
     assert.deepEqual(
-      joined.map(({ count }) => count),
-      [1, 2],
+      made.map(({ qkdTaken }) => qkdTaken),
+      [2, 6],
+    );
+    whileDeriving = () => {
+      throw new KeyweaveError('INTERNAL', 'away');
+    };
+    const failed = await answersTo(offered(['ML-KEM-768', 'QKD'], 2), offered(['ML-KEM-768'], 1));
+    assert.deepEqual(
+      failed.map(({ count, qkdTaken }) => [count, qkdTaken]),
+      [
+        [0, 2],
+        [0, 0],
+      ],
     );
     assertWiped();
   });
@@ -229,11 +240,9 @@ describe('ResponderRound', () => {
   });
 
   it('fails a batch whose QKD is out of step alone', async () => {
-    const astray = { epoch: 0, qkdKeyStreamId: 'shared', position: 7n, blockKeys: 1 };
-    const answers = await answersTo(
-      offered(['ML-KEM-768', 'QKD'], 2, { qkd: astray }),
-      offered(['ML-KEM-768', 'QKD'], 2),
-    );
+    const astray = offered(['ML-KEM-768', 'QKD'], 2);
+    astray.offer.qkd = qkdReference({ reservoir: astray.producer.stream.idBytes, position: 5_000n });
+    const answers = await answersTo(astray, offered(['ML-KEM-768', 'QKD'], 2));
     assert.deepEqual(reasons(answers), ['QKD_OUT_OF_STEP', undefined]);
     assert.equal(fetches.length, 1);
     assertWiped();
@@ -315,7 +324,15 @@ describe('ResponderRound', () => {
     const [answer, other] = await answersTo({ ...offered(['QKD'], 1), producer }, offered(['QKD'], 1));
     const nothing = Buffer.alloc(0);
     assert.deepEqual(answer, {
-      ...{ count: 0, ciphertexts: [], responderTags: nothing, buffered: 0, qkdBlockKeys: 0, most: 0 },
+      ...{
+        count: 0,
+        ciphertexts: [],
+        responderTags: nothing,
+        buffered: 0,
+        qkdBlockKeys: 0,
+        most: 0,
+        qkdTaken: 0,
+      },
       failure: { reason: 'UNKNOWN_STREAM', detail: 'who?' },
     });
     assert.equal(other?.count, 1);

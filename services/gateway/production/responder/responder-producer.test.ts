@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { systemRandom } from '#common/crypto/random.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { BatchOffer, DemandAnswer, StreamDemand } from '#gen/keyweave/v1/key_agreement.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { keyStream, LIVING, termsOf } from '#test/helpers/streams.ts';
-import type { QkdClient } from '../../clients/qkd-client.ts';
+import { FakeKeyManager, keysFrom } from '#test/helpers/fake-key-manager.ts';
+import { keyStream, LIVING, qkdReference, termsOf } from '#test/helpers/streams.ts';
+import { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import { ResponderProducer } from './responder-producer.ts';
 
@@ -18,6 +20,8 @@ let producer: ResponderProducer;
 let asked: { atMs: number; demand: StreamDemand }[];
 /** Chunks that the initiator is making by itself. */
 let coming: number;
+let manager: FakeKeyManager;
+let reservoirs: Reservoirs;
 let answer: (question: number) => Promise<DemandAnswer>;
 
 beforeEach(() => {
@@ -30,19 +34,23 @@ beforeEach(() => {
     return asked.length > 1_000 ? new Promise<never>(() => undefined) : answer(asked.length);
   };
   const log = silentLog;
-  const qkd: QkdClient = {
-    open: async () => 'qkd',
-    fetch: async () => ({ results: [], blockBytes: 0 }),
-    close: async () => undefined,
-  };
+  manager = new FakeKeyManager();
+  reservoirs = new Reservoirs({
+    ...{ qkd: manager, clock, log, random: systemRandom },
+    links: { to: () => assert.fail('a responder announces nothing') },
+    settings: {
+      ...{ join: 'auto', block_keys: 1, sharing: 'link' },
+      reservoir: { max_keys: 2_048, max_age: 60_000 },
+      key_rate_bps: 0,
+    },
+  });
   stream = keyStream<ResponderProducer>({
     terms: termsOf('xoring', ['ML-KEM-768', 'QKD']),
     role: 'responder',
     qos: { timeoutMs: 60_000, metadataMimetype: '' },
     clock,
     peer: 'joined',
-    producer: (one) =>
-      new ResponderProducer(one, { clock, log, link: { demand }, qkd: { qkd, clock, log, join: 'auto' } }),
+    producer: (one) => new ResponderProducer(one, { clock, log, link: { demand }, reservoirs }),
   });
   producer = stream.producer;
   coming = 0;
@@ -50,6 +58,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   stream.end(new KeyweaveError('UNKNOWN_STREAM', 'the test is over'));
+  reservoirs.stop();
   assert.equal(clock.pending, 0, 'a timer outlives its stream');
 });
 
@@ -172,19 +181,54 @@ describe('ResponderProducer', () => {
     assert.equal(asked.length, length);
   });
 
-  it('leaves the key manager once the other end has closed, though this end may still read', (t) => {
-    const close = t.mock.method(producer.qkd, 'close');
+  /** Has the QKD keys opened that are the stream's own. */
+  const open = async () => {
+    const reference = qkdReference({ reservoir: stream.idBytes });
+    await producer.qkd(reference).prepare(reference);
+  };
+
+  it('leaves the key manager once the other end has closed, though this end may still read', async () => {
+    await open();
     release(0);
     stream.peerClosed('the other end has closed this stream');
-    assert.equal(close.mock.callCount(), 1);
+    await clock.settle();
+    assert.equal(manager.closed.length, 1);
     assert.equal(stream.buffer.size, 1);
     assert.throws(() => producer.batches.admit({} as BatchOffer), /this end has closed the stream/);
   });
 
-  it('closes its QKD stream at its end', (t) => {
-    const closes = t.mock.method(producer.qkd, 'close');
+  it('closes its QKD stream at its end, and names none to strangers after that', async () => {
+    await open();
     producer.stop();
-    assert.equal(closes.mock.callCount(), 1);
+    producer.stop();
+    await clock.settle();
+    assert.equal(manager.closed.length, 1);
+    await pass(120_000);
+    assert.throws(() => producer.qkd(qkdReference()), /UNKNOWN_STREAM/);
+  });
+
+  it('takes the QKD keys that its initiator shares with this node, and leaves them to other streams', async () => {
+    const reference = qkdReference({ qkdKeyStreamId: 'shared' });
+    const keys = await producer.qkd(reference).take(reference, 2, 1);
+    assert.deepEqual(keys, keysFrom(0, 0, 2));
+    const { sourceNode, destinationNode } = stream.terms;
+    const [opened] = manager.opened;
+    assert.deepEqual([opened?.sourceNode, opened?.destinationNode], [sourceNode, destinationNode]);
+    producer.stop();
+    await clock.settle();
+    assert.equal(manager.closed.length, 0);
+  });
+
+  it('takes no QKD keys where none of its slots needs any', () => {
+    const other = keyStream<ResponderProducer>({
+      ...{ terms: termsOf('hkdf-sha384', ['ML-KEM-768']), role: 'responder', clock },
+      producer: (one) =>
+        new ResponderProducer(one, {
+          ...{ clock, log: silentLog, link: { demand: async () => NOTED } },
+          reservoirs: { joinResponder: assert.fail, leaveResponder: assert.fail } as unknown as Reservoirs,
+        }),
+    });
+    other.producer.stop();
   });
 
   it('has one question under way', async () => {
@@ -197,11 +241,17 @@ describe('ResponderProducer', () => {
   });
 
   it('gives the initiator longer where nobody waits, and says so', async () => {
+    for (let i = 0; i < 60; i++) {
+      await pass(5);
+      stream.depth.noteGet(clock.monotonicMs());
+    }
+    await pass(700);
+    assert.equal(asked.length, 0);
     stream.refill();
     await pass(990);
     assert.equal(asked.length, 0);
     await pass(2_000);
-    assert.deepEqual(times(), [1_000]);
+    assert.deepEqual(times(), [2_000]);
     assert.equal(asked[0]?.demand.waitedFor, false);
   });
 

@@ -2,12 +2,13 @@ import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
-import type { BatchConfirmation, BatchDecision } from '#gen/keyweave/v1/key_agreement.ts';
+import type { BatchConfirmation, BatchDecision, QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
-import { QkdStream, type QkdStreamTools } from '../../clients/qkd-stream.ts';
+import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
+import type { ResponderReservoir } from '../../reservoirs/responder-reservoir.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import type { Producer } from '../../streams/producer.ts';
-import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { countQkdSlots } from '../../streams/stream-terms.ts';
 import { HeldBatches } from './held-batches.ts';
 
 /**
@@ -36,7 +37,7 @@ export interface ResponderProducerOptions {
   readonly log: Log;
   /** To the initiator. */
   readonly link: Pick<PeerLink, 'demand'>;
-  readonly qkd: QkdStreamTools;
+  readonly reservoirs: Reservoirs;
 }
 
 /**
@@ -48,11 +49,12 @@ export interface ResponderProducerOptions {
 export class ResponderProducer implements Producer {
   readonly role = 'responder';
   readonly stream: KeyStream;
-  readonly qkd: QkdStream;
   readonly batches: HeldBatches;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #link: Pick<PeerLink, 'demand'>;
+  readonly #reservoirs: Reservoirs;
+  readonly #usesQkd: boolean;
   #wanted = 0;
   #phase: 'idle' | 'asking' | 'stopped' = 'idle';
   /** Questions since chunks last came, and how many of the last were lost. */
@@ -64,19 +66,21 @@ export class ResponderProducer implements Producer {
   #timer: Timer | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  constructor(stream: KeyStream, { clock, log, link, qkd }: ResponderProducerOptions) {
+  constructor(stream: KeyStream, { clock, log, link, reservoirs }: ResponderProducerOptions) {
     this.stream = stream;
     this.#clock = clock;
     this.#log = log;
     this.#link = link;
     this.batches = new HeldBatches(stream, clock);
-    this.qkd = new QkdStream({
-      tools: qkd,
-      keyStreamId: stream.idBytes,
-      initiatorNode: stream.terms.sourceNode,
-      responderNode: stream.terms.destinationNode,
-      keyBytes: QKD_SECRET_BYTES,
-    });
+    this.#reservoirs = reservoirs;
+    this.#usesQkd = countQkdSlots(stream.terms, undefined) > 0;
+    if (this.#usesQkd) reservoirs.joinResponder(stream);
+  }
+
+  /** The reservoir that a batch of this stream names. @throws KeyweaveError for one that cannot be its. */
+  qkd(reference: QkdReference): ResponderReservoir {
+    const { sourceNode, destinationNode } = this.stream.terms;
+    return this.#reservoirs.responder(reference, { initiator: sourceNode, responder: destinationNode });
   }
 
   get coming(): number {
@@ -99,10 +103,10 @@ export class ResponderProducer implements Producer {
 
   /** Nothing more comes: drops what is unconfirmed, and leaves the key manager. */
   stop(): void {
+    if (this.#phase !== 'stopped' && this.#usesQkd) this.#reservoirs.leaveResponder(this.stream);
     this.#phase = 'stopped';
     this.#timer?.cancel();
     this.batches.stop();
-    this.qkd.end();
   }
 
   #schedule(): void {

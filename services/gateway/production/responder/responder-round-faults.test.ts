@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import type { Log } from '#common/log/log.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { offerOf, ResponderBench } from '#test/helpers/responder-bench.ts';
-import { termsOf } from '#test/helpers/streams.ts';
+import { qkdReference, termsOf } from '#test/helpers/streams.ts';
 import { StreamEvents } from '../../streams/stream-events.ts';
 import { SourceFaults } from '../source-faults.ts';
 
@@ -62,6 +62,7 @@ describe('ResponderRound', () => {
       detail: 'slots 1 and 2 (QKD, QKD) gave the same secret',
     });
     assert.deepEqual([refused?.count, made?.count, made?.failure], [0, 2, undefined]);
+    assert.equal(refused?.qkdTaken, 4, 'its QKD keys would be used again');
     assert.equal(bad.producer.coming, 0);
     assert.equal(bad.producer.stream.indexes.frontier, 7, 'the indexes are not burned');
     assert.equal(good.producer.coming, 2);
@@ -69,7 +70,9 @@ describe('ResponderRound', () => {
     assert.equal(logged.length, 1);
     assert.match(logged[0]?.message ?? '', /a source is at fault/);
     assert.doesNotMatch(JSON.stringify(logged), /abab/);
-    await bench.answer(offered(1));
+    const again = offered(1);
+    again.offer.qkd = qkdReference({ reservoir: again.producer.stream.idBytes, position: 4n });
+    await bench.answer(again);
     assert.equal(sourceFaults.total, 2);
   });
 });

@@ -7,7 +7,6 @@ import { failpoint } from '#common/service/failpoint.ts';
 import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { Encapsulated } from '../../clients/kem-client.ts';
-import { fetchTogether, type QkdNeed } from '../../clients/qkd-stream.ts';
 import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import { type Batch, type SlotShares, shareKems, standInOf } from '../batch.ts';
 import { batchLimit, RoundBudget } from '../batch-limit.ts';
@@ -16,6 +15,8 @@ import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.
 import type { RoundTools } from '../round-tools.ts';
 import { type BatchInputs, slotInputs } from '../slot-inputs.ts';
 import type { ResponderProducer } from './responder-producer.ts';
+
+const NO_KEYS = Buffer.alloc(0);
 
 /** An offer and the producer of its stream, or why there is none. */
 export interface ReceivedOffer {
@@ -37,6 +38,8 @@ interface Admitted {
   /** Chunks that this end makes of one batch at most. */
   readonly most: number;
   readonly shares: SlotShares;
+  /** QKD keys that it has taken. */
+  qkdTaken: number;
 }
 
 /** One whose slots are put together; where QKD keys ran low there are fewer chunks. */
@@ -77,7 +80,7 @@ export class ResponderRound {
       if (isSound(answer)) return answer;
       const entry = admitted[i] as Outcome<Admitted>;
       if (isSound(entry)) entry.batch.producer.batches.fail(answer);
-      return failedAnswer(answer);
+      return failedAnswer(answer, isSound(entry) ? entry.qkdTaken : 0);
     });
   }
 
@@ -97,17 +100,17 @@ export class ResponderRound {
     budget.spend(stream, count);
     const standIn = standInOf(offer.degradedSlot);
     const batch = { producer, stream, first: offer.firstIndex, count, qkd: offer.qkd, standIn };
-    return { offer, batch, most, shares: shareKems(this.#groups, batch, count) };
+    return { offer, batch, most, shares: shareKems(this.#groups, batch, count), qkdTaken: 0 };
   }
 
   async #produce(admitted: readonly Admitted[]): Promise<Outcome<BatchAnswer>[]> {
     const made = await this.#encapsulate(admitted);
     try {
       await failpoint('responder.fetch');
-      const needs = await Promise.all(admitted.map((entry) => settled(() => qkdNeed(entry, made))));
-      const fetched = await fetchTogether(this.#tools.qkd, needs);
+      const fetched = await Promise.all(admitted.map((entry) => settled(() => qkdKeysOf(entry, made))));
       const prepared = mapSound(fetched, (qkdKeys, i): Prepared => {
         const entry = admitted[i] as Admitted;
+        entry.qkdTaken = qkdKeys.length / QKD_SECRET_BYTES;
         return { ...entry, inputs: this.#inputs(entry, made, qkdKeys) };
       });
       const inputs = mapSound(prepared, (entry) => entry.inputs);
@@ -135,16 +138,12 @@ export class ResponderRound {
   }
 
   /**
-   * Everything that goes into the batch; where its only QKD slot runs low, it gets shorter rather than failing.
+   * Everything that goes into the batch; where QKD runs low, it gets shorter rather than failing.
    *
    * @param qkdKeys taken over.
    */
   #inputs({ offer, batch, shares }: Admitted, made: MadeByGroup, qkdKeys: Buffer): BatchInputs {
     const count = possibleCount(batch, qkdKeys);
-    if (count === 0) {
-      wipe(qkdKeys);
-      throw new KeyweaveError('INSUFFICIENT_KEY', 'the key manager of the other node has run dry');
-    }
     return slotInputs(this.#tools.seeds, {
       batch: { ...batch, count },
       kem: (slot) => {
@@ -172,28 +171,26 @@ function publicKeysOf(group: KemGroup, admitted: readonly Admitted[]): Uint8Arra
   return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
 }
 
-/** What the batch needs of its QKD stream, which moves to the initiator's epoch; undefined for nothing. */
-async function qkdNeed({ batch, shares }: Admitted, made: MadeByGroup): Promise<QkdNeed | undefined> {
+/** The batch's QKD keys, or those of its first chunks; none where it takes none. */
+async function qkdKeysOf({ batch, shares }: Admitted, made: MadeByGroup): Promise<Buffer> {
   for (const share of shares) {
     const result = share && made.get(share.group);
     if (result instanceof KeyweaveError) throw result;
   }
   const { producer, stream, count, qkd, standIn } = batch;
-  if (!qkd) return undefined;
-  await producer.qkd.follow(qkd);
-  return { from: producer.qkd, count: count * countQkdSlots(stream.terms, standIn) };
+  if (!qkd) return NO_KEYS;
+  const slots = countQkdSlots(stream.terms, standIn);
+  return producer.qkd(qkd).take(qkd, count * slots, slots);
 }
 
 /** Chunks for which there are QKD keys. */
-function possibleCount({ stream, count, standIn }: Batch, qkdKeys: Buffer): number {
-  const qkdSlots = countQkdSlots(stream.terms, standIn);
-  const got = Math.floor(qkdKeys.length / QKD_SECRET_BYTES);
-  if (qkdSlots === 1) return Math.min(count, got);
-  return got >= count * qkdSlots ? count : 0;
+function possibleCount({ stream, count, qkd, standIn }: Batch, qkdKeys: Buffer): number {
+  if (!qkd) return count;
+  return qkdKeys.length / QKD_SECRET_BYTES / countQkdSlots(stream.terms, standIn);
 }
 
 /** @throws KeyweaveError where the stream has ended meanwhile. */
-function hold({ offer, batch, most, inputs }: Prepared, derived: DerivedKeys): BatchAnswer {
+function hold({ offer, batch, most, inputs, qkdTaken }: Prepared, derived: DerivedKeys): BatchAnswer {
   const { keys, initiatorTags, responderTags } = derived;
   const { producer, stream } = batch;
   producer.batches.hold(offer, { count: inputs.count, keys, initiatorTags });
@@ -205,12 +202,13 @@ function hold({ offer, batch, most, inputs }: Prepared, derived: DerivedKeys): B
     responderTags,
     buffered: stream.buffer.size,
     failure: undefined,
-    qkdBlockKeys: producer.qkd.givenBlockKeys,
+    qkdBlockKeys: batch.qkd ? producer.qkd(batch.qkd).givenBlockKeys : 0,
     most,
+    qkdTaken,
   };
 }
 
-function failedAnswer(error: KeyweaveError): BatchAnswer {
+function failedAnswer(error: KeyweaveError, qkdTaken: number): BatchAnswer {
   return {
     count: 0,
     ciphertexts: [],
@@ -219,5 +217,6 @@ function failedAnswer(error: KeyweaveError): BatchAnswer {
     failure: failureOf(error),
     qkdBlockKeys: 0,
     most: 0,
+    qkdTaken,
   };
 }
