@@ -94,7 +94,10 @@ program
   .option('--rate-bps <bit/s>', 'key rate over all streams; unlimited by default')
   .option('--buffer <bytes>', 'key that can be saved up', '1048576')
   .option('--poisson', 'key comes as single keys at random moments, and not evenly')
-  .option('--outages <every/for>', 'the link stands still again and again, such as 60s/10s: the last 10 of each 60 s')
+  .option(
+    '--outages <every/for>',
+    'the link stands still again and again, such as 60s/10s: the last 10 of each 60 s',
+  )
   .action(async (options) => (await import('./commands/kme-simulator.ts')).runKmeSimulator(options));
 
 program

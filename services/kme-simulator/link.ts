@@ -105,7 +105,11 @@ export class SimulatedLink {
       return waiting;
     }
     const held = this.#heldBytes + stream.chunkBytes;
-    if (stream.ending || held > this.#options.maxHeldBytes || !this.#options.supply.spend(stream.chunkBytes)) {
+    if (
+      stream.ending ||
+      held > this.#options.maxHeldBytes ||
+      !this.#options.supply.spend(stream.chunkBytes)
+    ) {
       return undefined;
     }
     const key = randomBytes(stream.chunkBytes);

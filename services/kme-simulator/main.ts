@@ -3,8 +3,8 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
 import { SimulatedEnd } from './etsi004-json-server.ts';
-import type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
 import { KeySupply } from './key-supply.ts';
+import type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
 import { SimulatedLink } from './link.ts';
 
 export type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState };
