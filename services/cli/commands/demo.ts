@@ -45,7 +45,7 @@ export async function runDemo(): Promise<void> {
       force: force.signal,
     });
     progress(`all are ready after ${((systemClock.monotonicMs() - started) / 1000).toFixed(1)} s`);
-    await showStreams(network.nodes);
+    await showStreams(network);
   } catch (error) {
     // What fails once everything is being stopped does so for that reason.
     if (!interruption.signal.aborted) throw error;
@@ -56,7 +56,7 @@ export async function runDemo(): Promise<void> {
   process.exit();
 }
 
-async function showStreams(nodes: readonly LocalNode[]): Promise<void> {
+async function showStreams({ nodes, qkdKeysTaken }: DemoNetwork): Promise<void> {
   const rows = (await Promise.all(STREAMS.map((stream) => runStream(nodes, stream)))).flat();
   printTable(
     ['nodes', 'method', 'sources', 'index', 'bytes', 'first end', 'second end', 'equal'],
@@ -66,6 +66,11 @@ async function showStreams(nodes: readonly LocalNode[]): Promise<void> {
   if (!rows.every((row) => row.equal))
     throw new KeyweaveError('AGREEMENT_FAILED', 'two ends hold different keys');
   process.stdout.write(`${rows.length} of ${rows.length} keys are equal at both ends.\n`);
+  // Each was read at two ends, and is of one QKD key at each.
+  const [taken, delivered] = [qkdKeysTaken(), 2 * rows.length];
+  process.stdout.write(
+    `QKD keys: ${taken} taken at the key managers, ${delivered} delivered, ${taken - delivered} held or spent on finding out what the key managers bear.\n`,
+  );
 }
 
 async function runStream(nodes: readonly LocalNode[], stream: (typeof STREAMS)[number]): Promise<Row[]> {

@@ -6,8 +6,12 @@ import { type KmeSimulator, startKmeSimulator } from '../../kme-simulator/main.t
 import { type LocalNode, startNodes, stopProcess } from './local-node.ts';
 import { writeNetworkFiles } from './network-files.ts';
 
+const QKD_KEY_BYTES = 32;
+
 export interface DemoNetwork {
   readonly nodes: readonly LocalNode[];
+  /** QKD keys of 32 bytes that the nodes have taken at their key managers so far. */
+  qkdKeysTaken(): number;
   /** Stops everything and removes its files. */
   stop(): Promise<void>;
 }
@@ -40,7 +44,10 @@ export async function startDemoNetwork(
     signal?.throwIfAborted();
     const nodes = await startNodes(files, { onSpawn: (child) => children.add(child) });
     signal?.throwIfAborted();
-    return { nodes, stop };
+    const { state } = kme;
+    const qkdKeysTaken = () =>
+      state().ends.reduce((sum, { deliveredBytes }) => sum + deliveredBytes / QKD_KEY_BYTES, 0);
+    return { nodes, qkdKeysTaken, stop };
   } catch (error) {
     await stop();
     throw error;

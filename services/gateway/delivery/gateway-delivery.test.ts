@@ -85,6 +85,14 @@ describe('OPEN_CONNECT', () => {
     assert.deepEqual(idleInitiator(stream).wanted, [0]);
   });
 
+  it('of the source’s node promises what its QKD link has left, and says so', async () => {
+    alice.config.qkd.key_rate_bps = 2_560;
+    alice.peerOf(BOB).script.open = async ({ qos }) => opened({ qos });
+    const { qos, adjusted } = await open({ qos: { ...QOS, maxBps: 0, minBps: 100_000 } });
+    assert.equal(qos.minBps, 2_560);
+    assert.match(adjusted ?? '', /min_bps 100000 cannot be given, 2560 can/);
+  });
+
   it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {
     const told: unknown[] = [];
     alice.listener.opened = ({ id, owner }) => told.push(['opened', id, owner]);

@@ -8,6 +8,7 @@ import { FakeKeyManager } from '#test/helpers/fake-key-manager.ts';
 import { ksidOf } from '#test/helpers/openings.ts';
 import { ALICE, BOB, CAROL, keyStream, qkdReference } from '#test/helpers/streams.ts';
 import { directRoute } from '../streams/route.ts';
+import type { QkdTaker } from './initiator/qkd-grant.ts';
 import { Reservoirs } from './reservoirs.ts';
 
 let clock: FakeClock;
@@ -18,12 +19,12 @@ const produce = async () => ({
   qkd: { failure: undefined, blockKeys: 0 },
 });
 
-function reservoirsOf(sharing: 'link' | 'stream' = 'link'): Reservoirs {
+function reservoirsOf(sharing: 'link' | 'stream' = 'link', key_rate_bps = 0): Reservoirs {
   return new Reservoirs({
     ...{ qkd: manager, clock, log: silentLog, random: systemRandom },
     links: { to: () => ({ produce }) as never },
     settings: {
-      ...{ join: 'uris', block_keys: 1, sharing, key_rate_bps: 0 },
+      ...{ join: 'uris', block_keys: 1, sharing, key_rate_bps },
       reservoir: { max_keys: 64, max_age: 60_000 },
     },
   });
@@ -57,6 +58,25 @@ describe("a node's reservoirs", () => {
     assert.equal(one?.id.length, 16);
     assert.notDeepEqual(one?.id, other?.id);
     assert.notDeepEqual(one?.id, reservoirsOf().initiator(led(1)).id);
+  });
+
+  it('know what a link has left: of its rate as configured, less what is promised; nothing without either', () => {
+    assert.equal(reservoirs.leftBps(BOB), 0);
+    reservoirs = reservoirsOf('link', 2_560);
+    assert.equal(reservoirs.leftBps(BOB), 2_560);
+    const taker = { promised: 4 } as QkdTaker;
+    reservoirs.initiator(led(1)).join(taker);
+    assert.deepEqual([reservoirs.leftBps(BOB), reservoirs.leftBps(CAROL)], [2_560 - 4 * 256, 2_560]);
+    reservoirs.initiator(led(2)).join({ promised: 100 } as QkdTaker);
+    assert.equal(reservoirs.leftBps(BOB), 1, '0 would say that nobody knows');
+  });
+
+  it('say how long the oldest key has lain there', async () => {
+    reservoirs.joinResponder(answered(1));
+    await fill(1);
+    await clock.advance(700);
+    const [balance] = reservoirs.balances;
+    assert.deepEqual([balance?.held, balance?.oldestAgeMs], [3, 700]);
   });
 
   it('stay for a minute when the last stream has ended, unless another comes', async () => {

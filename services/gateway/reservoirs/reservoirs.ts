@@ -35,6 +35,8 @@ export interface LinkBalance extends ReservoirBalance {
   readonly peer: string;
   readonly role: 'initiator' | 'responder';
   readonly held: number;
+  /** For how long the oldest of those that are held has lain here, milliseconds; 0 where none is. */
+  readonly oldestAgeMs: number;
 }
 
 /** A reservoir, and whoever needs it. */
@@ -61,8 +63,8 @@ export class Reservoirs {
   readonly #configuredBps: number;
   /** Of links, by the other node. */
   readonly #initiators = new Map<string, Used<InitiatorReservoir>>();
-  /** Of streams. */
-  readonly #own = new Set<InitiatorReservoir>();
+  /** Of streams, with the other node of each. */
+  readonly #own = new Map<InitiatorReservoir, string>();
   /** By the initiator's node and the reservoir's id, the newest at the end; those of streams go with their streams. */
   readonly #responders = new Map<string, Map<string, ResponderReservoir>>();
   /** Streams that this node answers, by the initiator's node. */
@@ -84,7 +86,13 @@ export class Reservoirs {
   get balances(): LinkBalance[] {
     return [...this.#accounts].map(([name, account]) => {
       const [role, peer] = name.split(' ') as ['initiator' | 'responder', string];
-      return { peer, role, held: this.#heldWith(role, peer), ...account.balance };
+      const all = this.#with(role, peer);
+      const now = this.#tools.clock.monotonicMs();
+      return {
+        ...{ peer, role, ...account.balance },
+        held: all.reduce((sum, one) => sum + one.held, 0),
+        oldestAgeMs: Math.max(0, ...all.map(({ oldestMs = now }) => now - oldestMs)),
+      };
     });
   }
 
@@ -107,7 +115,7 @@ export class Reservoirs {
     if (this.#sharing === 'stream') {
       // So that key managers that pair by URIs do not pair what an earlier stream of this KSID has left.
       const reservoir = this.#newInitiator(stream, stream.idBytes, stream.incarnation.readUIntBE(0, 3));
-      this.#own.add(reservoir);
+      this.#own.set(reservoir, farNode);
       return reservoir;
     }
     let used = this.#initiators.get(farNode);
@@ -141,6 +149,7 @@ export class Reservoirs {
       () => {
         this.#initiators.delete(farNode);
         reservoir.end('the link is idle');
+        this.#logBalance(farNode, 'initiator');
         this.#lookSoon();
       },
       true,
@@ -172,6 +181,7 @@ export class Reservoirs {
       () => {
         this.#answered.delete(farNode);
         this.#endResponders(farNode, 'the link is idle');
+        this.#logBalance(farNode, 'responder');
       },
       true,
     );
@@ -211,7 +221,7 @@ export class Reservoirs {
 
   /** Ends all. */
   stop(): void {
-    for (const reservoir of this.#own) reservoir.end('the gateway stops');
+    for (const reservoir of this.#own.keys()) reservoir.end('the gateway stops');
     for (const { reservoir, linger } of this.#initiators.values()) {
       linger?.cancel();
       reservoir.end('the gateway stops');
@@ -239,12 +249,19 @@ export class Reservoirs {
     return account;
   }
 
-  #heldWith(role: 'initiator' | 'responder', peer: string): number {
-    const all =
-      role === 'initiator'
-        ? [this.#initiators.get(peer)?.reservoir]
-        : [...(this.#responders.get(peer)?.values() ?? [])];
-    return all.reduce((sum, one) => sum + (one?.held ?? 0), 0);
+  #with(role: 'initiator' | 'responder', peer: string): (InitiatorReservoir | ResponderReservoir)[] {
+    if (role === 'responder') return [...(this.#responders.get(peer)?.values() ?? [])];
+    const own = [...this.#own].flatMap(([reservoir, node]) => (node === peer ? [reservoir] : []));
+    const shared = this.#initiators.get(peer)?.reservoir;
+    return shared ? [shared, ...own] : own;
+  }
+
+  /** What became of the keys of a link that nobody needs any more. */
+  #logBalance(peer: string, role: 'initiator' | 'responder'): void {
+    const account = this.#accounts.get(`${role} ${peer}`);
+    if (!account) return;
+    const { taken, woven, burned } = account.balance;
+    this.#tools.log.info('QKD keys of a link', { peer, role, taken, woven, ...Object.fromEntries(burned) });
   }
 
   /** A gateway that has been started anew names another reservoir; those of more streams than it has here are its own trouble. */
@@ -276,7 +293,7 @@ export class Reservoirs {
   #lookNow(): void {
     this.#look = undefined;
     const before = this.#tools.clock.monotonicMs() - this.#maxAgeMs;
-    for (const reservoir of this.#own) reservoir.burnOlder(before);
+    for (const reservoir of this.#own.keys()) reservoir.burnOlder(before);
     for (const { reservoir } of this.#initiators.values()) reservoir.burnOlder(before);
     // The initiator's end decides first, and says so.
     for (const named of this.#responders.values()) {

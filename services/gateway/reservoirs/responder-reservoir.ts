@@ -88,6 +88,12 @@ export class ResponderReservoir {
     return held;
   }
 
+  /** When the oldest of them came, monotonic milliseconds; undefined where there is none. */
+  get oldestMs(): number | undefined {
+    const times = [...this.#epochs.values()].flatMap(({ held }) => held.oldestMs ?? []);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
   /** Opens the epoch that the initiator names. @throws KeyweaveError why it cannot be read. */
   async prepare(reference: QkdReference): Promise<void> {
     const { sequence } = this.#follow(reference);

@@ -35,6 +35,12 @@ export class InitiatorEpochs {
     return this.all.reduce((sum, { held }) => sum + held.count, 0);
   }
 
+  /** When the key that has lain longest came, monotonic milliseconds; undefined where none is held. */
+  get oldestMs(): number | undefined {
+    const times = this.all.flatMap(({ held }) => held.oldestMs ?? []);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
   /** Begins the next epoch; what is held of this one is used up first. */
   follow(blockKeys: number): void {
     this.endOlder('an epoch has followed its follower');

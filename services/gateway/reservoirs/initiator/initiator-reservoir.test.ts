@@ -42,6 +42,38 @@ describe('the reservoir of an initiator', () => {
     assert.deepEqual([taker.numbers, read()], [[[0, 1, 2]], 3]);
   });
 
+  it('opens at both ends before anybody asks, where it is told to, and reads nothing', async () => {
+    bench.reservoir.warm();
+    bench.reservoir.warm();
+    await bench.clock.settle();
+    assert.deepEqual([bench.keys.opened.length, bench.announced.length, read()], [1, 1, 0]);
+    const taker = bench.taker();
+    await taker.ask(1);
+    assert.deepEqual([bench.keys.opened.length, taker.numbers], [1, [[0]]]);
+  });
+
+  it('has those come along that would ask a moment later: one read for all', async () => {
+    const [one, two] = [bench.taker(), bench.taker()];
+    for (const taker of [one, two]) bench.reservoir.join(taker);
+    two.invite = () => {
+      two.qkdWanted = 3;
+      bench.reservoir.warm();
+      bench.reservoir.ask(two);
+    };
+    await one.ask(2);
+    assert.deepEqual([bench.keys.fetches.length, read()], [1, 5]);
+    assert.deepEqual([one.numbers.flat().length, two.numbers.flat().length], [2, 3]);
+  });
+
+  it('adds up what it has promised, for as long as the streams are open', () => {
+    const [one, two] = [bench.taker(), bench.taker()];
+    [one.promised, two.promised] = [4, 1.5];
+    for (const taker of [one, two]) bench.reservoir.join(taker);
+    assert.equal(bench.reservoir.promised, 5.5);
+    bench.reservoir.leave(one);
+    assert.equal(bench.reservoir.promised, 1.5);
+  });
+
   it('reads nothing for nobody', async () => {
     const taker = bench.taker();
     await taker.ask(0);

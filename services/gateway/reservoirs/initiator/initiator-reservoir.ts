@@ -37,8 +37,7 @@ export class InitiatorReservoir {
   readonly account: ReservoirAccount;
   readonly #tools: ReservoirTools;
   readonly #link: Pick<PeerLink, 'produce'>;
-  readonly #initiatorNode: string;
-  readonly #responderNode: string;
+  readonly #nodes: { readonly initiatorNode: string; readonly responderNode: string };
   readonly #shares = new FairShares<QkdTaker>();
   readonly #waiting = new Set<QkdTaker>();
   /** What is under way in batches that the other end has not answered. */
@@ -72,17 +71,21 @@ export class InitiatorReservoir {
     this.id = ownCopy(options.id);
     this.account = options.account;
     this.#grants = new QkdGrants(options.account);
-    this.#initiatorNode = options.initiatorNode;
-    this.#responderNode = options.responderNode;
+    const { initiatorNode, responderNode } = options;
+    this.#nodes = { initiatorNode, responderNode };
     this.#blocks = new BlockSize(options.tools.maxBlockKeys);
-    this.#dryness = new Dryness(options.tools.log, options.responderNode);
+    this.#dryness = new Dryness(options.tools.log, responderNode);
     const make = (number: number, blockKeys: number) => this.#epoch(number, blockKeys);
     this.#epochs = new InitiatorEpochs(make, options.firstEpoch ?? 0, options.account);
   }
 
-  /** Keys that are here for whoever comes next. */
+  /** Keys that are here for whoever comes next, and when the oldest of them came. */
   get held(): number {
     return this.#epochs.held;
+  }
+
+  get oldestMs(): number | undefined {
+    return this.#epochs.oldestMs;
   }
 
   /** Keys a second that the key manager gives; undefined where it gives enough. */
@@ -218,11 +221,8 @@ export class InitiatorReservoir {
   }
 
   #epoch(epoch: number, blockKeys: number): InitiatorEpoch {
-    const sequence = new QkdSequence(this.#tools, {
-      ...{ reservoir: this.id, epoch, blockKeys, keyBytes: QKD_SECRET_BYTES },
-      ...{ initiatorNode: this.#initiatorNode, responderNode: this.#responderNode },
-    });
-    return new InitiatorEpoch(sequence, this.#tools, this.#link);
+    const name = { reservoir: this.id, epoch, blockKeys, keyBytes: QKD_SECRET_BYTES, ...this.#nodes };
+    return new InitiatorEpoch(new QkdSequence(this.#tools, name), this.#tools, this.#link);
   }
 
   /** Hands the grant's keys from number `from` of it on to the next batch. */
