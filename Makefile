@@ -92,9 +92,10 @@ notice-check: install
 release: install ## the package, its bill of materials, the addon, checksums; the image where there is an engine
 	$(NODE) deploy/package/release.ts
 
-gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README
+gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README, the chart's page
 	cd proto && ../node_modules/.bin/buf generate
 	$(NODE) deploy/schemas/generate.ts deploy/schemas
+	$(NODE) deploy/helm/generate.ts deploy/helm/keyweave
 
 gen-check: install ## what is committed is what 'make gen' makes
 	@rm -rf .cache/gen && mkdir -p .cache/gen
@@ -102,6 +103,8 @@ gen-check: install ## what is committed is what 'make gen' makes
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 	@rm -rf .cache/schemas && mkdir -p .cache/schemas && $(NODE) deploy/schemas/generate.ts .cache/schemas
 	@for file in .cache/schemas/*.json; do diff deploy/schemas/$${file##*/} $$file || { echo "deploy/schemas is out of date: run 'make gen'" >&2; exit 1; }; done
+	@rm -rf .cache/helm-pages && mkdir -p .cache/helm-pages && $(NODE) deploy/helm/generate.ts .cache/helm-pages
+	@for file in .cache/helm-pages/*; do diff deploy/helm/keyweave/$${file##*/} $$file || { echo "deploy/helm/keyweave is out of date: run 'make gen'" >&2; exit 1; }; done
 
 lint: install ## biome, which room imports which, buf
 	node_modules/.bin/biome check --error-on-warnings .
