@@ -48,38 +48,38 @@ function configSections(): Members {
 
 function without(section: Schema, names: readonly string[]): Schema {
   const members = Object.entries(membersOf(section)).filter(([name]) => !names.includes(name));
-  return {
-    ...described(section),
-    properties: Object.fromEntries(members.map(([name, member]) => [name, described(member)])),
-  };
+  return described({ ...section, properties: Object.fromEntries(members) });
 }
 
 /** Defaults are the node's to set: what values do not say, config.json does not say either. */
-function described(schema: Schema): Schema {
+function described(schema: Schema, name = ''): Schema {
   const { default: preset, properties, ...rest } = schema;
-  const description = [
-    rest.description,
-    typeof preset === 'object' || preset === undefined ? '' : `(default ${preset})`,
-  ]
-    .filter(Boolean)
-    .join(' ');
+  const meaning = rest.description ?? (name && `what ${name} has`);
+  const told =
+    preset === undefined || (typeof preset === 'object' && !Array.isArray(preset))
+      ? ''
+      : JSON.stringify(preset);
+  const description = told === '' ? meaning : `${meaning} (default ${told})`;
   return {
     ...rest,
     ...(description && { description }),
-    ...(properties !== undefined && {
-      properties: Object.fromEntries(
-        Object.entries(properties as Members).map(([name, member]) => [name, described(member)]),
-      ),
-    }),
+    ...(properties !== undefined && { properties: membersDescribed(properties as Members) }),
   };
+}
+
+function membersDescribed(members: Members): Members {
+  return Object.fromEntries(Object.entries(members).map(([name, member]) => [name, described(member, name)]));
 }
 
 function peers(): Schema {
   const { patternProperties } = read('trusted_peers_info.schema.json');
+  const entries = Object.entries(patternProperties as Members);
   return {
     type: 'object',
     description: 'other nodes by UUID, as in trusted_peers_info.json; changes are read by running pods',
-    patternProperties,
+    patternProperties: Object.fromEntries(
+      entries.map(([pattern, entry]) => [pattern, described({ description: 'one of them', ...entry })]),
+    ),
     additionalProperties: false,
   };
 }

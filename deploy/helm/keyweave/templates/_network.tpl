@@ -8,7 +8,7 @@
 
 {{/* Where the qkd-source may go: the own simulator, what is listed, or the address where the host is one. */}}
 {{- define "keyweave.keyManagerPeers" -}}
-{{- $host := .Values.keyManager.host -}}
+{{- $host := (include "keyweave.keyManager" . | fromYaml).host -}}
 {{- if .Values.kmeSimulator.enabled -}}
 - podSelector:
     matchLabels:
