@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { findTool, NoToolError } from '#test/kubernetes/tools.ts';
 import { attempt, type CommandResult } from '../../test/containers/command.ts';
 
@@ -57,8 +58,13 @@ export const PEER = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 
 const peers = { [PEER]: { address: { host: 'bob-keyweave-peers.bob.svc', port: 3001 } } };
 
+const example = (name: string) =>
+  parse(readFileSync(new URL(`./examples/${name}.yaml`, import.meta.url), 'utf8')) as Values;
+
 /** Values that must do, from the least to nearly all. */
 export const VALUE_SETS: Readonly<Record<string, Values>> = {
+  'examples/alice.yaml': example('alice'),
+  'examples/bob.yaml': example('bob'),
   'the simulator': { node: { uuid: NODE }, peers, kmeSimulator: { enabled: true } },
   'a key manager by address': { node: { uuid: NODE }, peers, keyManager: { host: '10.1.2.3' } },
   'cert-manager, autoscaling, monitoring': {

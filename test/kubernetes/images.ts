@@ -1,18 +1,24 @@
 import { copyFileSync, existsSync, globSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HOME } from '#common/service/installation.ts';
+import { VERSION } from '#common/service/version.ts';
 import { run } from '../containers/command.ts';
 import { type Engine, startEngine } from '../containers/engine.ts';
 import { ensureBaseImage, removeStandIn } from '../containers/stand-in-base.ts';
 import { PAUSE_IMAGE } from './cluster/one-node.ts';
 import { PROGRAMS } from './cluster/programs.ts';
 
-/** The image under two tags: an upgrade goes from one to the other. */
+/** An upgrade goes from the first tag to the second. */
 export const REPOSITORY = 'keyweave.example/keyweave';
-export const TAGS = ['test', 'next'] as const;
+const NAME = `${REPOSITORY}:test`;
+const OTHER_NAMES = [
+  `${REPOSITORY}:next`,
+  // As the chart names it where nobody says anything else.
+  `keyweave:${VERSION}`,
+] as const;
 
 export interface ImageArchives {
-  /** The product's image, with both tags. */
+  /** The product's image, under all its names. */
   readonly keyweave: string;
   readonly pause: string;
 }
@@ -37,15 +43,14 @@ export async function buildImages(progress: (text: string) => void): Promise<Ima
 }
 
 async function buildKeyweave(engine: Engine, archive: string): Promise<void> {
-  const [first, ...more] = TAGS.map((tag) => `${REPOSITORY}:${tag}`) as [string, ...string[]];
   const hasAddon = globSync(join(HOME, 'services/pqc-source/native/*.node')).length > 0;
-  const env = { ...engine.env, KEYWEAVE_IMAGE: first, KEYWEAVE_NATIVE: hasAddon ? 'prebuilt' : 'skip' };
+  const env = { ...engine.env, KEYWEAVE_IMAGE: NAME, KEYWEAVE_NATIVE: hasAddon ? 'prebuilt' : 'skip' };
   try {
     await run('make', ['--no-print-directory', 'images'], { cwd: HOME, env });
-    for (const other of more) await engine.run(['tag', first, other]);
-    await engine.run(['save', '--output', archive, first, ...more]);
+    for (const other of OTHER_NAMES) await engine.run(['tag', NAME, other]);
+    await engine.run(['save', '--output', archive, NAME, ...OTHER_NAMES]);
   } finally {
-    await engine.attempt(['image', 'rm', '--force', first, ...more]);
+    await engine.attempt(['image', 'rm', '--force', NAME, ...OTHER_NAMES]);
   }
 }
 

@@ -10,8 +10,8 @@ import { buildPrograms, NoClusterError, PROGRAMS } from './cluster/programs.ts';
 import { buildImages, REPOSITORY } from './images.ts';
 import { findTool, NoToolError } from './tools.ts';
 
-/** In this order, in the same releases: each leaves them as it found them, but the last. */
-const SUITES = ['install', 'upgrades', 'replicas', 'configuration', 'uninstall'] as const;
+/** In this order, in the same releases: each leaves them as it found them, up to `uninstall`; the page makes its own. */
+const SUITES = ['install', 'upgrades', 'replicas', 'configuration', 'uninstall', 'page'] as const;
 
 let interrupted = false;
 
