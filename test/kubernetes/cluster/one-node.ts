@@ -70,7 +70,8 @@ export class OneNodeCluster {
   /** Stops everything, and takes away pods, mounts, control groups, bridges and packet rules. */
   async stop(): Promise<void> {
     await this.#processes.end('kubelet');
-    const listed = async (what: string) => (await ctr(what, 'ls', '-q')).stdout.split('\n').filter(Boolean);
+    const listed = async (what: string) =>
+      existsSync(SOCKET) ? (await ctr(what, 'ls', '-q')).stdout.split('\n').filter(Boolean) : [];
     for (const task of await listed('tasks')) await ctr('tasks', 'rm', '--force', task);
     for (const container of await listed('containers')) await ctr('containers', 'rm', container);
     await this.#processes.endAll();
@@ -112,7 +113,7 @@ export class OneNodeCluster {
       '--service-account-issuer=https://kubernetes.default.svc',
       ...[
         '--service-account-signing-key-file=pki/accounts.key',
-        '--service-account-key-file=pki/accounts.key',
+        '--service-account-key-file=pki/accounts.pub',
       ],
       ...['--service-cluster-ip-range=10.96.0.0/16', '--authorization-mode=Node,RBAC'],
       '--enable-admission-plugins=NodeRestriction',
@@ -168,7 +169,9 @@ async function writeIdentities(): Promise<void> {
   const pki = await ClusterPki.create();
   const file = (name: string, text: string) => writeFileSync(join(RUN, 'pki', name), text, { mode: 0o600 });
   file('ca.crt', pki.ca.certificate);
-  file('accounts.key', await ClusterPki.signingKey());
+  const accounts = await ClusterPki.signingKeys();
+  file('accounts.key', accounts.key);
+  file('accounts.pub', accounts.publicKey);
   const services = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
   for (const [name, subject, names] of [
     ['apiserver', 'CN=kube-apiserver', [NODE_ADDRESS, '10.96.0.1', ...services]],

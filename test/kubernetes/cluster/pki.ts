@@ -95,9 +95,11 @@ export class ClusterPki {
     });
   }
 
-  /** PEM of a key that signs tokens of service accounts. */
-  static async signingKey(): Promise<string> {
-    return pemOf(await generateKeys());
+  /** PEM of a pair that signs tokens of service accounts, and checks them. */
+  static async signingKeys(): Promise<{ readonly key: string; readonly publicKey: string }> {
+    const keys = await generateKeys();
+    const der = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
+    return { key: await pemOf(keys), publicKey: pem('PUBLIC KEY', der) };
   }
 }
 
@@ -111,6 +113,10 @@ function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
 }
 
 async function pemOf({ privateKey }: webcrypto.CryptoKeyPair): Promise<string> {
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey)).toString('base64');
-  return `-----BEGIN PRIVATE KEY-----\n${der.match(/.{1,64}/g)?.join('\n')}\n-----END PRIVATE KEY-----\n`;
+  return pem('PRIVATE KEY', Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey)));
+}
+
+function pem(label: string, der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ''].join('\n');
 }
