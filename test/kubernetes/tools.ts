@@ -34,7 +34,7 @@ export class NoToolError extends Error {}
  */
 export async function findTool(name: ToolName): Promise<string> {
   const versionArgs = name === 'helm' ? ['version', '--short'] : ['version', '--client'];
-  if (process.env.KEYWEAVE_KUBERNETES_TOOLS !== 'own' && (await succeeds(name, versionArgs))) return name;
+  if (await succeeds(name, versionArgs)) return name;
   const cached = join(CACHE, 'bin', name);
   if (existsSync(cached)) return cached;
   const reasons: string[] = [];

@@ -55,6 +55,9 @@ export async function openNetwork(): Promise<void> {
   await run('ip', ['addr', 'replace', `${NODE_ADDRESS}/32`, 'dev', NODE_BRIDGE]);
   await run('ip', ['link', 'set', NODE_BRIDGE, 'up']);
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
+  // A container engine of this machine drops what it does not know.
+  for (const side of ['-i', '-o'])
+    await run('iptables', ['-w', '-I', 'FORWARD', side, POD_BRIDGE, '-j', 'ACCEPT']);
   const bridged = '/proc/sys/net/bridge/bridge-nf-call-iptables';
   if (existsSync(bridged)) writeFileSync(bridged, '1');
 }
@@ -69,7 +72,7 @@ export async function closeNetwork(): Promise<void> {
     await forgetRules({
       program,
       tables: ['filter', 'nat', 'mangle'],
-      isOurs: (rule) => /KUBE-|CNI-/.test(rule),
+      isOurs: (rule) => /KUBE-|CNI-/.test(rule) || rule.includes(POD_BRIDGE),
       isOurChain: (name) => /^(KUBE|CNI)-/.test(name),
     });
 }
