@@ -134,9 +134,11 @@ export async function issueCertificates({ name, namespace, uuid }: Release, anew
 
 export const deploymentOf = ({ name }: Release, service: string) => `${name}-keyweave-${service}`;
 
-export function pods({ namespace }: Release, service?: string): Promise<ApiObject[]> {
-  const component = service === undefined ? '' : `,app.kubernetes.io/component=${service}`;
-  return listed('pods', namespace, `app.kubernetes.io/name=keyweave${component}`);
+/** The pods of a release, or of one of its services; what 'helm test' has left is none of them. */
+export async function pods({ namespace }: Release, service?: string): Promise<ApiObject[]> {
+  const component = service === undefined ? '!=test' : `=${service}`;
+  const selector = `app.kubernetes.io/name=keyweave,app.kubernetes.io/component${component}`;
+  return listed('pods', namespace, selector);
 }
 
 /** Waits until every pod of a release is ready, as many as are wanted, and none is on its way out. */
@@ -144,9 +146,7 @@ export async function settled(release: Release, limitMs = 120_000): Promise<void
   await until(
     `the pods of ${release.name} have settled`,
     async () => {
-      const all = (await pods(release)).filter(
-        ({ metadata }) => metadata.labels?.['app.kubernetes.io/component'] !== 'test',
-      );
+      const all = await pods(release);
       const deployments = await listed('deployments', release.namespace);
       const wanted = deployments.reduce((sum, { spec }) => sum + (spec.replicas ?? 0), 0);
       return all.length === wanted && all.every(isReady);
