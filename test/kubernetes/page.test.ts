@@ -34,7 +34,7 @@ describe('docs/kubernetes.md', () => {
   for (const block of blocks)
     it(`works as written: ${block.split('\n')[0]}`, async () => {
       const shell = ['-euo', 'pipefail', '-c', block];
-      const { code, stdout, stderr } = await attempt('bash', shell, { cwd: HOME, env, limitMs: 180_000 });
+      const { code, stdout, stderr } = await attempt('bash', shell, { cwd: HOME, env, limitMs: 300_000 });
       assert.equal(code, 0, `${stdout}${stderr}`);
       for (const [command, words] of SAID) if (command.test(block)) assert.match(`${stdout}${stderr}`, words);
     });
