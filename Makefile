@@ -32,7 +32,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
 test: check unit fuzz e2e package-test ## every test that this machine can run, the quick ones first
-	@echo "left to other targets: test-containers (images, as root), native-test (liboqs by its own known answers), simulate-self-test,"
+	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), native-test (liboqs by its own known answers), simulate-self-test,"
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
@@ -92,9 +92,10 @@ notice-check: install
 release: install ## the package, its bill of materials, the addon, checksums; the image where there is an engine
 	$(NODE) deploy/package/release.ts
 
-gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README
+gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README, the chart's page
 	cd proto && ../node_modules/.bin/buf generate
 	$(NODE) deploy/schemas/generate.ts deploy/schemas
+	$(NODE) deploy/helm/generate.ts deploy/helm/keyweave
 
 gen-check: install ## what is committed is what 'make gen' makes
 	@rm -rf .cache/gen && mkdir -p .cache/gen
@@ -102,6 +103,8 @@ gen-check: install ## what is committed is what 'make gen' makes
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 	@rm -rf .cache/schemas && mkdir -p .cache/schemas && $(NODE) deploy/schemas/generate.ts .cache/schemas
 	@for file in .cache/schemas/*.json; do diff deploy/schemas/$${file##*/} $$file || { echo "deploy/schemas is out of date: run 'make gen'" >&2; exit 1; }; done
+	@rm -rf .cache/helm-pages && mkdir -p .cache/helm-pages && $(NODE) deploy/helm/generate.ts .cache/helm-pages
+	@for file in .cache/helm-pages/*; do diff deploy/helm/keyweave/$${file##*/} $$file || { echo "deploy/helm/keyweave is out of date: run 'make gen'" >&2; exit 1; }; done
 
 lint: install ## biome, which room imports which, buf
 	node_modules/.bin/biome check --error-on-warnings .
@@ -115,7 +118,7 @@ certs: install ## a CA and the certificates of the shipped nodes, under certs/ou
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
 	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
 
-.PHONY: images up down logs driver test-containers sizing
+.PHONY: images up down logs driver test-containers test-kubernetes sizing
 
 images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
 	deploy/network images
@@ -134,6 +137,9 @@ driver: ## one key at both of two nodes in containers: A=Alice B=Bob
 
 test-containers: install ## the image and the three nodes in an engine, with faults
 	$(NODE) test/containers/main.ts
+
+test-kubernetes: install ## the chart in a real Kubernetes, built and started here or that of KUBECONFIG (ARGS="install upgrades", up, down)
+	$(NODE) --disable-warning=ExperimentalWarning test/kubernetes/main.ts $(ARGS)
 
 sizing: install ## replicas for a key rate, from what bench measured (ARGS="--rates 100,1000")
 	$(NODE) test/bench/sizing.ts $(ARGS)

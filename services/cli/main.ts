@@ -55,7 +55,7 @@ program
 /** What both drivers take. */
 const drives = (command: Command, keys: string) =>
   command
-    .argument('[request]', 'JSON file of the OPEN_CONNECT', 'open_connect_request.json')
+    .argument('[request]', 'JSON file of the OPEN_CONNECT; - reads stdin', 'open_connect_request.json')
     .addOption(addressOption())
     .option('--keys <n>', keys, '1')
     .option('--json', 'tell the outcome as JSON')
@@ -70,6 +70,10 @@ const drives = (command: Command, keys: string) =>
 drives(program.command('driver'), 'keys to fetch')
   .description('one full OPEN_CONNECT, GET_KEY, CLOSE cycle against a node; run it at both ends')
   .option('--show-key', 'print the key itself, not only its fingerprint')
+  .option(
+    '--peer-address <host:port>',
+    "the other node's JSON listener: run the other application, too, and compare the keys",
+  )
   .addHelpText(
     'after',
     '\nExample, in two terminals:\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.1:65430\n  keyweave driver deploy/requests/open_connect_request.json --address 127.0.0.2:65430' +

@@ -57,8 +57,8 @@ export async function startEngine(): Promise<Engine> {
   });
 }
 
-/** Installs those of the packages whose file is not there. */
-async function install(packages: Readonly<Record<string, string>>): Promise<void> {
+/** Installs those of Debian's packages whose file is not there. @throws NoEngineError */
+export async function install(packages: Readonly<Record<string, string>>): Promise<void> {
   const missing = Object.keys(packages).filter((name) => !existsSync(packages[name] as string));
   if (missing.length === 0) return;
   if (!(await succeeds('apt-get', ['--version']))) {

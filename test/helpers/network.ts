@@ -111,8 +111,8 @@ export const QOS = {
 
 /** An OPEN_CONNECT between two nodes; each call names other applications, so that streams do not meet by chance. */
 export function openData(
-  from: LocalNode,
-  to: LocalNode,
+  from: Pick<LocalNode, 'uuid'>,
+  to: Pick<LocalNode, 'uuid'>,
   query = 'hybridization=xoring&key_sources=ML-KEM-768,QKD',
   qos: Partial<typeof QOS> = {},
 ): OpenData {

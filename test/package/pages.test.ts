@@ -13,6 +13,7 @@ const PAGES = [
   'CHANGELOG.md',
   'test/bench/README.md',
   'test/containers/README.md',
+  'test/kubernetes/README.md',
   'test/simulation/README.md',
   ...readdirSync(`${HOME}docs`).map((name) => `docs/${name}`),
 ];
@@ -69,7 +70,7 @@ describe('the end of make test', () => {
   it('tells what is left to other targets', async () => {
     const recipe = await run('make', ['--dry-run', '--always-make', 'test'], { cwd: HOME });
     const told = recipe.slice(recipe.lastIndexOf('left to other targets'));
-    for (const target of ['test-containers', 'native-test', 'engines', 'mutants', 'bench'])
+    for (const target of ['test-containers', 'test-kubernetes', 'native-test', 'engines', 'mutants', 'bench'])
       assert.ok(told.includes(target));
   });
 });

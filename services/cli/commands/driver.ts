@@ -1,9 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
+import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failureText } from '#common/errors/system-error.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { HOME } from '#common/service/installation.ts';
 import { parseAddress, parseCount } from '../address.ts';
+import { runBothEnds } from '../driver/both-ends.ts';
 import { type CallReport, type CycleOptions, type CycleReport, runCycle } from '../driver/driver-cycle.ts';
 import { RefusedCall } from '../driver/refused-call.ts';
 import { exitCodeOf } from '../ending/exit-codes.ts';
@@ -13,8 +15,13 @@ import { printTable } from '../table.ts';
 
 const SHIPPED = `${HOME}deploy/requests/`;
 
+/** The descriptor, which can be read where paths such as /dev/stdin cannot. */
+const STDIN = 0;
+
 /** More at once than a node serves connections by default. */
 const MAX_CYCLES = 10_000;
+
+type Settings = Omit<CycleOptions, 'signal' | 'onCall'>;
 
 export interface DriverOptions {
   address: string;
@@ -25,11 +32,15 @@ export interface DriverOptions {
   cert?: string;
   key?: string;
   serverName?: string;
+  /** Only the driver has it. */
+  peerAddress?: string;
 }
 
 /** One OPEN_CONNECT, GET_KEY, CLOSE cycle; tells each answer as it comes. */
 export async function runDriver(requestPath: string, options: DriverOptions): Promise<void> {
   const settings = readSettings(requestPath, options);
+  if (options.peerAddress !== undefined)
+    return driveBothEnds(settings, parseAddress(options.peerAddress), options);
   const report = await runCycle({
     ...settings,
     signal: interruption(),
@@ -37,6 +48,21 @@ export async function runDriver(requestPath: string, options: DriverOptions): Pr
   });
   if (options.json) process.stdout.write(`${JSON.stringify(asJson(report))}\n`);
   finish(report.error === undefined ? [] : [report.error], (error) => failureText(error));
+}
+
+/** The cycles of both applications at once, each at its node; fails if either does, or the keys are not the same. */
+async function driveBothEnds(settings: Settings, peerAddress: Address, { json }: DriverOptions) {
+  const { here, peer, error } = await runBothEnds({
+    ...settings,
+    peerAddress,
+    signal: interruption(),
+    ...(!json && {
+      onCall: (end, call) => process.stdout.write(`${end === 'here' ? '' : 'peer: '}${callInWords(call)}\n`),
+    }),
+  });
+  if (json) process.stdout.write(`${JSON.stringify({ here: asJson(here), peer: asJson(peer) })}\n`);
+  else if (error === undefined) process.stdout.write('equal keys at both nodes\n');
+  finish(error === undefined ? [] : [error], failureText);
 }
 
 /** `n` cycles at once; fails if any does, as the first that failed. */
@@ -115,7 +141,7 @@ function asJson({ calls, error }: CycleReport): object {
 }
 
 /** Everything that can be wrong with the command line or the files is found before anything is opened. */
-function readSettings(requestPath: string, options: DriverOptions): Omit<CycleOptions, 'signal' | 'onCall'> {
+function readSettings(requestPath: string, options: DriverOptions): Settings {
   return {
     keys: parseCount('--keys', options.keys),
     address: parseAddress(options.address),
@@ -143,9 +169,10 @@ function readTls({ ca, cert, key, serverName }: DriverOptions): ClientTls | unde
   };
 }
 
-/** The request file, or the shipped one of that name. */
+/** The request file, the shipped one of that name, or `-` for what comes on stdin. */
 function readRequest(path: string): OpenData {
-  const text = readNamed(path, existsSync(path) ? path : `${SHIPPED}${path}`).toString('utf8');
+  const found = path === '-' ? STDIN : existsSync(path) ? path : `${SHIPPED}${path}`;
+  const text = readNamed(path, found).toString('utf8');
   const request = parseJson(text.replace(/^\uFEFF/, ''), path) as {
     command?: string;
     data?: OpenData;
@@ -160,7 +187,7 @@ function readRequest(path: string): OpenData {
   );
 }
 
-function readNamed(path: string, found = path): Buffer {
+function readNamed(path: string, found: string | typeof STDIN = path): Buffer {
   try {
     return readFileSync(found);
   } catch (cause) {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import type { Address } from '#common/config/fields.ts';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
-import { type HistoryEntry, keyIn } from '../helpers/delivery-history.ts';
-import { QOS } from '../helpers/network.ts';
-import { NODES, type NodeName } from './container-network.ts';
+import { type HistoryEntry, keyIn } from './delivery-history.ts';
+import { QOS } from './network.ts';
 
 export const KEY_BYTES = 32;
 
@@ -14,11 +14,33 @@ const PATIENCE_MS = 4_000;
 const RETRY_MS = 200;
 const UNKNOWN_STREAM = 3;
 
+/** A node that applications ask. */
+export interface LoadedNode {
+  readonly name: string;
+  readonly uuid: string;
+  /** Its JSON API. */
+  readonly json: Address;
+}
+
+/** A stream that was lost, with the node's words. */
+export interface Loss {
+  readonly atMs: number;
+  readonly end: 0 | 1;
+  readonly between: readonly string[];
+  readonly message: string;
+}
+
+/** What a load tells as it goes on. */
+export interface LoadSink {
+  answered(entry: HistoryEntry): void;
+  lost(loss: Loss): void;
+}
+
 export interface PairLoadOptions {
-  between: readonly [NodeName, NodeName];
+  between: readonly [LoadedNode, LoadedNode];
   /** At each end. */
   keysPerSecond: number;
-  history: HistoryEntry[];
+  sink: LoadSink;
   query?: string;
 }
 
@@ -28,9 +50,7 @@ export interface PairLoadOptions {
  * new stream when the node says that it no longer knows the old one.
  */
 export class PairLoad {
-  readonly between: readonly [NodeName, NodeName];
-  /** Streams that were lost, each with the node's words. */
-  readonly losses: { readonly atMs: number; readonly end: 0 | 1; readonly message: string }[] = [];
+  readonly between: readonly [string, string];
   readonly #options: PairLoadOptions;
   readonly #clients: (Etsi004Client | undefined)[] = [undefined, undefined];
   #ksid = '';
@@ -39,7 +59,8 @@ export class PairLoad {
   #running: Promise<unknown> = Promise.resolve();
 
   private constructor(options: PairLoadOptions) {
-    this.between = options.between;
+    const [source, destination] = options.between;
+    this.between = [source.name, destination.name];
     this.#options = options;
   }
 
@@ -74,7 +95,7 @@ export class PairLoad {
       const { status, message } = await this.#ask(end, 'GET_KEY', ksid, (client) => client.getKey(ksid));
       if (status === undefined) await pause(RETRY_MS);
       if (status === UNKNOWN_STREAM && ksid === this.#ksid && !this.#stopped) {
-        this.losses.push({ atMs: Date.now(), end, message });
+        this.#options.sink.lost({ atMs: Date.now(), end, between: this.between, message });
         this.#opening ??= this.#open().finally(() => {
           this.#opening = undefined;
         });
@@ -104,9 +125,7 @@ export class PairLoad {
 
   #openData(): OpenData {
     const { between, query = 'hybridization=xoring&key_sources=ML-KEM-768,QKD' } = this.#options;
-    const [source, destination] = between.map(
-      (name) => `hybrid://app-${randomUUID()}@${NODES[name].uuid}?${query}`,
-    );
+    const [source, destination] = between.map(({ uuid }) => `hybrid://app-${randomUUID()}@${uuid}?${query}`);
     return {
       source: source as string,
       destination: destination as string,
@@ -135,12 +154,12 @@ export class PairLoad {
     }
     const application = `${this.between.join('-')}/${end}`;
     const entry = { op, application, ksid, end, sentMs, answeredMs: Date.now(), ...outcome };
-    this.#options.history.push(entry);
+    this.#options.sink.answered(entry);
     return entry;
   }
 
   async #connect(end: 0 | 1): Promise<Etsi004Client> {
-    const client = await Etsi004Client.connect(NODES[this.between[end]].json);
+    const client = await Etsi004Client.connect(this.#options.between[end].json);
     this.#clients[end] = client;
     return client;
   }
