@@ -62,7 +62,7 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   });
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
-    ...{ assertUsable, events },
+    ...{ assertUsable, events, random, clock },
   });
   return {
     delivery,

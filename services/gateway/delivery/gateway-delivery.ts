@@ -1,4 +1,6 @@
+import type { Random } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Clock } from '#common/time/clock.ts';
 import type { InitiatorOpening } from '../opening/initiator-opening.ts';
 import { meetQos, type QosLimits, unmetQos } from '../opening/qos.ts';
 import type { ResponderOpening } from '../opening/responder-opening.ts';
@@ -16,6 +18,7 @@ import { readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams
 import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from './key-delivery.ts';
 import { keyMetadata } from './key-metadata.ts';
 import { mayUse } from './ownership.ts';
+import { openByKsid, urisOf } from './pairing-by-ksid.ts';
 import type { TrustedNodes } from './trusted-nodes.ts';
 
 export interface GatewayDeliveryOptions {
@@ -30,11 +33,15 @@ export interface GatewayDeliveryOptions {
   readonly policy: Pick<StreamFactory, 'mayDegrade'>;
   readonly assertUsable: AssertUsable;
   readonly events: Pick<StreamEvents, 'refused'>;
+  readonly random: Pick<Random, 'uuid'>;
+  readonly clock: Pick<Clock, 'after'>;
 }
 
 /** KeyDelivery from the key streams of this gateway. */
 export class GatewayDelivery implements KeyDelivery {
   readonly #o: GatewayDeliveryOptions;
+  /** Streams that are open at once and have keys only once the other application has come. */
+  readonly #withoutPeer = new WeakSet<KeyStream>();
 
   constructor(options: GatewayDeliveryOptions) {
     this.#o = options;
@@ -42,8 +49,10 @@ export class GatewayDelivery implements KeyDelivery {
 
   async open(request: OpenConnect): Promise<Opened> {
     try {
-      const stream = await this.#open(request);
-      stream.refill();
+      const stream = await (request.peer === undefined
+        ? this.#open(request)
+        : this.#openByKsid(request, request.peer));
+      if (!this.#isPeerMissing(stream)) stream.refill();
       return { ksid: stream.id, qos: stream.qos, adjusted: unmetQos(request.qos, stream.qos) };
     } catch (thrown) {
       throw this.#refused('open', request, thrown);
@@ -54,6 +63,12 @@ export class GatewayDelivery implements KeyDelivery {
     const { index, metadata: wanted, signal, waitedMs = 0 } = request;
     try {
       const stream = this.#streamOf(request.ksid, request.owner);
+      if (this.#isPeerMissing(stream)) {
+        throw new KeyweaveError(
+          'PEER_APPLICATION_ABSENT',
+          'the peer application has not opened the stream yet',
+        );
+      }
       const timeoutMs = Math.max(0, stream.qos.timeoutMs - waitedMs);
       let isReady = true;
       let metadata = '';
@@ -98,7 +113,29 @@ export class GatewayDelivery implements KeyDelivery {
     await assertUsable(terms);
     const qos = meetQos(request.qos, terms, limits);
     const wish = { terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs };
-    return role === 'initiator' ? initiator.open(wish) : responder.open(wish);
+    if (role === 'responder') return responder.open(wish);
+    if (!request.atOnce) return initiator.open(wish);
+    const stream = await initiator.open({ ...wish, presence: 'node' });
+    if (presence === 'app') this.#withoutPeer.add(stream);
+    return stream;
+  }
+
+  /** A stream whose applications' URIs say nothing to both nodes. */
+  #openByKsid(request: OpenConnect, peer: string): Promise<KeyStream> {
+    const { nodeUuid, store, random, clock } = this.#o;
+    const ksid = (request.ksid === undefined ? undefined : parseKsid(request.ksid)) ?? random.uuid();
+    return openByKsid({
+      ...{ nodeUuid, peer, ksid, clock, signal: request.signal },
+      held: () => store.get(ksid),
+      open: (role) => {
+        const uris = role === 'initiator' ? urisOf(ksid, nodeUuid, peer) : urisOf(ksid, peer, nodeUuid);
+        return this.#open({ ...request, ...uris, ksid });
+      },
+    });
+  }
+
+  #isPeerMissing(stream: KeyStream): boolean {
+    return stream.peer === 'absent' && this.#withoutPeer.has(stream);
   }
 
   /** Refuses a method of too few sources here, and where this end would offer it, at the other end, too. */
