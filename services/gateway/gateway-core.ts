@@ -9,7 +9,7 @@ import type { PeerLinks } from './clients/peer-link.ts';
 import type { QkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
 import { GatewayDelivery } from './delivery/gateway-delivery.ts';
-import type { KeyDelivery } from './delivery/key-delivery.ts';
+import type { KeyDelivery, StreamDirectory } from './delivery/key-delivery.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { createAgreementService } from './frontends/peer/agreement-service.ts';
 import { InitiatorOpening } from './opening/initiator-opening.ts';
@@ -40,7 +40,7 @@ export interface GatewayPorts {
 
 /** What the front ends call: applications the one, other nodes the other. */
 export interface GatewayCore {
-  readonly delivery: KeyDelivery;
+  readonly delivery: KeyDelivery & StreamDirectory;
   readonly agreement: KeyAgreementServiceImplementation;
   /** These nodes are trusted no more: their streams end, and whoever asks is told why. */
   distrust(nodes: readonly string[]): void;
@@ -62,7 +62,7 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   });
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
-    ...{ assertUsable, events, random, clock },
+    ...{ assertUsable, events, kem, random, clock },
   });
   return {
     delivery,

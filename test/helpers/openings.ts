@@ -204,7 +204,7 @@ export function openingsOf(
   const trusted = new Set([ALICE, BOB, CAROL]);
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, limits: config, store, initiator, responder, ends, assertUsable, events },
-    ...{ policy: factory, trusted, random, clock },
+    ...{ policy: factory, trusted, random, clock, kem: { unavailable: async () => new Map() } },
   });
   /** Offers that were answered, those of unknown streams among them. */
   const received: ReceivedOffer[] = [];

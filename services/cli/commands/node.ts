@@ -97,6 +97,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
     listeners: {
       json: listening.json,
       binary: listening.binary,
+      grpc: listening['public-grpc'],
       peer: listening.peer,
       health: health?.address,
     },

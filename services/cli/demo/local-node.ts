@@ -18,6 +18,7 @@ export interface LocalNode extends NodeFiles {
   readonly json: Address;
   /** Undefined where the listener is not configured. */
   readonly binary: Address | undefined;
+  readonly grpc: Address | undefined;
   readonly peer: Address;
   /** From the ready line, by service. */
   readonly services: Record<string, { pid: number; address: Address }>;
@@ -77,6 +78,7 @@ export async function startNode(
     folder,
     json: ready.listeners.json,
     binary: ready.listeners.binary,
+    grpc: ready.listeners.grpc,
     peer: ready.listeners.peer,
     services: ready.services,
     process: child,
@@ -85,7 +87,7 @@ export async function startNode(
 
 interface ReadyLine {
   ready: true;
-  listeners: { json: Address; binary?: Address; peer: Address };
+  listeners: { json: Address; binary?: Address; grpc?: Address; peer: Address };
   services: LocalNode['services'];
 }
 

@@ -37,10 +37,13 @@ const binaryListener = z.strictObject({
   max_bps: z.int().min(0).max(0xffff_ffff).default(500_000),
 });
 
+const grpcListener = z.strictObject({ ...own(50_051), ...common });
+
 /** The doors for applications; those that are optional are shut unless they are here. */
 export const listenersSection = z.strictObject({
   json: jsonListener.prefault({}),
   binary: binaryListener.optional(),
+  grpc: grpcListener.optional(),
 });
 
 export type ListenersConfig = z.infer<typeof listenersSection>;

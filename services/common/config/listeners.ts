@@ -39,6 +39,7 @@ function listenersOf(config: NodeConfig, { services, addresses, health }: Place)
   if (services.includes('gateway')) {
     add('the JSON API', ['hybridization_server_address'], json);
     if (doors.binary) add('the binary API', ['listeners', 'binary', 'port'], doors.binary);
+    if (doors.grpc) add('the gRPC API', ['listeners', 'grpc', 'port'], doors.grpc);
   }
   if (services.includes('peer-broker'))
     add('the peer-broker for peers', ['peer_local_address'], config.peer_local_address);

@@ -1,6 +1,7 @@
 import type { Random } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
+import type { KemClient } from '../clients/kem-client.ts';
 import type { InitiatorOpening } from '../opening/initiator-opening.ts';
 import { meetQos, type QosLimits, unmetQos } from '../opening/qos.ts';
 import type { ResponderOpening } from '../opening/responder-opening.ts';
@@ -15,7 +16,16 @@ import type { Owner } from '../streams/owner.ts';
 import type { StreamRole } from '../streams/producer.ts';
 import type { RefusedRequest, StreamEvents } from '../streams/stream-events.ts';
 import { readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams/stream-terms.ts';
-import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from './key-delivery.ts';
+import type {
+  Close,
+  Delivered,
+  GetKey,
+  KeyDelivery,
+  OpenConnect,
+  Opened,
+  StreamDirectory,
+  StreamStatus,
+} from './key-delivery.ts';
 import { keyMetadata } from './key-metadata.ts';
 import { mayUse } from './ownership.ts';
 import { openByKsid, urisOf } from './pairing-by-ksid.ts';
@@ -33,12 +43,13 @@ export interface GatewayDeliveryOptions {
   readonly policy: Pick<StreamFactory, 'mayDegrade'>;
   readonly assertUsable: AssertUsable;
   readonly events: Pick<StreamEvents, 'refused'>;
+  readonly kem: Pick<KemClient, 'unavailable'>;
   readonly random: Pick<Random, 'uuid'>;
   readonly clock: Pick<Clock, 'after'>;
 }
 
-/** KeyDelivery from the key streams of this gateway. */
-export class GatewayDelivery implements KeyDelivery {
+/** The delivery from the key streams of this gateway. */
+export class GatewayDelivery implements KeyDelivery, StreamDirectory {
   readonly #o: GatewayDeliveryOptions;
   /** Streams that are open at once and have keys only once the other application has come. */
   readonly #withoutPeer = new WeakSet<KeyStream>();
@@ -95,6 +106,21 @@ export class GatewayDelivery implements KeyDelivery {
     } catch (thrown) {
       throw this.#refused('close', request, thrown);
     }
+  }
+
+  status(request: Close): StreamStatus {
+    return statusOf(this.#streamOf(request.ksid, request.owner));
+  }
+
+  streamsOf(owner: Owner): StreamStatus[] {
+    const own = [...this.#o.store.all()].filter(
+      (stream) => stream.local === 'joined' && mayUse(stream.owner, owner),
+    );
+    return own.map(statusOf).sort((one, other) => (one.ksid < other.ksid ? -1 : 1));
+  }
+
+  unavailableKems(): Promise<ReadonlyMap<string, string>> {
+    return this.#o.kem.unavailable();
   }
 
   /** Closes every stream; resolves when all peers have been told, or could not be. */
@@ -193,4 +219,18 @@ export class GatewayDelivery implements KeyDelivery {
     }
     return thrown;
   }
+}
+
+function statusOf({ id, terms, route, peer, qos, buffer }: KeyStream): StreamStatus {
+  return {
+    ksid: id,
+    source: terms.source,
+    destination: terms.destination,
+    peer: route.farNode,
+    peerApplication: peer === 'joined' || peer === 'closed' ? peer : 'absent',
+    method: terms.method.name,
+    sources: terms.slots.map(({ algorithm }) => algorithm),
+    qos,
+    readyKeys: buffer.size,
+  };
 }

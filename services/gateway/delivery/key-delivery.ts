@@ -93,6 +93,21 @@ export interface Close {
   readonly owner: Owner;
 }
 
+/** How a stream of an application stands. */
+export interface StreamStatus {
+  readonly ksid: string;
+  readonly source: string;
+  readonly destination: string;
+  /** UUID of the other application's node. */
+  readonly peer: string;
+  readonly peerApplication: 'absent' | 'joined' | 'closed';
+  readonly method: string;
+  readonly sources: readonly string[];
+  readonly qos: Qos;
+  /** Keys that are ready at this end. */
+  readonly readyKeys: number;
+}
+
 /**
  * The three calls of ETSI GS QKD 004 V2.1.1 clause 6.1, free of any protocol:
  * front ends decode, call this, encode. Every failure is a KeyweaveError whose
@@ -125,4 +140,16 @@ export interface KeyDelivery {
    * @throws KeyweaveError UNKNOWN_STREAM, BAD_REQUEST.
    */
   close(request: Close): void;
+}
+
+/** What an application may look up, beside ETSI's calls. */
+export interface StreamDirectory {
+  /** @throws KeyweaveError UNKNOWN_STREAM, BAD_REQUEST. */
+  status(request: Close): StreamStatus;
+
+  /** The caller's streams, by their KSIDs. */
+  streamsOf(owner: Owner): StreamStatus[];
+
+  /** Every KEM by name, with why it cannot be done at this node; empty where it can. @throws KeyweaveError SERVICE_UNAVAILABLE */
+  unavailableKems(): Promise<ReadonlyMap<string, string>>;
 }
