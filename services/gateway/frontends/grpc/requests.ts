@@ -16,6 +16,9 @@ const MAX_PAGE = 1_000;
 
 const MAX_MIMETYPE_CHARS = 256;
 
+/** Bytes of a key where the client leaves it to the nodes. */
+const DEFAULT_KEY_BYTES = 32;
+
 const NO_QOS: Qos = {
   ...{ keyChunkSize: 0, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0, ttlS: 0 },
   metadataMimetype: '',
@@ -31,7 +34,8 @@ export function readOpen(
     throw bad(`qos.metadata_mimetype has ${MAX_MIMETYPE_CHARS} characters at most`);
   }
   return {
-    ...{ source, destination, qos },
+    ...{ source, destination },
+    qos: { ...qos, keyChunkSize: qos.keyChunkSize === 0 ? DEFAULT_KEY_BYTES : qos.keyChunkSize },
     peer: peerNode === '' ? undefined : peerNode.toLowerCase(),
     ksid: keyStreamId === '' ? undefined : keyStreamId,
   };
