@@ -65,7 +65,9 @@ before(async () => {
 });
 
 /** A stream with an application at each node. */
-async function openPair(change: object = {}): Promise<{ a: KeyDeliveryClient; b: KeyDeliveryClient; ksid: string }> {
+async function openPair(
+  change: object = {},
+): Promise<{ a: KeyDeliveryClient; b: KeyDeliveryClient; ksid: string }> {
   const [a, b] = [own.at(alice), other.at(bob)];
   const { keyStreamId: ksid } = await a.openConnect({ peerNode: bob.uuid, qos: QOS, ...change });
   await b.openConnect({ peerNode: alice.uuid, keyStreamId: ksid, qos: QOS });
@@ -110,7 +112,7 @@ describe('the gRPC API', () => {
     const { a, b, ksid } = await openPair();
     const first = await a.getKeys({ keyStreamId: ksid, index: 3, maxKeys: 4 });
     assert.equal(first.keys[0]?.index, 3);
-    first.keys.forEach(({ index }, i) => assert.equal(index, 3 + i));
+    for (const [i, { index }] of first.keys.entries()) assert.equal(index, 3 + i);
     const same = await b.getKeys({ keyStreamId: ksid, index: 3 });
     assert.deepEqual(same.keys[0]?.key, first.keys[0]?.key);
     const [code, reason] = await refusal((onTrailer) =>
@@ -197,7 +199,8 @@ describe('the gRPC API', () => {
   it('lists streams page by page', async () => {
     const client = (await app('lister')).at(alice);
     const opened = new Set<string>();
-    for (let i = 0; i < 5; i++) opened.add((await client.openConnect({ peerNode: bob.uuid, qos: QOS })).keyStreamId);
+    for (let i = 0; i < 5; i++)
+      opened.add((await client.openConnect({ peerNode: bob.uuid, qos: QOS })).keyStreamId);
     const found: string[] = [];
     let pageToken = '';
     do {
@@ -211,7 +214,11 @@ describe('the gRPC API', () => {
   it('shares streams with the JSON API, and tells what they can be made of', async () => {
     const a = own.at(alice);
     const data = openData(alice, bob, 'hybridization=kmac256&key_sources=ML-KEM-768,QKD');
-    const { keyStreamId } = await a.openConnect({ source: data.source, destination: data.destination, qos: QOS });
+    const { keyStreamId } = await a.openConnect({
+      source: data.source,
+      destination: data.destination,
+      qos: QOS,
+    });
     const json = await Etsi004Client.connect(bob.json);
     assert.equal((await json.open({ ...data, key_stream_id: keyStreamId })).key_stream_id, keyStreamId);
     const [{ keys }, answer] = await Promise.all([a.getKeys({ keyStreamId }), json.getKey(keyStreamId)]);
@@ -241,14 +248,30 @@ describe('keyweave call', () => {
   };
 
   it('opens a stream, takes keys and tells of refusals', async () => {
-    const opened = await runCommand(['call', 'OpenConnect', JSON.stringify({ peer_node: bob.uuid }), ...files()]);
+    const opened = await runCommand([
+      'call',
+      'OpenConnect',
+      JSON.stringify({ peer_node: bob.uuid }),
+      ...files(),
+    ]);
     assert.equal(opened.code, 0, opened.stderr);
     const { keyStreamId } = JSON.parse(opened.stdout) as { keyStreamId: string };
     await other.at(bob).openConnect({ peerNode: alice.uuid, keyStreamId, qos: QOS });
-    const watched = await runCommand(['call', 'WatchKeys', JSON.stringify({ keyStreamId, credits: 3 }), ...files()]);
+    const watched = await runCommand([
+      'call',
+      'WatchKeys',
+      JSON.stringify({ keyStreamId, credits: 3 }),
+      ...files(),
+    ]);
     assert.equal(watched.code, 0, watched.stderr);
-    const keys = watched.stdout.trim().split('\n').map((line) => JSON.parse(line).key);
-    assert.deepEqual(keys.map(({ index }) => index), [0, 1, 2]);
+    const keys = watched.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).key);
+    assert.deepEqual(
+      keys.map(({ index }) => index),
+      [0, 1, 2],
+    );
     for (const { key } of keys) assert.equal(Buffer.from(key, 'base64').length, 32);
     const refused = await runCommand(['call', 'GetKeys', '{"keyStreamId":"x"}', ...files()]);
     assert.equal(refused.code, 6);

@@ -3,16 +3,20 @@ import { connect as connectH2 } from 'node:http2';
 import { setImmediate } from 'node:timers/promises';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { ClientError, createChannel, createClient, Metadata } from 'nice-grpc';
+import { ClientError, createChannel, createClient, Metadata, waitForChannelReady } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
 import { headed, writeClose, writeGetKey } from '#common/etsi/etsi004-binary-codec.ts';
 import { JsonFramer } from '#common/etsi/json-framer.ts';
-import { KeyDeliveryCloseRequest, KeyDeliveryDefinition } from '#gen/keyweave/v1/key_delivery.ts';
+import {
+  type KeyDeliveryClient,
+  KeyDeliveryCloseRequest,
+  KeyDeliveryDefinition,
+} from '#gen/keyweave/v1/key_delivery.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import type { Answer, Door, DoorClient, Wish } from '../contract/front-end-contract.ts';
 import { BinaryClient } from './binary-client.ts';
-import { keyOf, type LocalNode, QOS as JSON_QOS } from './network.ts';
+import { QOS as JSON_QOS, keyOf, type LocalNode } from './network.ts';
 
 /** PEM of a client, and of the CA that it and the nodes are of. */
 export interface ClientPem {
@@ -38,24 +42,34 @@ const QOS = {
 const UNREAD_REQUESTS = 20_000;
 
 /** Handshakes at once. */
-const AT_ONCE = 50;
+const AT_ONCE = 20;
+
+/** How long a channel may take until it is connected. */
+const CONNECT_MS = 60_000;
 
 function pemOf({ own, other }: DoorOptions, who: 'own' | 'other'): ClientPem {
   return who === 'own' ? own : other;
 }
 
-async function secured(address: Address, pem: ConnectionOptions): Promise<TLSSocket> {
+/** A connection that has shown who it is; on a machine that has a lot to do a handshake may need another go. */
+async function secured(address: Address, pem: ConnectionOptions, goes = 5): Promise<TLSSocket> {
   const socket = connectTls({ ...address, ...pem, checkServerIdentity: () => undefined });
-  socket.on('error', () => undefined);
-  await once(socket, 'secureConnect');
-  return socket;
+  try {
+    await once(socket, 'secureConnect');
+    return socket.on('error', () => undefined);
+  } catch (error) {
+    if (goes === 1) throw error;
+    return secured(address, pem, goes - 1);
+  }
 }
 
 /** Connections that have shown who they are and say nothing more. */
 async function idle(count: number, address: Address, pem: ConnectionOptions): Promise<() => void> {
   const sockets: TLSSocket[] = [];
   while (sockets.length < count) {
-    const batch = Array.from({ length: Math.min(AT_ONCE, count - sockets.length) }, () => secured(address, pem));
+    const batch = Array.from({ length: Math.min(AT_ONCE, count - sockets.length) }, () =>
+      secured(address, pem),
+    );
     sockets.push(...(await Promise.all(batch)));
   }
   return () => {
@@ -165,8 +179,7 @@ export function binaryDoor(options: DoorOptions): Door {
       while ((await client.message()) !== undefined);
     },
     slow: () => ask((client) => inPieces(client.socket as TLSSocket, writeClose(KSID))),
-    neverReading: (ksid) =>
-      neverReading(address, own, writeGetKey({ ksid, index: 7, metadataRoom: 1_000 })),
+    neverReading: (ksid) => neverReading(address, own, writeGetKey({ ksid, index: 7, metadataRoom: 1_000 })),
     idle: (count) => idle(count, address, { ...own }),
   };
 }
@@ -174,7 +187,7 @@ export function binaryDoor(options: DoorOptions): Door {
 export function grpcDoor(options: DoorOptions): Door {
   const { own } = options;
   const address = options.initiator.grpc as Address;
-  const connect = ({ grpc }: LocalNode, pem: ClientPem) => {
+  const connect = async ({ grpc }: LocalNode, pem: ClientPem) => {
     const { host, port } = grpc as Address;
     const [ca, key, cert] = [pem.ca, pem.key, pem.cert].map((text) => Buffer.from(text));
     const channel = createChannel(
@@ -182,6 +195,7 @@ export function grpcDoor(options: DoorOptions): Door {
       ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity: () => undefined }),
       { 'grpc.ssl_target_name_override': 'gateway', 'grpc.use_local_subchannel_pool': 1 },
     );
+    await waitForChannelReady(channel, new Date(Date.now() + CONNECT_MS));
     return { client: createClient(KeyDeliveryDefinition, channel), end: () => channel.close() };
   };
   /** The status of ETSI GS QKD 004 that the reason of a refusal stands for. */
@@ -197,8 +211,8 @@ export function grpcDoor(options: DoorOptions): Door {
       return { status: STATUS_TABLE[reason as ErrorReason].etsi004 };
     }
   };
-  const once_ = async <T>(act: (client: ReturnType<typeof connect>['client']) => Promise<T>): Promise<T> => {
-    const { client, end } = connect(options.initiator, own);
+  const withClient = async <T>(act: (client: KeyDeliveryClient) => Promise<T>): Promise<T> => {
+    const { client, end } = await connect(options.initiator, own);
     try {
       return await act(client);
     } finally {
@@ -208,7 +222,7 @@ export function grpcDoor(options: DoorOptions): Door {
   return {
     name: 'grpc',
     async connect(at, who = 'own'): Promise<DoorClient> {
-      const { client, end } = connect(options[at], pemOf(options, who));
+      const { client, end } = await connect(options[at], pemOf(options, who));
       return {
         open: ({ source, destination, ksid }: Wish) =>
           answered(async (call) => {
@@ -230,12 +244,12 @@ export function grpcDoor(options: DoorOptions): Door {
       };
     },
     malformed: () =>
-      once_(async (client) => {
+      withClient(async (client) => {
         const call = (given: object) => client.getKeys({ keyStreamId: 'no uuid' }, given);
         return (await answered(async (given) => call(given).then(() => ({ status: 0 })))).status;
       }),
     oversized: () =>
-      once_(async (client) => {
+      withClient(async (client) => {
         const source = 'x'.repeat(5 * 1024 * 1024);
         const refused = await client.openConnect({ source, destination: '' }).catch((error) => error);
         if (!(refused instanceof ClientError)) throw new Error('it was taken');
@@ -268,7 +282,7 @@ export function grpcDoor(options: DoorOptions): Door {
       return etsi004;
     },
     async neverReading(ksid) {
-      const { client, end } = connect(options.initiator, own);
+      const { client, end } = await connect(options.initiator, own);
       const leave = new AbortController();
       async function* grants() {
         yield { keyStreamId: ksid, credits: 4_096 };

@@ -96,7 +96,9 @@ const toJson = (name: string) => name.replaceAll(/_([a-z])/g, (_, letter: string
 function renamed(value: unknown, rename: (name: string) => string): unknown {
   if (Array.isArray(value)) return value.map((each) => renamed(each, rename));
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [rename(name), renamed(inner, rename)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [rename(name), renamed(inner, rename)]),
+  );
 }
 
 function connect({ address, ca, cert, key, serverName }: CallOptions): GrpcClient {

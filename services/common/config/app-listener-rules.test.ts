@@ -85,3 +85,23 @@ describe('the binary listener', () => {
     assert.deepEqual(listenerFaults(config, { ...place, services: ['hybridizer'] }), []);
   });
 });
+
+describe('the gRPC listener', () => {
+  it('is off unless it is configured, then on loopback, always with client certificates', () => {
+    assert.equal(configOf({}).listeners.grpc, undefined);
+    const { grpc } = configOf({ grpc: {} }).listeners;
+    assert.deepEqual([grpc?.host, grpc?.port, grpc?.peer_presence], ['127.0.0.1', 50_051, 'app']);
+    assert.throws(() => configOf({ grpc: { tls: 'off' } }), /tls/);
+  });
+
+  it('has defaults that make a key, and a port of its own', () => {
+    const config = configOf({ binary: { port: 7_000 }, grpc: { port: 7_000, default_method: 'xor' } });
+    assert.deepEqual(inWords(appListenerFaults(config)), [
+      'listeners.grpc.default_method: unknown method "xor"',
+    ]);
+    assert.deepEqual(
+      inWords(listenerFaults(config, { addresses: {}, health: false, services: ['gateway'] })),
+      ['listeners.grpc.port: the gRPC API would listen on port 7000, as the binary API does'],
+    );
+  });
+});

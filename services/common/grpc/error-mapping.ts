@@ -11,7 +11,7 @@ import {
 } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ErrorReason, isErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
-import { STATUS_DETAILS_TRAILER, statusDetails } from '#common/grpc/error-info.ts';
+import { STATUS_DETAILS_TRAILER, statusDetails } from '#common/grpc/wire/error-info.ts';
 import type { Log } from '#common/log/log.ts';
 
 /** Trailer that carries the reason's name, so that an error keeps its identity over any number of hops. */
