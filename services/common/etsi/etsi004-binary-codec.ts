@@ -115,8 +115,10 @@ export function writeClose(ksid: string): Buffer {
 
 /** Writes the header over the first 8 bytes of a message, whose other bytes are the payload. */
 export function headed(type: number, message: Buffer): Buffer {
-  message.set(VERSION);
-  message.writeInt8(type, VERSION.length);
+  message[0] = VERSION[0];
+  message[1] = VERSION[1];
+  message[2] = VERSION[2];
+  message.writeInt8(type, 3);
   message.writeUInt32BE(message.length - HEADER_BYTES, 4);
   return message;
 }

@@ -27,11 +27,10 @@ export function openAnswer(opened: { ksid: string; qos: Qos; isAdjusted: boolean
 /** Answer to GET_KEY; whoever sends it wipes it. */
 export function keyAnswer({ index, key: secret, metadata }: Delivered): Buffer {
   const key = secret.expose();
-  const answer = answerOf(
-    ETSI004_MESSAGE.GET_KEY_RESPONSE,
-    ETSI004_STATUS.SUCCESS,
-    12 + key.length + metadata.length,
-  );
+  // All of it is written below.
+  const answer = Buffer.allocUnsafe(HEADER_BYTES + 16 + key.length + metadata.length);
+  headed(ETSI004_MESSAGE.GET_KEY_RESPONSE, answer);
+  answer.writeUInt32BE(ETSI004_STATUS.SUCCESS, HEADER_BYTES);
   let at = answer.writeUInt32BE(index, HEADER_BYTES + 4);
   at = answer.writeUInt32BE(key.length, at);
   at += key.copy(answer, at);

@@ -5,7 +5,7 @@ import type { BinaryFrame } from '#common/etsi/etsi004-binary-framer.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
-import type { Delivered, KeyDelivery } from '../../delivery/key-delivery.ts';
+import type { Delivered, KeyDelivery, MetadataRoom } from '../../delivery/key-delivery.ts';
 import type { Fault } from '../fault.ts';
 import type { ForeignUris } from '../foreign-uris.ts';
 import type { RequestClient } from '../request-connection.ts';
@@ -101,10 +101,8 @@ export class BinaryCalls {
     const { delivery, client } = this.#o;
     // No room means that no metadata is wanted (ETSI GS QKD 004 V2.1.1, Table 2).
     const whenTooSmall = metadataRoom === 0 ? 'shorten' : 'refuse';
-    const delivered = delivery.getKey({
-      ...{ ksid, index, metadata: { room: metadataRoom, whenTooSmall } },
-      ...{ owner: client.owner, signal: client.silent },
-    });
+    const metadata: MetadataRoom = { room: metadataRoom, whenTooSmall };
+    const delivered = delivery.getKey({ ksid, index, metadata, owner: client.owner, signal: client.silent });
     return delivered instanceof Promise ? delivered.then(encoded) : encoded(delivered);
   }
 

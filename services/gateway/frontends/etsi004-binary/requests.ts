@@ -33,8 +33,8 @@ export function parseBinaryRequest(frame: BinaryFrame): BinaryRequest {
     case ETSI004_MESSAGE.OPEN_CONNECT_REQUEST:
       return { command: 'OPEN_CONNECT', ...readOpenConnect(frame.payload) };
     case ETSI004_MESSAGE.GET_KEY_REQUEST: {
-      const { index, ...rest } = readGetKey(frame.payload);
-      return { command: 'GET_KEY', ...rest, index: index === NEXT_INDEX ? undefined : index };
+      const { ksid, index, metadataRoom } = readGetKey(frame.payload);
+      return { command: 'GET_KEY', ksid, index: index === NEXT_INDEX ? undefined : index, metadataRoom };
     }
     default:
       return { command: 'CLOSE', ksid: readClose(frame.payload) };
