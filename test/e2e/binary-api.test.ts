@@ -37,6 +37,8 @@ async function connect(node: LocalNode, tls?: ConnectionOptions): Promise<Binary
 /** The URIs of the reference's clients: who calls, and whom it has dialled. */
 const AT_ALICE = { source: 'client://localhost', destination: 'server://qkd_server_alice' };
 const AT_BOB = { source: 'client://localhost', destination: 'server://qkd_server_bob' };
+/** For a machine that has a lot to do. */
+const PATIENT = { ...REFERENCE_QOS, timeoutMs: 30_000 };
 const NIL = '00000000-0000-0000-0000-000000000000';
 
 const ksidOf = ({ status, ksid }: BinaryOpened) => {
@@ -241,9 +243,9 @@ describe('the binary listener over TLS', () => {
 
   it('gives no key before the other application has come, where the listener says so', async () => {
     const [a, b] = await Promise.all([connect(nodes[0], cas.own), connect(nodes[1], cas.other)]);
-    const ksid = ksidOf(await a.open(AT_ALICE));
+    const ksid = ksidOf(await a.open({ ...AT_ALICE, qos: PATIENT }));
     assert.equal((await a.getKey(ksid)).status, 3);
-    assert.equal((await b.open({ ...AT_BOB, ksid })).status, 0);
+    assert.equal((await b.open({ ...AT_BOB, ksid, qos: PATIENT })).status, 0);
     const [one, other] = await Promise.all([a.getKey(ksid), b.getKey(ksid)]);
     assert.deepEqual([one.status, one.key], [0, other.key]);
     assert.match(one.metadata ?? '', /"method":"catkdf"/);
@@ -256,7 +258,7 @@ describe('the binary listener over TLS', () => {
       connect(nodes[0], cas.own),
       connect(nodes[0], cas.other),
     ]);
-    const ksid = ksidOf(await a.open(AT_ALICE));
+    const ksid = ksidOf(await a.open({ ...AT_ALICE, qos: PATIENT }));
     assert.equal((await other.getKey(ksid)).status, 3);
     assert.equal(await other.close(ksid), 3);
     // The same as for what was never there; to the owner, on whatever connection, it is there.

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { ClientError, createChannel, createClient, Metadata, Status } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
-import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
+import { HealthCheckResponse_ServingStatus, HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import {
   type KeyDeliveryClient,
   KeyDeliveryDefinition,
@@ -15,13 +15,13 @@ import {
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { runCommand } from '../helpers/command.ts';
-import { keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
+import { eventually, keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
 
 const { network, alice, bob } = await twoNodes({
   config: () => ({ listeners: { grpc: { port: 0 } } }),
 });
 const QOS = {
-  ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 5_000, ttlS: 600 },
+  ...{ keyChunkSize: 32, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 30_000, ttlS: 600 },
   metadataMimetype: 'application/json',
 };
 
@@ -232,7 +232,10 @@ describe('the gRPC API', () => {
 
   it('serves health to applications', async () => {
     const health = createClient(HealthDefinition, channelTo(alice, own.pem));
-    assert.deepEqual(await health.check({ service: KeyDeliveryDefinition.fullName }), { status: 1 });
+    await eventually('the API is ready', 30_000, async () => {
+      const { status } = await health.check({ service: KeyDeliveryDefinition.fullName });
+      return status === HealthCheckResponse_ServingStatus.SERVING || undefined;
+    });
   });
 });
 
