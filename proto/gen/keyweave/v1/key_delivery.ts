@@ -1514,8 +1514,8 @@ export const KeyDeliveryDefinition = {
     /**
      * Gives the keys of a stream in order as they are made, as many as the
      * client grants credits for, and waits for more of both. Ends when the
-     * client ends its side, when the stream ends, or with the error that kept a
-     * key from being made; never for time alone.
+     * client has ended its side and got what it granted, when the stream ends,
+     * or with the error that kept a key from being made; never for time alone.
      */
     watchKeys: {
       name: "WatchKeys",
@@ -1593,8 +1593,8 @@ export interface KeyDeliveryServiceImplementation<CallContextExt = {}> {
   /**
    * Gives the keys of a stream in order as they are made, as many as the
    * client grants credits for, and waits for more of both. Ends when the
-   * client ends its side, when the stream ends, or with the error that kept a
-   * key from being made; never for time alone.
+   * client has ended its side and got what it granted, when the stream ends,
+   * or with the error that kept a key from being made; never for time alone.
    */
   watchKeys(
     request: AsyncIterable<WatchKeysRequest>,
@@ -1648,8 +1648,8 @@ export interface KeyDeliveryClient<CallOptionsExt = {}> {
   /**
    * Gives the keys of a stream in order as they are made, as many as the
    * client grants credits for, and waits for more of both. Ends when the
-   * client ends its side, when the stream ends, or with the error that kept a
-   * key from being made; never for time alone.
+   * client has ended its side and got what it granted, when the stream ends,
+   * or with the error that kept a key from being made; never for time alone.
    */
   watchKeys(
     request: AsyncIterable<DeepPartial<WatchKeysRequest>>,
