@@ -94,12 +94,14 @@ release: install ## the package, its bill of materials, the addon, checksums; th
 
 gen: install ## generate proto/gen from the contracts, deploy/schemas from the configuration's schema and the README, the chart's page
 	cd proto && ../node_modules/.bin/buf generate
+	$(NODE) deploy/schemas/descriptors.ts proto/gen
 	$(NODE) deploy/schemas/generate.ts deploy/schemas
 	$(NODE) deploy/helm/generate.ts deploy/helm/keyweave
 
 gen-check: install ## what is committed is what 'make gen' makes
 	@rm -rf .cache/gen && mkdir -p .cache/gen
 	@cd proto && ../node_modules/.bin/buf generate --output ../.cache/gen
+	@$(NODE) deploy/schemas/descriptors.ts .cache/gen/gen
 	@diff -r proto/gen .cache/gen/gen || { echo "proto/gen is out of date: run 'make gen'" >&2; exit 1; }
 	@rm -rf .cache/schemas && mkdir -p .cache/schemas && $(NODE) deploy/schemas/generate.ts .cache/schemas
 	@for file in .cache/schemas/*.json; do diff deploy/schemas/$${file##*/} $$file || { echo "deploy/schemas is out of date: run 'make gen'" >&2; exit 1; }; done

@@ -149,9 +149,15 @@ export function writeAtomically(path: string, content: string, mode: number): vo
 function namesOf(config: NodeConfig, service: string, certificateIp: string): string[] {
   const own = config.services[service as keyof NodeConfig['services']]?.address?.host;
   const edge = service === 'peer-broker' ? config.peer_local_address.host : undefined;
-  const app = service === 'gateway' ? config.hybridization_server_address.host : undefined;
-  const names = [certificateIp, own, edge, app].filter((name) => name !== undefined);
+  const apps = service === 'gateway' ? applicationHosts(config) : [];
+  const names = [certificateIp, own, edge, ...apps].filter((name) => name !== undefined);
   return names.filter((name) => !isSubnet(name));
+}
+
+/** Where applications dial the gateway. */
+function applicationHosts({ hybridization_server_address: json, listeners }: NodeConfig): string[] {
+  const hosts = [json, listeners.binary, listeners.grpc].flatMap((listener) => listener?.host ?? []);
+  return [...new Set(hosts)];
 }
 
 const ADVICE = `remove it and have it issued again with 'keyweave certs issue'`;

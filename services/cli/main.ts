@@ -91,6 +91,28 @@ drives(
   );
 
 program
+  .command('call')
+  .description('one call of the gRPC API of a node, for those who have no other tool for it')
+  .argument(
+    '<method>',
+    'OpenConnect, GetKeys, WatchKeys, Close, GetStatus, ListStreams, ListAlgorithms, Check …',
+  )
+  .argument('[json]', 'the request, as JSON; for WatchKeys one or several', '{}')
+  .option('--address <host:port>', 'where the node serves gRPC', '127.0.0.1:50051')
+  .option('--ca <file>', "CA of the node's certificate", 'certs/out/ca/ca.crt')
+  .requiredOption('--cert <file>', 'the own certificate')
+  .requiredOption('--key <file>', 'its key')
+  .option('--server-name <name>', "name in the node's certificate, where it is not the host of --address")
+  .option('--timeout <seconds>', 'how long the call may take', '30')
+  .addHelpText(
+    'after',
+    '\nPrints each answer as a line of JSON, keys in base64. Exit codes: 0 done, 2 command line, 3 files, 5 nobody answers, 6 the node refused.',
+  )
+  .action(async (method, json, options) =>
+    (await import('./commands/call.ts')).runCall(method, json, options),
+  );
+
+program
   .command('kme-simulator')
   .description('simulated key managers, one for each address; their keys are NOT secret')
   .requiredOption('--listen <host:port...>', 'where each key manager listens; any two share streams')

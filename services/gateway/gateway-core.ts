@@ -9,7 +9,7 @@ import type { PeerLinks } from './clients/peer-link.ts';
 import type { QkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
 import { GatewayDelivery } from './delivery/gateway-delivery.ts';
-import type { KeyDelivery } from './delivery/key-delivery.ts';
+import type { KeyDelivery, StreamDirectory } from './delivery/key-delivery.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { createAgreementService } from './frontends/peer/agreement-service.ts';
 import { InitiatorOpening } from './opening/initiator-opening.ts';
@@ -41,7 +41,7 @@ export interface GatewayPorts {
 
 /** What the front ends call: applications the one, other nodes the other. */
 export interface GatewayCore {
-  readonly delivery: KeyDelivery;
+  readonly delivery: KeyDelivery & StreamDirectory;
   readonly agreement: KeyAgreementServiceImplementation;
   /** What has become of the QKD keys of each link. */
   readonly qkdLinks: Pick<Reservoirs, 'balances'>;
@@ -65,7 +65,7 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   });
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
-    ...{ assertUsable, events, qkdLinks: producers.reservoirs },
+    ...{ assertUsable, events, kem, random, clock, qkdLinks: producers.reservoirs },
   });
   return {
     delivery,

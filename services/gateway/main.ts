@@ -17,7 +17,9 @@ import { BrokerLinks } from './clients/peer-link.ts';
 import { createQkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
+import { startEtsi004Binary } from './frontends/etsi004-binary/frontend.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
+import { startGrpcApi } from './frontends/grpc/frontend.ts';
 import { createGatewayCore } from './gateway-core.ts';
 import type { EndStream } from './production/end-producer.ts';
 import { SourceFaults } from './production/source-faults.ts';
@@ -84,8 +86,16 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   started.defer(() => core.stop('the gateway is stopping'));
   const json = await startEtsi004Json(context, core.delivery);
   started.defer(() => json.stop());
+  const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
+  const binary = binarySettings && (await startEtsi004Binary(context, core.delivery, binarySettings));
+  if (binary) started.defer(() => binary.stop());
+  const tools = grpcSettings && (await startGrpcApi(context, core.delivery, grpcSettings));
+  if (tools) started.defer(() => tools.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
   const running = started.move();
-  return { listening: { grpc: grpc.address, ...json.listening }, stop: () => running.disposeAsync() };
+  return {
+    listening: { grpc: grpc.address, ...json.listening, ...binary?.listening, ...tools?.listening },
+    stop: () => running.disposeAsync(),
+  };
 }

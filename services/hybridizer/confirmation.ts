@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { ownMemory } from '#common/crypto/bytes.ts';
 import { hkdf, hmac } from './hmac-hkdf.ts';
-import { lengthPrefixed } from './methods/hkdf.ts';
+import { lengthPrefixed } from './length-prefixed.ts';
 
 /** Bytes of a confirmation tag (HMAC-SHA-256). */
 export const TAG_BYTES = 32;

@@ -39,6 +39,17 @@ export function hmac(hash: HashName, key: Uint8Array, ...parts: readonly Uint8Ar
   return mac;
 }
 
+/** The hash of the parts in order. The caller wipes the result where it is of secrets. */
+export function hashOf(hash: HashName, ...parts: readonly Uint8Array[]): Buffer {
+  const length = lengthOf(parts);
+  reserve(length);
+  layOut(parts, 0);
+  const laid = scratch.subarray(0, length);
+  const made = digest(hash, laid, 'buffer');
+  laid.fill(0);
+  return made;
+}
+
 /** Longest info that node:crypto's HKDF takes, bytes. */
 const MAX_SYNC_INFO_BYTES = 1024;
 

@@ -12,7 +12,7 @@ import { createHmac, hash as digest, hkdfSync, randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { printTable } from '../../services/cli/table.ts';
 import { HASHES, type HashName, hkdf, hmac } from '../../services/hybridizer/hmac-hkdf.ts';
-import { lengthPrefixed } from '../../services/hybridizer/methods/hkdf.ts';
+import { lengthPrefixed } from '../../services/hybridizer/length-prefixed.ts';
 import { median } from './figures.ts';
 
 const { values: options } = parseArgs({

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
+import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { keyOf, openData, openPair, QOS, sendRaw, twoNodes } from '../helpers/network.ts';
 
@@ -10,7 +11,7 @@ const { network, alice, bob } = await twoNodes();
 const text = (value: unknown) => Buffer.from(JSON.stringify(value));
 
 describe('a stream between two nodes (ETSI GS QKD 004 V2.1.1 clause 6)', () => {
-  for (const method of ['xoring', 'hmac', 'xorhmac', 'hkdf-sha256', 'hkdf-sha384', 'hkdf-sha3-256']) {
+  for (const { name: method } of HYBRIDIZATION_METHODS) {
     it(`gives equal keys at both ends by ${method}, each once`, async () => {
       const pair = await openPair(
         network,

@@ -201,12 +201,14 @@ export function openingsOf(
   });
   const ends = new StreamEnds({ store, links, events, log });
   const shared = { store, factory, ends, links, clock, log };
-  const initiator = new InitiatorOpening({ ...shared, random: countingRandom() });
+  const random = countingRandom();
+  const initiator = new InitiatorOpening({ ...shared, random });
   const responder = new ResponderOpening({ ...shared, nodeUuid, limits: config, assertUsable });
   const trusted = new Set([ALICE, BOB, CAROL]);
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, limits: config, store, initiator, responder, ends, assertUsable, events },
-    ...{ policy: factory, trusted, qkdLinks: { leftBps: () => config.qkd.key_rate_bps } },
+    ...{ policy: factory, trusted, random, clock, kem: { unavailable: async () => new Map() } },
+    qkdLinks: { leftBps: () => config.qkd.key_rate_bps },
   });
   /** Offers that were answered, those of unknown streams among them. */
   const received: ReceivedOffer[] = [];

@@ -94,7 +94,13 @@ export async function runNode(options: { config: string; peers: string }): Promi
   const ready = {
     ready: true,
     uuid: config.uuid,
-    listeners: { json: listening.json, peer: listening.peer, health: health?.address },
+    listeners: {
+      json: listening.json,
+      binary: listening.binary,
+      grpc: listening['public-grpc'],
+      peer: listening.peer,
+      health: health?.address,
+    },
     services: Object.fromEntries(
       supervisors.map(({ name, pid, listening: own }) => [name, { pid, address: own.grpc }]),
     ),

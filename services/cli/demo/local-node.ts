@@ -16,6 +16,9 @@ const FORCED_STOP_LIMIT_MS = 2_000;
 /** A whole node that runs on this machine as a child of this process. */
 export interface LocalNode extends NodeFiles {
   readonly json: Address;
+  /** Undefined where the listener is not configured. */
+  readonly binary: Address | undefined;
+  readonly grpc: Address | undefined;
   readonly peer: Address;
   /** From the ready line, by service. */
   readonly services: Record<string, { pid: number; address: Address }>;
@@ -74,6 +77,8 @@ export async function startNode(
     uuid,
     folder,
     json: ready.listeners.json,
+    binary: ready.listeners.binary,
+    grpc: ready.listeners.grpc,
     peer: ready.listeners.peer,
     services: ready.services,
     process: child,
@@ -82,7 +87,7 @@ export async function startNode(
 
 interface ReadyLine {
   ready: true;
-  listeners: { json: Address; peer: Address };
+  listeners: { json: Address; binary?: Address; grpc?: Address; peer: Address };
   services: LocalNode['services'];
 }
 

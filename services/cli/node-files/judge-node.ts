@@ -1,3 +1,4 @@
+import { listenerPeerFaults } from '#common/config/app-listener-rules.ts';
 import { listenerFaults, type Place } from '#common/config/listeners.ts';
 import { assertSound, type NodeFiles, readNodeFiles } from '#common/config/load.ts';
 import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
@@ -36,6 +37,7 @@ export function judgeNode(node: NodeToJudge): Judgement {
   if (config.value) {
     const services = node.service ? [node.service] : SERVICE_NAMES;
     const found = listenerFaults(config.value, placeOf(node, config.value));
+    if (peers.value) found.push(...listenerPeerFaults(config.value, peers.value));
     if (!node.elsewhere) found.push(...namedFileFaults(config.value, services));
     problems.push(...found.map(config.tell));
   }

@@ -2,8 +2,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { accessSync, constants, existsSync, lstatSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { mustBeIssued } from '#certs/ensure.ts';
+import type { Fault } from '#common/config/fields.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
-import type { Fault } from '#common/config/rules.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemCodeInWords, systemCodeOf } from '#common/errors/system-error.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
@@ -13,6 +13,7 @@ import { readCertificates, readTrust } from '#common/tls/trust.ts';
 export function namedFileFaults(config: NodeConfig, services: readonly ServiceName[]): Fault[] {
   const faults = [...certificateFaults(config, services), ...logFileFaults(config.logging_config)];
   if (services.includes('qkd-source')) faults.push(...qkdTlsFaults(config.qkd.tls));
+  if (services.includes('gateway')) faults.push(...clientCaFaults(config.listeners));
   return faults;
 }
 
@@ -52,6 +53,15 @@ function logFileFaults({ file_log_type: type, filename }: NodeConfig['logging_co
     else assertFolderCanBeHad(dirname(filename));
   });
   return problem === undefined ? [] : [{ path: ['logging_config', 'filename'], message: problem }];
+}
+
+/** The files of the CAs whose clients a listener lets in. */
+function clientCaFaults(listeners: NodeConfig['listeners']): Fault[] {
+  return Object.entries(listeners).flatMap(([name, settings]) => {
+    const path = settings !== undefined && 'client_ca_path' in settings ? settings.client_ca_path : undefined;
+    const message = path === undefined ? undefined : problemOf(() => casIn(path));
+    return message === undefined ? [] : [{ path: ['listeners', name, 'client_ca_path'], message }];
+  });
 }
 
 function qkdTlsFaults(tls: NodeConfig['qkd']['tls']): Fault[] {

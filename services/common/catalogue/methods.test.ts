@@ -5,7 +5,7 @@ import { findMethod, HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts'
 const sizes = (name: string, ...secretBytes: number[]) => findMethod(name)?.maxChunkBytes(secretBytes);
 
 describe('the hybridization methods', () => {
-  it('are those of the reference and HKDF over three hashes', () => {
+  it('are those of the reference, HKDF over three hashes, KMAC and those of ETSI', () => {
     assert.deepEqual(
       HYBRIDIZATION_METHODS.map(({ name, compatible, ordered, minDistinctSecrets }) => [
         name,
@@ -20,6 +20,9 @@ describe('the hybridization methods', () => {
         ['hkdf-sha256', false, true, 1],
         ['hkdf-sha384', false, true, 1],
         ['hkdf-sha3-256', false, true, 1],
+        ['kmac256', false, true, 1],
+        ['catkdf', false, true, 1],
+        ['caskdf', false, true, 1],
       ],
     );
   });
@@ -37,5 +40,10 @@ describe('the hybridization methods', () => {
     assert.equal(sizes('hkdf-sha256', 32), 8160);
     assert.equal(sizes('hkdf-sha384', 32), 12_240);
     assert.equal(sizes('hkdf-sha3-256', 32), 8160);
+    assert.equal(sizes('catkdf', 32), 12_240);
+    // One block is the chain's.
+    assert.equal(sizes('caskdf', 32), 12_192);
+    // No limit of its own: as long as the longest of the others.
+    assert.equal(sizes('kmac256', 32), 12_240);
   });
 });

@@ -11,14 +11,24 @@ export interface HybridizationMethodRow {
   maxChunkBytes(secretBytes: readonly number[]): number;
 }
 
-const hkdfRow = (name: string, hashBytes: number): HybridizationMethodRow => ({
+/** A method of ours: in the agreed order, and of any number of secrets. */
+const orderedRow = (name: string, maxChunkBytes: number): HybridizationMethodRow => ({
   name,
   compatible: false,
   ordered: true,
   minDistinctSecrets: 1,
-  // RFC 5869 §2.3: at most 255 blocks of the hash.
-  maxChunkBytes: () => 255 * hashBytes,
+  maxChunkBytes: () => maxChunkBytes,
 });
+
+/** RFC 5869 §2.3: at most 255 blocks of the hash. */
+const HKDF_BLOCKS = 255;
+
+const hkdfRow = (name: string, hashBytes: number) => orderedRow(name, HKDF_BLOCKS * hashBytes);
+
+const SHA384_BYTES = 48;
+
+/** KMAC gives any length; no chunk is longer than what this node's other methods give. */
+const KMAC_MAX_BYTES = HKDF_BLOCKS * SHA384_BYTES;
 
 /** HMAC-SHA-256 gives 32 bytes; the reference pads beyond them, which is refused here. */
 const HMAC_BYTES = 32;
@@ -43,8 +53,12 @@ export const HYBRIDIZATION_METHODS: readonly HybridizationMethodRow[] = Object.f
   hmacRow('hmac'),
   hmacRow('xorhmac'),
   hkdfRow('hkdf-sha256', 32),
-  hkdfRow('hkdf-sha384', 48),
+  hkdfRow('hkdf-sha384', SHA384_BYTES),
   hkdfRow('hkdf-sha3-256', 32),
+  orderedRow('kmac256', KMAC_MAX_BYTES),
+  // ETSI TS 103 744 V1.2.1 with HKDF-SHA-384; CasKDF's last round gives its chain first.
+  hkdfRow('catkdf', SHA384_BYTES),
+  orderedRow('caskdf', (HKDF_BLOCKS - 1) * SHA384_BYTES),
 ] satisfies HybridizationMethodRow[]);
 
 /** The method of that name, whatever its case. */

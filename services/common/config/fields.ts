@@ -8,6 +8,12 @@ import { DURATION, parseDurationMs } from '#common/time/durations.ts';
 /** Nothing that goes over a network is done in less: such a limit would fail every request. */
 const SHORTEST_LIMIT_MS = 10;
 
+/** What is wrong with a key of a file. */
+export interface Fault {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
 /** A node's name: a UUID in text form, any case, kept in lower case. */
 export const uuidField = z
   .string()

@@ -1,6 +1,5 @@
-import type { Address } from '#common/config/fields.ts';
+import type { Address, Fault } from '#common/config/fields.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
-import type { Fault } from '#common/config/rules.ts';
 import { hostsOverlap } from '#common/net/same-host.ts';
 
 /** What runs together in one place: one machine, or one container. */
@@ -36,8 +35,12 @@ function listenersOf(config: NodeConfig, { services, addresses, health }: Place)
   const listeners: Listener[] = [];
   const add = (name: string, path: readonly PropertyKey[], address: Address) =>
     listeners.push({ name, path, address });
-  if (services.includes('gateway'))
-    add('the JSON API', ['hybridization_server_address'], config.hybridization_server_address);
+  const { hybridization_server_address: json, listeners: doors } = config;
+  if (services.includes('gateway')) {
+    add('the JSON API', ['hybridization_server_address'], json);
+    if (doors.binary) add('the binary API', ['listeners', 'binary', 'port'], doors.binary);
+    if (doors.grpc) add('the gRPC API', ['listeners', 'grpc', 'port'], doors.grpc);
+  }
   if (services.includes('peer-broker'))
     add('the peer-broker for peers', ['peer_local_address'], config.peer_local_address);
   for (const name of services) {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
+import type { Fault } from '#common/config/fields.ts';
 import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
-import { configFaults, type Fault, peersFaults, repeatedPeers } from '#common/config/rules.ts';
+import { configFaults, peersFaults, repeatedPeers } from '#common/config/rules.ts';
 import { type TrustedPeers, trustedPeersSchema } from '#common/config/trusted-peers.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type JsonPlaces, jsonPlaces } from '#common/json/json-places.ts';

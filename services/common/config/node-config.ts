@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { KEM_ENGINE_NAMES } from '#common/catalogue/kems.ts';
+import { listenersSection } from '#common/config/app-listeners.ts';
 import {
   addressField,
   durationField,
@@ -66,16 +67,6 @@ const serviceSection = z.strictObject({
   listen_host: listenHostField.optional(),
   /** Services of the own node that may call it; absent = those that the architecture needs, empty = nobody. */
   callers: z.array(z.enum([...SERVICE_NAMES, 'tool'])).optional(),
-});
-
-const jsonListener = z.strictObject({
-  /** off: plain TCP as in the reference; server: TLS; mutual: TLS with client certificates of the same CA. */
-  tls: z.enum(['off', 'server', 'mutual']).default('off'),
-  /** app: GET_KEY needs the peer's application; node: the peer's node is enough. */
-  peer_presence: z.enum(['app', 'node']).default('app'),
-  /** What a URI without a query means. */
-  default_method: z.string().default('hkdf-sha384'),
-  default_key_sources: z.array(z.string()).min(1).default(['ML-KEM-768', 'QKD']),
 });
 
 const qkdTls = z.strictObject({
@@ -188,7 +179,7 @@ export const nodeConfigSchema = z.strictObject({
   qkd_address: addressField,
   peer_local_address: listenAddressField,
   services: z.partialRecord(z.enum(SERVICE_NAMES), serviceSection).default({}),
-  listeners: z.strictObject({ json: jsonListener.prefault({}) }).prefault({}),
+  listeners: listenersSection.prefault({}),
   qkd: qkdSection.prefault({}),
   pqc: pqcSection.prefault({}),
   policy: policySection.prefault({}),

@@ -1,17 +1,9 @@
 import { basename } from 'node:path';
-import { findKemAlgorithm } from '#common/catalogue/kems.ts';
-import { findMethod } from '#common/catalogue/methods.ts';
-import type { Address } from '#common/config/fields.ts';
+import { appListenerFaults } from '#common/config/app-listener-rules.ts';
+import type { Address, Fault } from '#common/config/fields.ts';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
-import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { isUnspecified, sameHost } from '#common/net/same-host.ts';
-
-/** What is wrong with a key of a file. */
-export interface Fault {
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-}
 
 /** What the single keys of config.json cannot say of each other. */
 export function configFaults(config: NodeConfig): Fault[] {
@@ -19,7 +11,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...logFaults(config),
     ...certificateFaults(config),
     ...addressFaults(config),
-    ...defaultFaults(config),
+    ...appListenerFaults(config),
     ...qkdTlsFaults(config),
     ...timeoutFaults(config),
   ];
@@ -110,37 +102,6 @@ function dialledFaults(path: readonly PropertyKey[], { host, port }: Address): F
   return faults;
 }
 
-/** What a URI without a query means has to make a key. */
-function defaultFaults({ listeners: { json }, pqc, policy }: NodeConfig): Fault[] {
-  const at = (key: string, ...more: number[]) => ['listeners', 'json', key, ...more];
-  const faults: Fault[] = [];
-  const method = findMethod(json.default_method);
-  if (!method)
-    faults.push({ path: at('default_method'), message: `unknown method ${quote(json.default_method)}` });
-  const sources = json.default_key_sources;
-  if (sources.length > MESSAGE_LIMITS.slots.filled)
-    faults.push({
-      path: at('default_key_sources'),
-      message: `at most ${MESSAGE_LIMITS.slots.filled} sources are woven`,
-    });
-  for (const [i, name] of sources.entries()) {
-    if (name.toUpperCase() === 'QKD') continue;
-    const kem = findKemAlgorithm(name);
-    if (!kem) {
-      const message = `unknown key source ${quote(name)}; see 'keyweave algorithms'`;
-      faults.push({ path: at('default_key_sources', i), message });
-    } else if (!kem.engines.some((engine) => pqc.engines.includes(engine))) {
-      const message = `${kem.name} is done by ${kem.engines.join(' and ')}, which pqc.engines leaves out`;
-      faults.push({ path: at('default_key_sources', i), message });
-    }
-  }
-  if (method && sources.length < method.minDistinctSecrets && policy.missing_source === 'refuse') {
-    const message = `${method.name} needs ${method.minDistinctSecrets} sources, and default_key_sources names ${sources.length}`;
-    faults.push({ path: at('default_method'), message });
-  }
-  return faults;
-}
-
 function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
   if (!tls || (tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
   const [there, missing] = tls.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
@@ -159,8 +120,4 @@ function timeoutFaults({ limits }: NodeConfig): Fault[] {
 
 function sameAddress(one: Address, other: Address): boolean {
   return one.port === other.port && one.port !== 0 && sameHost(one.host, other.host);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.slice(0, 64));
 }

@@ -15,7 +15,7 @@ import type { Judgement, Trust } from '#common/tls/trust.ts';
 
 interface CallerCertificate {
   readonly certificate: X509Certificate;
-  readonly spiffeId: string | undefined;
+  readonly name: string | undefined;
   /** By what was trusted then. */
   trust: Trust;
   judgement: Judgement;
@@ -43,6 +43,8 @@ export function authorizationInterceptor(options: {
   /** What the certificates are held against now. */
   trust: () => Trust;
   refusals: Pick<LimitedLog, 'line'>;
+  /** What a certificate names its owner by; the one SPIFFE URI of ours by default. */
+  nameOf?: (certificate: X509Certificate) => string | undefined;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
 }): ServerInterceptor {
@@ -55,7 +57,7 @@ export function authorizationInterceptor(options: {
     const { raw, key } = shown;
     let certificate = cache.get(key);
     if (certificate === undefined) {
-      certificate = parse(raw, options.trust());
+      certificate = parse(raw, options.trust(), options.nameOf ?? spiffeIdOfCertificate);
       if (cache.size >= MAX_CACHED_CERTIFICATES) cache.clear();
       cache.set(key, certificate);
     }
@@ -72,11 +74,12 @@ export function authorizationInterceptor(options: {
   }
 
   function refusal(path: string, certificate: CallerCertificate | undefined): string | undefined {
-    if (certificate?.spiffeId === undefined) return 'the certificate carries no SPIFFE id';
+    if (certificate?.name === undefined)
+      return options.nameOf ? 'the certificate names nobody' : 'the certificate carries no SPIFFE id';
     const untrusted = refusalAt(judgementOf(certificate), options.wallNow());
     if (untrusted !== undefined) return untrusted;
     const service = path.split('/')[1] ?? '';
-    if (!options.callers.get(service)?.has(certificate.spiffeId)) return 'not on the list of callers';
+    if (!options.callers.get(service)?.has(certificate.name)) return 'not on the list of callers';
     return undefined;
   }
 
@@ -113,7 +116,7 @@ export function authorizationInterceptor(options: {
       const why = refusal(stream.path, stream.certificate);
       if (why === undefined) continue;
       unwatch(stream);
-      refuse(stream.call, stream.path, stream.certificate.spiffeId, why);
+      refuse(stream.call, stream.path, stream.certificate.name, why);
     }
   }
 
@@ -127,11 +130,11 @@ export function authorizationInterceptor(options: {
         next({
           onReceiveMetadata(metadata, nextMetadata) {
             if (refused !== undefined) {
-              refuse(call, method.path, certificate?.spiffeId, refused);
+              refuse(call, method.path, certificate?.name, refused);
               return;
             }
             if (stream) watch(stream);
-            metadata.set(CALLER_METADATA, certificate?.spiffeId ?? '');
+            metadata.set(CALLER_METADATA, certificate?.name ?? '');
             nextMetadata(metadata);
           },
           ...(stream && { onCancel: () => unwatch(stream) }),
@@ -153,11 +156,15 @@ interface OpenStream {
   readonly call: ServerInterceptingCallInterface;
 }
 
-function parse(raw: Buffer, trust: Trust): CallerCertificate {
+function parse(
+  raw: Buffer,
+  trust: Trust,
+  nameOf: (certificate: X509Certificate) => string | undefined,
+): CallerCertificate {
   const certificate = new X509Certificate(raw);
   return {
     certificate,
-    spiffeId: spiffeIdOfCertificate(certificate),
+    name: nameOf(certificate),
     trust,
     judgement: trust.judge(certificate),
   };

@@ -11,13 +11,21 @@ import {
 } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ErrorReason, isErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
+import { STATUS_DETAILS_TRAILER, statusDetails } from '#common/grpc/wire/error-info.ts';
 import type { Log } from '#common/log/log.ts';
 
 /** Trailer that carries the reason's name, so that an error keeps its identity over any number of hops. */
 const REASON_TRAILER = 'keyweave-reason';
 
-/** Turns what a handler throws into a status with our reason; anything unexpected is logged and hidden. */
-export function errorMappingServerMiddleware(log: Log): ServerMiddleware {
+/**
+ * Turns what a handler throws into a status with our reason, and with
+ * google.rpc.ErrorInfo where `details` are wanted; anything unexpected
+ * is logged and hidden.
+ */
+export function errorMappingServerMiddleware(
+  log: Log,
+  options: { details?: boolean } = {},
+): ServerMiddleware {
   return async function* mapErrors(call, context: CallContext) {
     try {
       return yield* call.next(call.request, context);
@@ -30,6 +38,7 @@ export function errorMappingServerMiddleware(log: Log): ServerMiddleware {
         log.debug('a call was refused', { method: call.method.path, reason: error.reason }, error);
       }
       context.trailer.set(REASON_TRAILER, error.reason);
+      if (options.details) context.trailer.set(STATUS_DETAILS_TRAILER, statusDetails(error));
       throw new ServerError(STATUS_TABLE[error.reason].grpc, error.detail);
     }
   };

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import {
   type CallContext,
@@ -18,6 +19,8 @@ import { healthService } from '#common/service/health.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
+import { appServerCredentials } from '#common/tls/app-listener.ts';
+import type { TlsIdentity } from '#common/tls/identity.ts';
 import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 // The library prints lines of its own beside the errors that it gives; those are told here, once.
@@ -38,7 +41,22 @@ export interface GrpcServerOptions {
   services: readonly GrpcServiceEntry[];
   /** Where to listen; port 0 picks one. */
   address: Address;
+  /** For a server that applications call; absent: services of ours, by their SPIFFE ids. */
+  applications?: ApplicationClients;
 }
+
+/** Callers that have a name in their certificate, and no list: what they may do is told by what belongs to them. */
+export interface ApplicationClients {
+  /** Whose clients get in, and what is presented to them. */
+  readonly trusted: Pick<TlsIdentity, 'pems' | 'trust' | 'onChange'>;
+  /** What a certificate names its application by; undefined = nobody, who is refused. */
+  nameOf(certificate: X509Certificate): string | undefined;
+  /** The setting that gives the address, for messages. */
+  readonly setting: string;
+}
+
+/** Whoever has shown a certificate with a name. */
+export const ANYBODY: CallerList = { has: () => true };
 
 export interface GrpcServer {
   /** With the port that was bound. */
@@ -57,14 +75,16 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service, identity, readiness } = context;
+  const { log, config, service, readiness } = context;
+  const { applications } = options;
+  const identity = applications?.trusted ?? context.identity;
   const stopping = new AbortController();
   const callers = new Map<string, CallerList>(
     options.services.map((entry) => [fullNameOf(entry), entry.callers] as const),
   );
   const names = [...callers.keys()];
   const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
-  callers.set(HealthDefinition.fullName, anyOwnService(config));
+  callers.set(HealthDefinition.fullName, applications ? ANYBODY : anyOwnService(config));
 
   const server = createServer({
     ...SERVER_CHANNEL_OPTIONS,
@@ -73,11 +93,12 @@ export async function startGrpcServer(
         callers,
         trust: () => identity.trust,
         refusals,
+        ...(applications && { nameOf: applications.nameOf }),
         wallNow: systemClock.wallMs,
       }),
     ],
   })
-    .use(errorMappingServerMiddleware(log))
+    .use(errorMappingServerMiddleware(log, { details: applications !== undefined }))
     .use(endStreamsOnStop(stopping.signal));
   for (const entry of options.services)
     server.add(leanDefinition(entry.definition), entry.implementation as never);
@@ -86,9 +107,13 @@ export async function startGrpcServer(
   const { port: wantedPort } = options.address;
   const host = ownAddress(options.address.host);
   const port = await server
-    .listen(`${host.includes(':') ? `[${host}]` : host}:${wantedPort}`, context.identity.serverCredentials())
+    .listen(
+      `${host.includes(':') ? `[${host}]` : host}:${wantedPort}`,
+      applications ? appServerCredentials(applications.trusted) : context.identity.serverCredentials(),
+    )
     .catch((cause: unknown) => {
-      throw new KeyweaveError('BAD_CONFIG', `${service} cannot listen on ${host}:${wantedPort}`, { cause });
+      const who = applications === undefined ? service : `${applications.setting}:`;
+      throw new KeyweaveError('BAD_CONFIG', `${who} cannot listen on ${host}:${wantedPort}`, { cause });
     });
 
   return {

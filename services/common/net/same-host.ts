@@ -20,6 +20,12 @@ export function isUnspecified(host: string): boolean {
   return text === '0.0.0.0' || text === '::';
 }
 
+/** Whether a host is this machine's own loopback. */
+export function isLoopback(host: string): boolean {
+  const text = canonical(host);
+  return text === '::1' || text.startsWith('127.');
+}
+
 function canonical(host: string): string {
   const family = isIP(host);
   if (family === 0) {

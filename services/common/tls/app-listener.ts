@@ -1,8 +1,10 @@
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
+import type { ServerCredentials } from '@grpc/grpc-js';
 import type { Log } from '#common/log/log.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
 import { OpenConnections } from '#common/tls/open-connections.ts';
+import { ReloadableServerCredentials } from '#common/tls/server-credentials.ts';
 
 /** How often connections that stand are held against the dates of their certificates. */
 const DATES_MS = 2_000;
@@ -18,6 +20,17 @@ const POLICY = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' } as 
  */
 export function appListenerTlsOptions(identity: Pick<TlsIdentity, 'pems'>, mutual: boolean): TlsOptions {
   return { ...identity.pems, ...POLICY, requestCert: mutual, rejectUnauthorized: mutual };
+}
+
+/** How long a client may take for the TLS handshake. */
+const HANDSHAKE_LIMIT_MS = 5_000;
+
+/** The same for a gRPC server, whose clients must show a certificate; it follows the identity until the process ends. */
+export function appServerCredentials(identity: Pick<TlsIdentity, 'pems' | 'onChange'>): ServerCredentials {
+  const context = () => ({ ...identity.pems, ...POLICY });
+  const credentials = new ReloadableServerCredentials(context(), HANDSHAKE_LIMIT_MS);
+  identity.onChange(() => credentials.reload(context()));
+  return credentials;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
-import { type ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { watchFiles } from '#common/config/watch-files.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
@@ -15,6 +15,7 @@ import {
 import type { CertificateFiles } from '#common/tls/certificate-files.ts';
 import { GROUP, SpiffeChannelCredentials } from '#common/tls/channel-credentials.ts';
 import { OpenConnections } from '#common/tls/open-connections.ts';
+import { ReloadableServerCredentials } from '#common/tls/server-credentials.ts';
 import { spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { readTrust, type Trust } from '#common/tls/trust.ts';
 
@@ -154,21 +155,6 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
       clearInterval(dates);
     },
   };
-}
-
-/** Context options are spread into the HTTP/2 server, which is how TLS version, group and handshake limit get there. */
-class ReloadableServerCredentials extends ServerCredentials {
-  constructor(context: SecureContextOptions, limitMs: number) {
-    super({ ...context, requestCert: true, rejectUnauthorized: true, handshakeTimeout: limitMs }, context);
-  }
-
-  reload(context: SecureContextOptions): void {
-    this.updateSecureContextOptions(context);
-  }
-
-  override _equals(other: ServerCredentials): boolean {
-    return this === other;
-  }
 }
 
 function load({ caPath, certPath, keyPath, crlPath }: CertificateFiles): Material {

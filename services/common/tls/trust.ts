@@ -60,7 +60,9 @@ export function readTrust(caPath: string, crlPath?: string): Trust {
     for (const serial of list.serials) serials.add(serial);
   }
   const issuerOf = (certificate: X509Certificate) =>
-    cas.find((ca) => certificate.checkIssued(ca) && certificate.verify(ca.publicKey));
+    cas.find(
+      (ca) => isSame(ca, certificate) || (certificate.checkIssued(ca) && certificate.verify(ca.publicKey)),
+    );
   return {
     pem,
     cas,
@@ -81,6 +83,11 @@ export function readTrust(caPath: string, crlPath?: string): Trust {
       };
     },
   };
+}
+
+/** One that is trusted itself needs no issuer, and a self-signed one need not be allowed to sign others. */
+function isSame(ca: X509Certificate, certificate: X509Certificate): boolean {
+  return ca.fingerprint256 === certificate.fingerprint256;
 }
 
 /** The certificates of a PEM text, at least one. @throws Error */

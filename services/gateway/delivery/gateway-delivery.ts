@@ -1,4 +1,7 @@
+import type { Random } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Clock } from '#common/time/clock.ts';
+import type { KemClient } from '../clients/kem-client.ts';
 import type { InitiatorOpening } from '../opening/initiator-opening.ts';
 import { meetQos, type QosLimits, unmetQos } from '../opening/qos.ts';
 import type { ResponderOpening } from '../opening/responder-opening.ts';
@@ -13,9 +16,19 @@ import type { Owner } from '../streams/owner.ts';
 import type { StreamRole } from '../streams/producer.ts';
 import type { RefusedRequest, StreamEvents } from '../streams/stream-events.ts';
 import { readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams/stream-terms.ts';
-import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from './key-delivery.ts';
+import type {
+  Close,
+  Delivered,
+  GetKey,
+  KeyDelivery,
+  OpenConnect,
+  Opened,
+  StreamDirectory,
+  StreamStatus,
+} from './key-delivery.ts';
 import { keyMetadata } from './key-metadata.ts';
 import { mayUse } from './ownership.ts';
+import { openByKsid, urisOf } from './pairing-by-ksid.ts';
 import type { TrustedNodes } from './trusted-nodes.ts';
 
 export interface GatewayDeliveryOptions {
@@ -32,11 +45,16 @@ export interface GatewayDeliveryOptions {
   readonly policy: Pick<StreamFactory, 'mayDegrade'>;
   readonly assertUsable: AssertUsable;
   readonly events: Pick<StreamEvents, 'refused'>;
+  readonly kem: Pick<KemClient, 'unavailable'>;
+  readonly random: Pick<Random, 'uuid'>;
+  readonly clock: Pick<Clock, 'after'>;
 }
 
-/** KeyDelivery from the key streams of this gateway. */
-export class GatewayDelivery implements KeyDelivery {
+/** The delivery from the key streams of this gateway. */
+export class GatewayDelivery implements KeyDelivery, StreamDirectory {
   readonly #o: GatewayDeliveryOptions;
+  /** Streams that are open at once and have keys only once the other application has come. */
+  readonly #withoutPeer = new WeakSet<KeyStream>();
 
   constructor(options: GatewayDeliveryOptions) {
     this.#o = options;
@@ -44,8 +62,10 @@ export class GatewayDelivery implements KeyDelivery {
 
   async open(request: OpenConnect): Promise<Opened> {
     try {
-      const stream = await this.#open(request);
-      stream.refill();
+      const stream = await (request.peer === undefined
+        ? this.#open(request)
+        : this.#openByKsid(request, request.peer));
+      if (!this.#isPeerMissing(stream)) stream.refill();
       return { ksid: stream.id, qos: stream.qos, adjusted: unmetQos(request.qos, stream.qos) };
     } catch (thrown) {
       throw this.#refused('open', request, thrown);
@@ -56,6 +76,12 @@ export class GatewayDelivery implements KeyDelivery {
     const { index, metadata: wanted, signal, waitedMs = 0 } = request;
     try {
       const stream = this.#streamOf(request.ksid, request.owner);
+      if (this.#isPeerMissing(stream)) {
+        throw new KeyweaveError(
+          'PEER_APPLICATION_ABSENT',
+          'the peer application has not opened the stream yet',
+        );
+      }
       const timeoutMs = Math.max(0, stream.qos.timeoutMs - waitedMs);
       let isReady = true;
       let metadata = '';
@@ -84,6 +110,21 @@ export class GatewayDelivery implements KeyDelivery {
     }
   }
 
+  status(request: Close): StreamStatus {
+    return statusOf(this.#streamOf(request.ksid, request.owner));
+  }
+
+  streamsOf(owner: Owner): StreamStatus[] {
+    const own = [...this.#o.store.all()].filter(
+      (stream) => stream.local === 'joined' && mayUse(stream.owner, owner),
+    );
+    return own.map(statusOf).sort((one, other) => (one.ksid < other.ksid ? -1 : 1));
+  }
+
+  unavailableKems(): Promise<ReadonlyMap<string, string>> {
+    return this.#o.kem.unavailable();
+  }
+
   /** Closes every stream; resolves when all peers have been told, or could not be. */
   async closeAll(reason: string): Promise<void> {
     const { store, ends } = this.#o;
@@ -100,7 +141,29 @@ export class GatewayDelivery implements KeyDelivery {
     await assertUsable(terms);
     const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
     const wish = { terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs };
-    return role === 'initiator' ? initiator.open(wish) : responder.open(wish);
+    if (role === 'responder') return responder.open(wish);
+    if (!request.atOnce) return initiator.open(wish);
+    const stream = await initiator.open({ ...wish, presence: 'node' });
+    if (presence === 'app') this.#withoutPeer.add(stream);
+    return stream;
+  }
+
+  /** A stream whose applications' URIs say nothing to both nodes. */
+  #openByKsid(request: OpenConnect, peer: string): Promise<KeyStream> {
+    const { nodeUuid, store, random, clock } = this.#o;
+    const ksid = (request.ksid === undefined ? undefined : parseKsid(request.ksid)) ?? random.uuid();
+    return openByKsid({
+      ...{ nodeUuid, peer, ksid, clock, signal: request.signal },
+      held: () => store.get(ksid),
+      open: (role) => {
+        const uris = role === 'initiator' ? urisOf(ksid, nodeUuid, peer) : urisOf(ksid, peer, nodeUuid);
+        return this.#open({ ...request, ...uris, ksid });
+      },
+    });
+  }
+
+  #isPeerMissing(stream: KeyStream): boolean {
+    return stream.peer === 'absent' && this.#withoutPeer.has(stream);
   }
 
   /** What the initiator's link has left is known at its end; the responder promises what its own file says. */
@@ -165,4 +228,18 @@ export class GatewayDelivery implements KeyDelivery {
     }
     return thrown;
   }
+}
+
+function statusOf({ id, terms, route, peer, qos, buffer }: KeyStream): StreamStatus {
+  return {
+    ksid: id,
+    source: terms.source,
+    destination: terms.destination,
+    peer: route.farNode,
+    peerApplication: peer === 'joined' || peer === 'closed' ? peer : 'absent',
+    method: terms.method.name,
+    sources: terms.slots.map(({ algorithm }) => algorithm),
+    qos,
+    readyKeys: buffer.size,
+  };
 }

@@ -1,17 +1,30 @@
 import type { Secret } from '#common/crypto/secret.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { Owner } from '../streams/owner.ts';
 
 /** OPEN_CONNECT. */
 export interface OpenConnect {
-  /** URIs of the two applications. */
+  /** URIs of the two applications; of no account where `peer` is given. */
   readonly source: string;
   readonly destination: string;
+  /**
+   * The node of the other application, where the URIs are in no form that
+   * tells it to both ends: the KSID alone names the stream then, and whichever
+   * end opens it first leads.
+   */
+  readonly peer?: string | undefined;
   readonly qos: Qos;
   /** Absent or nil: this node makes one, or joins the peer's. */
   readonly ksid?: string | undefined;
   /** app: wait for the peer's application; node: the peer's node is enough. */
   readonly presence: 'app' | 'node';
+  /**
+   * Whether the end that leads waits for the peer's node only, whatever
+   * `presence` says: where that is `app`, getKey is PEER_APPLICATION_ABSENT
+   * until the application has come.
+   */
+  readonly atOnce?: boolean;
   /** What a URI without a query means. */
   readonly defaults: { readonly method: string; readonly keySources: readonly string[] };
   /** Whose the stream will be. */
@@ -49,7 +62,7 @@ export interface GetKey {
 export interface MetadataRoom {
   /** Bytes that the metadata may have. */
   readonly room: number;
-  /** shorten: the caller gets what fits, and the key always; refuse: METADATA_TOO_SMALL, and no key is taken. */
+  /** shorten: the caller gets what fits, and the key always; refuse: MetadataTooSmallError, and no key is taken. */
   readonly whenTooSmall: 'shorten' | 'refuse';
 }
 
@@ -61,10 +74,38 @@ export interface Delivered {
   readonly metadata: string;
 }
 
+/** There is less room than the metadata of the next key has; no key was taken (status 8). */
+export class MetadataTooSmallError extends KeyweaveError {
+  readonly neededBytes: number;
+
+  constructor(neededBytes: number, room: number) {
+    super(
+      'METADATA_TOO_SMALL',
+      `the metadata of this key has ${neededBytes} bytes and there is room for ${room}; the key was not taken`,
+    );
+    this.neededBytes = neededBytes;
+  }
+}
+
 /** CLOSE. */
 export interface Close {
   readonly ksid: string;
   readonly owner: Owner;
+}
+
+/** How a stream of an application stands. */
+export interface StreamStatus {
+  readonly ksid: string;
+  readonly source: string;
+  readonly destination: string;
+  /** UUID of the other application's node. */
+  readonly peer: string;
+  readonly peerApplication: 'absent' | 'joined' | 'closed';
+  readonly method: string;
+  readonly sources: readonly string[];
+  readonly qos: Qos;
+  /** Keys that are ready at this end. */
+  readonly readyKeys: number;
 }
 
 /**
@@ -99,4 +140,16 @@ export interface KeyDelivery {
    * @throws KeyweaveError UNKNOWN_STREAM, BAD_REQUEST.
    */
   close(request: Close): void;
+}
+
+/** What an application may look up, beside ETSI's calls. */
+export interface StreamDirectory {
+  /** @throws KeyweaveError UNKNOWN_STREAM, BAD_REQUEST. */
+  status(request: Close): StreamStatus;
+
+  /** The caller's streams, by their KSIDs. */
+  streamsOf(owner: Owner): StreamStatus[];
+
+  /** Every KEM by name, with why it cannot be done at this node; empty where it can. @throws KeyweaveError SERVICE_UNAVAILABLE */
+  unavailableKems(): Promise<ReadonlyMap<string, string>>;
 }

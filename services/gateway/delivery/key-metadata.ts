@@ -1,7 +1,6 @@
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Chunk } from '../streams/chunk-buffer.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
-import type { MetadataRoom } from './key-delivery.ts';
+import { type MetadataRoom, MetadataTooSmallError } from './key-delivery.ts';
 
 /** What of a stream its metadata tells. */
 export type DescribedStream = Pick<KeyStream, 'ageMs' | 'qos' | 'route' | 'terms'>;
@@ -16,7 +15,7 @@ const COMMON = new WeakMap<DescribedStream, string>();
  *
  * @param wanted whoever lets it be shortened gets the standard's members alone
  *   where there is no room for all, or none.
- * @throws KeyweaveError METADATA_TOO_SMALL where it does not fit and must not be shortened.
+ * @throws MetadataTooSmallError where it does not fit and must not be shortened.
  */
 export function keyMetadata(chunk: Chunk, stream: DescribedStream, wanted: MetadataRoom | undefined): string {
   if (stream.qos.metadataMimetype === '') return '';
@@ -24,10 +23,7 @@ export function keyMetadata(chunk: Chunk, stream: DescribedStream, wanted: Metad
   const all = `${standard}${commonOf(stream)},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
   if (wanted === undefined || all.length <= wanted.room) return all;
   if (wanted.whenTooSmall === 'refuse') {
-    throw new KeyweaveError(
-      'METADATA_TOO_SMALL',
-      `the metadata of this key has ${all.length} bytes and there is room for ${wanted.room}; the key was not taken`,
-    );
+    throw new MetadataTooSmallError(all.length, wanted.room);
   }
   return standard.length < wanted.room ? `${standard}}` : '';
 }

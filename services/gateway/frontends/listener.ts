@@ -11,6 +11,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
+import { isLoopback } from '#common/net/same-host.ts';
 import type { Owner } from '../streams/owner.ts';
 import { clientIdentity } from './client-identity.ts';
 import { leanSocket } from './lean-socket.ts';
@@ -192,8 +193,4 @@ export class Listener {
 
 function addressOf({ remoteAddress = 'gone', remotePort = 0 }: Socket): string {
   return `${remoteAddress}:${remotePort}`;
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { kmac256 } from '@noble/hashes/sha3-addons.js';
 import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
+import { casKdf, catKdf } from '../ts103744.ts';
 import { BUILT_IN_METHODS } from './built-in-methods.ts';
 
 const CONTEXT = Buffer.from('the chunk');
@@ -62,6 +64,43 @@ describe('the hybridization methods of this build', () => {
       assert.notDeepEqual(derive(name, SECRETS, 500, Buffer.from('another')), Buffer.from(expected));
     });
   }
+
+  it('kmac256 is the one-step derivation of NIST SP 800-56C Rev. 2 with KMAC256', () => {
+    const keyMaterial = SECRETS.flatMap((secret) => [Buffer.from([0, 0, 0, secret.length]), secret]);
+    const message = [
+      Buffer.from([0, 0, 0, 1]),
+      ...keyMaterial,
+      Buffer.from('keyweave v1 output key'),
+      CONTEXT,
+    ];
+    const expected = kmac256(Buffer.from('keyweave v1 hybridization'), Buffer.concat(message), {
+      dkLen: 500,
+      personalization: new Uint8Array(Buffer.from('KDF')),
+    });
+    assert.deepEqual(derive('kmac256', SECRETS, 500), Buffer.from(expected));
+  });
+
+  it('catkdf and caskdf are those of ETSI TS 103 744, with the context as both messages', () => {
+    const binding = (label: string) => ({
+      label: Buffer.from(label),
+      info: Buffer.from('keyweave v1 output key'),
+      initiatorMessage: CONTEXT,
+      responderMessage: CONTEXT,
+    });
+    const [cat, cas] = [Buffer.alloc(500), Buffer.alloc(500)];
+    catKdf('sha384', SECRETS, binding('keyweave v1 catkdf'), cat);
+    const rounds = SECRETS.map((secret) => ({ ...binding('keyweave v1 caskdf'), secret }));
+    casKdf('sha384', rounds, cas);
+    assert.deepEqual(derive('catkdf', SECRETS, 500), cat);
+    assert.deepEqual(derive('caskdf', SECRETS, 500), cas);
+  });
+
+  it('are bound to the context, all of ours', () => {
+    for (const { name, compatible } of HYBRIDIZATION_METHODS) {
+      const same = derive(name, SECRETS, 24).equals(derive(name, SECRETS, 24, Buffer.from('another')));
+      assert.equal(same, compatible, name);
+    }
+  });
 
   it('take the secrets in any order where they are the reference’s, and in the agreed one where they are not', () => {
     for (const { name, ordered } of HYBRIDIZATION_METHODS) {

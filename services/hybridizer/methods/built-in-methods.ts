@@ -1,5 +1,7 @@
+import { caskdf, catkdf } from './etsi-hybrid.ts';
 import { createHkdfMethod } from './hkdf.ts';
 import { hmac } from './hmac.ts';
+import { kmac256 } from './kmac256.ts';
 import type { HybridizationMethod } from './method.ts';
 import { xorhmac } from './xorhmac.ts';
 import { xoring } from './xoring.ts';
@@ -13,5 +15,8 @@ export const BUILT_IN_METHODS: ReadonlyMap<string, HybridizationMethod> = new Ma
     createHkdfMethod('hkdf-sha256', 'sha256'),
     createHkdfMethod('hkdf-sha384', 'sha384'),
     createHkdfMethod('hkdf-sha3-256', 'sha3-256'),
+    kmac256,
+    catkdf,
+    caskdf,
   ].map((method) => [method.name, method]),
 );

@@ -1,4 +1,5 @@
 import { type HashName, hkdf } from '../hmac-hkdf.ts';
+import { lengthPrefixed } from '../length-prefixed.ts';
 import type { HybridizationMethod } from './method.ts';
 
 const SALT = Buffer.from('keyweave v1 hybridization');
@@ -15,22 +16,4 @@ export function createHkdfMethod(name: string, hash: HashName): HybridizationMet
       hkdf(hash, SALT, lengthPrefixed(secrets), [OUTPUT_LABEL, context], out);
     },
   };
-}
-
-/** Lengths as u32, big-endian; there are few, and every chunk needs them. */
-const LENGTHS = new Map<number, Buffer>();
-
-/** Each secret behind its length as u32, big-endian, without copying the secret. */
-export function lengthPrefixed(secrets: readonly Buffer[]): Buffer[] {
-  const parts: Buffer[] = [];
-  for (const secret of secrets) {
-    let length = LENGTHS.get(secret.length);
-    if (length === undefined) {
-      length = Buffer.alloc(4);
-      length.writeUInt32BE(secret.length);
-      LENGTHS.set(secret.length, length);
-    }
-    parts.push(length, secret);
-  }
-  return parts;
 }

@@ -1,7 +1,7 @@
-import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS, STATUS_TABLE } from '#common/errors/status-table.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { Delivered, Opened } from '../../delivery/key-delivery.ts';
+import type { Fault } from '../fault.ts';
 
 const ZERO = 0x30;
 const COMMA = 0x2c;
@@ -52,9 +52,6 @@ function writeDecimals(into: Buffer, start: number, bytes: Buffer): number {
 export function closeAnswer(): Buffer {
   return Buffer.from('{"status":0}');
 }
-
-/** What an answer says of a failure; less than an error, which costs a stack. */
-export type Fault = Pick<KeyweaveError, 'reason' | 'detail'>;
 
 /** Any failure: an integer status and a message that names the fault. */
 export function errorAnswer(fault: Fault): Buffer {

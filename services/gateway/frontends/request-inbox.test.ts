@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { type JsonFrame, JsonFramer } from '#common/etsi/json-framer.ts';
 import { RequestInbox } from './request-inbox.ts';
 
-const next = (inbox: RequestInbox) => {
+const inboxOf = (maxBytes: number) => new RequestInbox<JsonFrame>(new JsonFramer({ maxBytes }));
+
+const next = (inbox: RequestInbox<JsonFrame>) => {
   const frame = inbox.next();
   return Buffer.isBuffer(frame) ? frame.toString() : frame?.error;
 };
 
 describe('RequestInbox', () => {
   it('keeps what was not taken, though the memory that was lent is read into again', () => {
-    const inbox = new RequestInbox(100);
+    const inbox = inboxOf(100);
     const lent = Buffer.from('[1][2][3][4');
     inbox.lend(lent);
     assert.equal(next(inbox), '[1]');
@@ -26,7 +29,7 @@ describe('RequestInbox', () => {
   });
 
   it('knows an unfinished request from one that it has not looked at', () => {
-    const inbox = new RequestInbox(100);
+    const inbox = inboxOf(100);
     inbox.lend(Buffer.from('[1]['));
     assert.deepEqual([inbox.behind, inbox.unfinished], [4, 0]);
     next(inbox);
@@ -36,7 +39,7 @@ describe('RequestInbox', () => {
   });
 
   it('leaves what is lent as it is and wipes what is its own', () => {
-    const inbox = new RequestInbox(100);
+    const inbox = inboxOf(100);
     const lent = Buffer.from('[1][2]');
     inbox.lend(lent);
     inbox.keep();
@@ -51,13 +54,13 @@ describe('RequestInbox', () => {
   });
 
   it('says that a request is too large, and nothing after it', () => {
-    const inbox = new RequestInbox(10);
+    const inbox = inboxOf(10);
     inbox.lend(Buffer.from('["123456789"][]'));
     assert.deepEqual([next(inbox), next(inbox)], ['too-large', undefined]);
   });
 
   it('loses no byte that lies behind a request when more comes', () => {
-    const inbox = new RequestInbox(1_000);
+    const inbox = inboxOf(1_000);
     inbox.lend(Buffer.from('{"a":1}{'));
     assert.equal(String(inbox.next()), '{"a":1}');
     inbox.keep();
@@ -67,7 +70,7 @@ describe('RequestInbox', () => {
   });
 
   it('copies no request that has come whole', () => {
-    const inbox = new RequestInbox(1_000);
+    const inbox = inboxOf(1_000);
     const data = Buffer.from(new Uint8Array(Buffer.from('{"a":1}')));
     inbox.lend(data);
     const frame = inbox.next();

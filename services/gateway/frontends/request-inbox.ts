@@ -1,4 +1,14 @@
-import { type JsonFrame, JsonFramer } from '#common/etsi/json-framer.ts';
+/** Cuts a byte stream into requests, whatever the segments. */
+export interface Framer<F> {
+  /** Bytes of a request that has begun and not ended. */
+  readonly pending: number;
+  /** Where the request ends that `next` gave (exclusive), in the segment that it was asked for. */
+  readonly end: number;
+  /** The first request that ends in `segment` at or after `from`; undefined when it completes no more: all of it is used up. */
+  next(segment: Buffer, from: number): F | undefined;
+  /** Wipes what is held; gives nothing more. */
+  stop(): void;
+}
 
 const NOTHING = Buffer.alloc(0);
 
@@ -8,16 +18,16 @@ const NOTHING = Buffer.alloc(0);
  * fills it heeds `behind` and stops reading; it has no limit of its own beyond
  * that of a request.
  */
-export class RequestInbox {
-  readonly #framer: JsonFramer;
+export class RequestInbox<F> {
+  readonly #framer: Framer<F>;
   #bytes: Buffer = NOTHING;
   #at = 0;
   /** Whether `#bytes` is lent: the caller's, until `keep`. */
   #lent = false;
 
-  /** @param maxRequestBytes largest request; a longer one is too-large, and nothing comes after it. */
-  constructor(maxRequestBytes: number) {
-    this.#framer = new JsonFramer({ maxBytes: maxRequestBytes });
+  /** @param framer holds what is not complete, within the limit of a request. */
+  constructor(framer: Framer<F>) {
+    this.#framer = framer;
   }
 
   /** Bytes that `next` has not looked at. */
@@ -40,7 +50,7 @@ export class RequestInbox {
   }
 
   /** The next request, lent until the next call; undefined when there is no more that is whole. */
-  next(): JsonFrame | undefined {
+  next(): F | undefined {
     if (this.behind === 0) return undefined;
     const frame = this.#framer.next(this.#bytes, this.#at);
     this.#at = this.#framer.end;

@@ -1,0 +1,79 @@
+import { findKemAlgorithm } from '#common/catalogue/kems.ts';
+import { findMethod } from '#common/catalogue/methods.ts';
+import type { Fault } from '#common/config/fields.ts';
+import type { NodeConfig } from '#common/config/node-config.ts';
+import type { TrustedPeers } from '#common/config/trusted-peers.ts';
+import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
+import { isLoopback } from '#common/net/same-host.ts';
+
+type ListenerName = keyof NodeConfig['listeners'];
+
+/** What is wrong with the listeners of applications that the single keys cannot say. */
+export function appListenerFaults(config: NodeConfig): Fault[] {
+  const names = Object.keys(config.listeners) as ListenerName[];
+  return [...names.flatMap((name) => defaultFaults(config, name)), ...binaryFaults(config)];
+}
+
+/** What of the listeners does not go with the trusted peers. */
+export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: TrustedPeers): Fault[] {
+  const { binary } = listeners;
+  if (!binary) return [];
+  const faults: Fault[] = [];
+  const others = Object.keys(peers).filter((node) => node !== uuid);
+  const check = (path: readonly string[], node: string, mayBeOwn: boolean) => {
+    if (others.includes(node) || (mayBeOwn && node === uuid)) return;
+    const message = `${node} is ${node === uuid ? 'the own node' : 'no trusted peer'}`;
+    faults.push({ path: ['listeners', 'binary', ...path], message });
+  };
+  if (binary.default_peer !== undefined) check(['default_peer'], binary.default_peer, false);
+  for (const [host, node] of Object.entries(binary.peers)) check(['peers', host], node, true);
+  return faults;
+}
+
+function binaryFaults({ listeners: { binary } }: NodeConfig): Fault[] {
+  if (!binary) return [];
+  const faults: Fault[] = [];
+  const at = (key: string) => ['listeners', 'binary', key];
+  if (binary.tls === 'off' && !isLoopback(binary.host))
+    faults.push({ path: at('tls'), message: `off is for loopback, which ${binary.host} is not` });
+  if (binary.tls === 'off' && binary.client_ca_path !== undefined)
+    faults.push({ path: at('client_ca_path'), message: 'is for TLS, which is off' });
+  return faults;
+}
+
+/** What a URI without a query means has to make a key. */
+function defaultFaults({ listeners, pqc, policy }: NodeConfig, listener: ListenerName): Fault[] {
+  const settings = listeners[listener];
+  if (!settings) return [];
+  const at = (key: string, ...more: number[]) => ['listeners', listener, key, ...more];
+  const faults: Fault[] = [];
+  const method = findMethod(settings.default_method);
+  if (!method)
+    faults.push({ path: at('default_method'), message: `unknown method ${quote(settings.default_method)}` });
+  const sources = settings.default_key_sources;
+  if (sources.length > MESSAGE_LIMITS.slots.filled)
+    faults.push({
+      path: at('default_key_sources'),
+      message: `at most ${MESSAGE_LIMITS.slots.filled} sources are woven`,
+    });
+  for (const [i, name] of sources.entries()) {
+    if (name.toUpperCase() === 'QKD') continue;
+    const kem = findKemAlgorithm(name);
+    if (!kem) {
+      const message = `unknown key source ${quote(name)}; see 'keyweave algorithms'`;
+      faults.push({ path: at('default_key_sources', i), message });
+    } else if (!kem.engines.some((engine) => pqc.engines.includes(engine))) {
+      const message = `${kem.name} is done by ${kem.engines.join(' and ')}, which pqc.engines leaves out`;
+      faults.push({ path: at('default_key_sources', i), message });
+    }
+  }
+  if (method && sources.length < method.minDistinctSecrets && policy.missing_source === 'refuse') {
+    const message = `${method.name} needs ${method.minDistinctSecrets} sources, and default_key_sources names ${sources.length}`;
+    faults.push({ path: at('default_method'), message });
+  }
+  return faults;
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 64));
+}

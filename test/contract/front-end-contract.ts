@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { describe, it } from 'node:test';
+
+/** What came of a call: the status of ETSI GS QKD 004, whatever the protocol calls it. */
+export interface Answer {
+  readonly status: number;
+  readonly ksid?: string | undefined;
+  readonly index?: number | undefined;
+  readonly key?: Buffer | undefined;
+}
+
+/** URIs of two applications, the same at both ends, and the KSID that they have agreed on. */
+export interface Wish {
+  readonly source: string;
+  readonly destination: string;
+  readonly ksid: string;
+}
+
+/** An application that speaks a front end's protocol to one node. */
+export interface DoorClient {
+  /** With a timeout of 30 s and keys of 32 bytes. */
+  open(wish: Wish): Promise<Answer>;
+  /** The next key, or the one at `index`. */
+  getKey(ksid: string, index?: number): Promise<Answer>;
+  close(ksid: string): Promise<Answer>;
+  disconnect(): void;
+}
+
+/** One of a node's front ends. */
+export interface Door {
+  readonly name: string;
+  /** @param who the identity in the client's certificate. */
+  connect(end: 'initiator' | 'responder', who?: 'own' | 'other'): Promise<DoorClient>;
+  /** The status that answers a request that cannot be read. */
+  malformed(): Promise<number>;
+  /** Sends more than a request may have; resolves once it is refused or the connection has ended. */
+  oversized(): Promise<void>;
+  /** Sends one CLOSE of an unknown stream in many pieces; the status that answers it. */
+  slow(): Promise<number>;
+  /** Has much answered and reads none of it; gives what ends it. */
+  neverReading(ksid: string): Promise<() => void>;
+  /** So many connections that say nothing; gives what ends them. */
+  idle(count: number): Promise<() => void>;
+}
+
+/** Which statuses mean that a stream is open. */
+const OPEN = [0, 7];
+
+const UNKNOWN_STREAM = 3;
+const KSID_IN_USE = 5;
+const INSUFFICIENT_KEY = 2;
+
+const IDLE_CONNECTIONS = 1_000;
+
+/** Time in which one that behaves is served, whatever others do. */
+const SERVED_MS = 30_000;
+
+/** What every front end of a node promises; `wish` names applications that nobody else is. */
+export function frontEndContract(door: Door, wish: () => Wish): void {
+  /** A stream with an application at each end. */
+  async function pair() {
+    const [a, b] = await Promise.all([door.connect('initiator'), door.connect('responder')]);
+    const names = wish();
+    const opened = await Promise.all([a.open(names), b.open(names)]);
+    for (const { status, ksid } of opened) {
+      assert.ok(OPEN.includes(status), `status ${status}`);
+      assert.equal(ksid, names.ksid);
+    }
+    const end = async () => {
+      await Promise.all([a.close(names.ksid), b.close(names.ksid)]);
+      a.disconnect();
+      b.disconnect();
+    };
+    return { a, b, names, ksid: names.ksid, end };
+  }
+
+  /** One that behaves gets keys at both ends. */
+  async function served(): Promise<void> {
+    const began = performance.now();
+    const { a, b, ksid, end } = await pair();
+    const [one, other] = await Promise.all([a.getKey(ksid), b.getKey(ksid)]);
+    assert.deepEqual([one.status, other.status], [0, 0]);
+    assert.deepEqual(one.key, other.key);
+    await end();
+    assert.ok(performance.now() - began < SERVED_MS, 'it took too long');
+  }
+
+  describe(`front end ${door.name}`, () => {
+    it('opens and joins, and gives both ends the same keys, each index once', async () => {
+      const { a, b, ksid, end } = await pair();
+      for (let i = 0; i < 20; i++) {
+        const [one, other] = await Promise.all([a.getKey(ksid), b.getKey(ksid)]);
+        assert.deepEqual([one.status, one.index, other.index], [0, i, i]);
+        assert.equal(one.key?.length, 32);
+        assert.deepEqual(one.key, other.key);
+      }
+      await end();
+    });
+
+    it('gives the key of an index, and of one that was taken none', async () => {
+      const { a, b, ksid, end } = await pair();
+      const [one, other] = await Promise.all([a.getKey(ksid, 5), b.getKey(ksid, 5)]);
+      assert.deepEqual([one.status, one.index, one.key], [0, 5, other.key]);
+      assert.equal((await a.getKey(ksid, 5)).status, INSUFFICIENT_KEY);
+      assert.equal((await a.getKey(ksid, 1_000_000)).status, INSUFFICIENT_KEY);
+      assert.equal((await a.getKey(ksid)).index, 0);
+      await end();
+    });
+
+    it('refuses a KSID that is in use, and knows a closed stream no more', async () => {
+      const { a, b, names, ksid, end } = await pair();
+      assert.equal((await a.open(names)).status, KSID_IN_USE);
+      assert.equal((await a.close(ksid)).status, 0);
+      assert.equal((await a.getKey(ksid)).status, UNKNOWN_STREAM);
+      assert.equal((await a.close(ksid)).status, UNKNOWN_STREAM);
+      assert.equal((await b.close(ksid)).status, 0);
+      await end();
+    });
+
+    it('keeps a stream for its owner: to others it is one that nobody knows', async () => {
+      const { a, ksid, end } = await pair();
+      const stranger = await door.connect('initiator', 'other');
+      assert.equal((await stranger.getKey(ksid)).status, UNKNOWN_STREAM);
+      assert.equal((await stranger.close(ksid)).status, UNKNOWN_STREAM);
+      assert.equal((await stranger.getKey(randomUUID())).status, UNKNOWN_STREAM);
+      assert.equal((await a.getKey(ksid)).status, 0);
+      stranger.disconnect();
+      await end();
+    });
+
+    it('answers what cannot be read, refuses what is too large, and serves on', async () => {
+      assert.equal(await door.malformed(), 1);
+      await door.oversized();
+      await served();
+    });
+
+    it('answers a request that comes in pieces', async () => {
+      assert.equal(await door.slow(), UNKNOWN_STREAM);
+    });
+
+    it('serves others beside one that never reads', async () => {
+      const { ksid, end } = await pair();
+      const stop = await door.neverReading(ksid);
+      await served();
+      stop();
+      await end();
+    });
+
+    it(`serves others beside ${IDLE_CONNECTIONS} that say nothing`, async () => {
+      const stop = await door.idle(IDLE_CONNECTIONS);
+      await served();
+      stop();
+    });
+
+    it('serves many streams at once', async () => {
+      await Promise.all(Array.from({ length: 20 }, served));
+    });
+  });
+}
