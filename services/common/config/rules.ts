@@ -22,6 +22,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...defaultFaults(config),
     ...qkdTlsFaults(config),
     ...timeoutFaults(config),
+    ...telemetryFaults(config),
   ];
 }
 
@@ -155,6 +156,33 @@ function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
 function timeoutFaults({ limits }: NodeConfig): Fault[] {
   if (limits.default_timeout <= limits.max_timeout) return [];
   return [{ path: ['limits', 'default_timeout'], message: 'is longer than limits.max_timeout' }];
+}
+
+/** What is told about keys leaves the machine encrypted only. */
+function telemetryFaults({ telemetry, logging_config: log }: NodeConfig): Fault[] {
+  if (!telemetry) return [];
+  const { traces, otlp, audit } = telemetry;
+  const faults: Fault[] = [];
+  if (traces && !otlp)
+    faults.push({ path: ['telemetry', 'traces'], message: 'go nowhere without telemetry.otlp' });
+  if (audit && audit.filename === log.filename)
+    faults.push({ path: ['telemetry', 'audit', 'filename'], message: 'is the file of logging_config' });
+  if (!otlp) return faults;
+  const { protocol, hostname } = new URL(otlp.endpoint);
+  if (protocol === 'http:' && !isLoopback(hostname)) {
+    const message = 'must be https: http goes to 127.0.0.1, ::1 and localhost only';
+    faults.push({ path: ['telemetry', 'otlp', 'endpoint'], message });
+  }
+  if ((otlp.cert_path === undefined) !== (otlp.key_path === undefined)) {
+    const [there, missing] = otlp.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
+    const message = `needs a ${missing}_path: they go together or not at all`;
+    faults.push({ path: ['telemetry', 'otlp', `${there}_path`], message });
+  }
+  return faults;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function sameAddress(one: Address, other: Address): boolean {

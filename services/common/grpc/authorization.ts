@@ -43,6 +43,8 @@ export function authorizationInterceptor(options: {
   /** What the certificates are held against now. */
   trust: () => Trust;
   refusals: Pick<LimitedLog, 'line'>;
+  /** Told of every refused call, by the path that was called. */
+  onRefused?: ((path: string) => void) | undefined;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
 }): ServerInterceptor {
@@ -87,6 +89,7 @@ export function authorizationInterceptor(options: {
     why: string,
   ) {
     const client = call.getPeer();
+    options.onRefused?.(path);
     options.refusals.line(clientNetwork(client), 'warning', 'a call was refused', {
       client,
       caller,

@@ -57,16 +57,22 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service, identity, readiness } = context;
+  const { log, config, service, identity, readiness, telemetry } = context;
   const stopping = new AbortController();
   const callers = new Map<string, CallerList>(
     options.services.map((entry) => [fullNameOf(entry), entry.callers] as const),
   );
   const names = [...callers.keys()];
   const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
-  callers.set(HealthDefinition.fullName, anyOwnService(config));
+  const own = anyOwnService(config);
+  // Whoever may call a service may ask whether it serves.
+  callers.set(HealthDefinition.fullName, {
+    has: (caller) => own.has(caller) || options.services.some((entry) => entry.callers.has(caller)),
+  });
+  const definitions = options.services.map((entry) => leanDefinition(entry.definition));
+  const paths = new Set([...definitions, leanDefinition(HealthDefinition)].flatMap(pathsOf));
 
-  const server = createServer({
+  const bare = createServer({
     ...SERVER_CHANNEL_OPTIONS,
     interceptors: [
       authorizationInterceptor({
@@ -74,13 +80,16 @@ export async function startGrpcServer(
         trust: () => identity.trust,
         refusals,
         wallNow: systemClock.wallMs,
+        onRefused: telemetry && ((path) => telemetry.rpc.denied(path, paths.has(path))),
       }),
     ],
-  })
+  });
+  const server = (telemetry ? bare.use(telemetry.rpc.server) : bare)
     .use(errorMappingServerMiddleware(log))
     .use(endStreamsOnStop(stopping.signal));
-  for (const entry of options.services)
-    server.add(leanDefinition(entry.definition), entry.implementation as never);
+  options.services.forEach((entry, i) => {
+    server.add(definitions[i] as CompatServiceDefinition, entry.implementation as never);
+  });
   server.add(HealthDefinition, healthService({ names, readiness, stopping: stopping.signal }));
 
   const { port: wantedPort } = options.address;
@@ -110,6 +119,11 @@ function fullNameOf(entry: GrpcServiceEntry): string {
   if (typeof name !== 'string')
     throw new TypeError('a gRPC service without a name cannot have a list of callers');
   return name;
+}
+
+/** The paths that the methods of a service are called by. */
+function pathsOf(definition: CompatServiceDefinition): string[] {
+  return Object.values(definition as Record<string, { path: string }>).map(({ path }) => path);
 }
 
 /** Where a service binds: the given address, with the configured listen_host where there is one. */

@@ -8,6 +8,7 @@ import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { KeyPairs } from '../../clients/kem-client.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 import { fetchTogether, type QkdNeed } from '../../clients/qkd-stream.ts';
+import { KEYS_DIFFER } from '../../streams/stream-events.ts';
 import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import { type Batch, degradedSlotOf, type SlotShares, shareKems } from '../batch.ts';
 import { deriveTogether } from '../derivation.ts';
@@ -211,7 +212,7 @@ export class InitiatorRound {
     try {
       if (!equalBytes(derived.responderTags, responderTags)) {
         this.#drop(batch);
-        throw new KeyweaveError('AGREEMENT_FAILED', 'the two ends did not derive the same keys');
+        throw new KeyweaveError('AGREEMENT_FAILED', KEYS_DIFFER);
       }
       await failpoint('initiator.confirm');
       const confirmation = {
