@@ -34,6 +34,8 @@ const SPAN_LIMITS = {
 
 export interface TracePipeline {
   readonly tracing: Tracing;
+  /** Sends what has ended. */
+  flush(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -96,6 +98,7 @@ export function tracePipelineTo(exporter: SpanExporter, resource: Resource, rati
   };
   return {
     tracing,
+    flush: () => provider.forceFlush(),
     close: async () => {
       await provider.shutdown();
       context.disable();
