@@ -143,11 +143,19 @@ function defaultFaults({ listeners: { json }, pqc, policy }: NodeConfig): Fault[
 }
 
 function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
-  if (!tls || (tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
+  return tls ? pairFaults(['qkd', 'tls'], tls) : [];
+}
+
+/** A certificate and its key go together. */
+function pairFaults(
+  section: readonly string[],
+  tls: { cert_path?: string | undefined; key_path?: string | undefined },
+): Fault[] {
+  if ((tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
   const [there, missing] = tls.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
   return [
     {
-      path: ['qkd', 'tls', `${there}_path`],
+      path: [...section, `${there}_path`],
       message: `needs a ${missing}_path: they go together or not at all`,
     },
   ];
@@ -173,11 +181,7 @@ function telemetryFaults({ telemetry, logging_config: log }: NodeConfig): Fault[
     const message = 'must be https: http goes to 127.0.0.1, ::1 and localhost only';
     faults.push({ path: ['telemetry', 'otlp', 'endpoint'], message });
   }
-  if ((otlp.cert_path === undefined) !== (otlp.key_path === undefined)) {
-    const [there, missing] = otlp.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
-    const message = `needs a ${missing}_path: they go together or not at all`;
-    faults.push({ path: ['telemetry', 'otlp', `${there}_path`], message });
-  }
+  faults.push(...pairFaults(['telemetry', 'otlp'], otlp));
   return faults;
 }
 

@@ -9,6 +9,7 @@ import {
   Status,
 } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { isErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
 import { DURATIONS } from '#common/telemetry/buckets.ts';
 import type { Tracing } from '#common/telemetry/tracing.ts';
 import { systemClock } from '#common/time/clock.ts';
@@ -76,7 +77,7 @@ export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): 
       throw thrown;
     } finally {
       served.record(secondsSince(startedMs), { method, code });
-      end(span, code, code === 'OK');
+      end(span, code, code === 'OK' ? undefined : code);
     }
   };
 
@@ -105,7 +106,7 @@ export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): 
       } finally {
         const labels = { target: service, method, outcome, ...(peer && { peer }) };
         called.record(secondsSince(startedMs), labels);
-        end(span, outcome, outcome === 'ok');
+        end(span, codeOfOutcome(outcome), outcome === 'ok' ? undefined : outcome);
       }
     };
 
@@ -121,11 +122,18 @@ function rpcOf(method: string) {
   return { 'rpc.system.name': 'grpc', 'rpc.method': method };
 }
 
-function end(span: Span | undefined, code: string, isFine: boolean): void {
+/** @param error what went wrong, in a word. */
+function end(span: Span | undefined, code: string, error: string | undefined): void {
   if (!span) return;
   span.setAttribute('rpc.response.status_code', code);
-  if (!isFine) span.setStatus({ code: SpanStatusCode.ERROR }).setAttribute('error.type', code);
+  if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR }).setAttribute('error.type', error);
   span.end();
+}
+
+/** Of the client's side. */
+function codeOfOutcome(outcome: string): string {
+  if (outcome === 'ok') return 'OK';
+  return isErrorReason(outcome) ? (Status[STATUS_TABLE[outcome].grpc] ?? 'UNKNOWN') : 'CANCELLED';
 }
 
 function codeOf(thrown: unknown): string {

@@ -102,7 +102,8 @@ export class TracedBatches implements StreamListener {
     for (const { stream } of batches) {
       for (const cause of this.#causes.get(stream.id) ?? []) this.#forget(stream.id, cause);
     }
-    const [parent, ...others] = causes;
+    const parent = causes.find(isUnderWay) ?? causes[0];
+    const others = causes.filter((cause) => cause !== parent);
     const links = others.flatMap((cause): Link[] => {
       const context = trace.getSpanContext(cause);
       return context ? [{ context }] : [];
@@ -152,6 +153,11 @@ export class TracedBatches implements StreamListener {
     this.#causeCount -= 1;
     if (causes.size === 0) this.#causes.delete(streamId);
   }
+}
+
+/** Somebody waits for its answer. */
+function isUnderWay(cause: Context): boolean {
+  return trace.getSpan(cause)?.isRecording() === true;
 }
 
 function keyOf({ id }: StreamFacts, first: number): string {
