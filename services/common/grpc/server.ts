@@ -72,6 +72,8 @@ export async function startGrpcServer(
   const definitions = options.services.map((entry) => leanDefinition(entry.definition));
   const paths = new Set([...definitions, leanDefinition(HealthDefinition)].flatMap(pathsOf));
 
+  telemetry?.rpc.serves(paths);
+
   const bare = createServer({
     ...SERVER_CHANNEL_OPTIONS,
     interceptors: [

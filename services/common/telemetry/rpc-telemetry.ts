@@ -27,6 +27,8 @@ export interface RpcTelemetry {
   readonly server: ServerMiddleware;
   /** Outermost of a client's middleware. */
   client(target: RpcTarget): ClientMiddleware;
+  /** These are the paths of the methods that a server has. */
+  serves(paths: Iterable<string>): void;
   /** A call was refused, since its caller is not on the list, or its certificate is not accepted. */
   denied(path: string, isKnown: boolean): void;
   /** A connection to a server was made by this key exchange; the server's choice, whatever becomes of the connection. */
@@ -113,6 +115,11 @@ export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): 
   return {
     server,
     client,
+    serves: (paths) => {
+      // A rate begins at what was there before.
+      for (const path of paths) denials.add(0, { method: path.slice(1) });
+      denials.add(0, { method: UNKNOWN_METHOD });
+    },
     denied: (path, isKnown) => denials.add(1, { method: isKnown ? path.slice(1) : UNKNOWN_METHOD }),
     handshake: (group = 'unknown') => handshakes.add(1, { group: group.slice(0, 32) }),
   };

@@ -43,7 +43,7 @@ describe('the metrics of streams', () => {
       [`keyweave_batches_total{${SIDE},outcome="dropped"}`, 1],
       [`keyweave_keys_produced_total{${SIDE}}`, 2],
       [`keyweave_indexes_burned_total{${SIDE},reason="QKD_UNAVAILABLE"}`, 3],
-      [`keyweave_keys_degraded_total{peer="${BOB}"}`, 2],
+      ['keyweave_keys_degraded_total', 2],
       [`keyweave_keys_delivered_total{peer="${BOB}",method="hkdf-sha384",degraded="true"}`, 1],
       [`keyweave_keys_delivered_total{peer="${BOB}",method="hkdf-sha384",degraded="false"}`, 0],
       ['keyweave_key_mismatches_total', 0],
@@ -59,8 +59,8 @@ describe('the metrics of streams', () => {
     drop(new KeyweaveError('AGREEMENT_FAILED', 'the other end has dropped the batch'));
     drop(new KeyweaveError('AGREEMENT_FAILED', KEYS_DIFFER));
     drop(new KeyweaveError('SOURCE_FAULT', 'two secrets are equal'));
-    assert.equal(await count(`keyweave_key_mismatches_total{peer="${BOB}"}`), 1);
-    assert.equal(await count(`keyweave_source_faults_total{peer="${BOB}"}`), 1);
+    assert.equal(await count('keyweave_key_mismatches_total'), 1);
+    assert.equal(await count('keyweave_source_faults_total'), 1);
     const burned = `keyweave_indexes_burned_total{${SIDE},reason="AGREEMENT_FAILED"}`;
     assert.equal(await count(burned), 2);
   });
