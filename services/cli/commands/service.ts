@@ -82,6 +82,7 @@ async function serve(
   // Under a supervisor the node as a whole has the one health port that is configured.
   const readiness = new Readiness();
   const telemetry = await configuredTelemetry(service, config, log);
+  if (telemetry?.tracing) log.inTrace(telemetry.tracing.traceId);
   const health = SUPERVISED
     ? undefined
     : await configuredHealthPort(config, readiness, telemetry?.exposition);

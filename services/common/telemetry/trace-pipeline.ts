@@ -76,6 +76,10 @@ export function tracePipelineTo(exporter: SpanExporter, resource: Resource, rati
       // What a request has set off goes on in its context for as long as it likes: not in its trace.
       return trace.getSpan(now)?.isRecording() ? now : undefined;
     },
+    traceId: () => {
+      const span = trace.getSpan(context.active());
+      return span?.isRecording() ? span.spanContext().traceId : undefined;
+    },
     within: (span) => trace.setSpan(context.active(), span),
     run: (within, act) => context.with(within, act),
     extract: (metadata) =>

@@ -19,6 +19,8 @@ export interface Tracing {
   start(name: string, options: SpanStart): Span | undefined;
   /** What is being done now; undefined where no span is around it that is recorded and has not ended. */
   active(): Context | undefined;
+  /** Of the trace of what is being done now, 32 hexadecimal digits; undefined where nothing is recorded. */
+  traceId(this: void): string | undefined;
   /** `span` within what is being done now. */
   within(span: Span): Context;
   /** Does `act`, and whatever follows from it, as part of `context`. */
