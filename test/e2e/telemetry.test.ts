@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { freePorts } from '../../services/cli/free-ports.ts';
+import type { NodeStatus } from '../../services/cli/status/node-status.ts';
 import { dashboardQueries, firing, metricsIn, RULES } from '../helpers/alert-rules.ts';
 import { startCollector } from '../helpers/collector.ts';
+import { runCommand } from '../helpers/command.ts';
 import { dial, impersonate } from '../helpers/lying-peer.ts';
 import {
   eventually,
@@ -175,6 +177,36 @@ describe('a node with telemetry', () => {
     );
     assert.ok(Math.abs(left - Date.now() / 1000 - 3_600) < 600, `${left}`);
     assertFires('KeyweaveCertificateEnding', [samples, samples]);
+  });
+
+  it('is shown by keyweave status, as a table and as JSON', async () => {
+    const address = `127.0.0.1:${ports[0]}`;
+    const [table, json] = await Promise.all([
+      runCommand(['status', '--address', address]),
+      runCommand(['status', '--json', '--address', address]),
+    ]);
+    assert.equal(table.code, 0, table.stderr);
+    for (const words of [
+      `node ${alice.uuid}`,
+      ': ready',
+      `${bob.uuid}  up `,
+      'ML-KEM-768',
+      'gateway.crt',
+      'hybridizer ',
+    ])
+      assert.ok(table.stdout.includes(words), `${words}\n${table.stdout}`);
+    const status = JSON.parse(json.stdout) as NodeStatus;
+    const [peer] = status.peers;
+    assert.equal(peer?.node, bob.uuid);
+    assert.equal(peer.isUp, true);
+    assert.ok(peer.delivered > 5);
+    assert.equal(status.services.length, 5);
+    assert.ok(
+      status.sources.some(({ source, failures }) => source === 'QKD' && Object.keys(failures).length > 0),
+    );
+    assert.equal(status.mismatches, 0);
+    const nobody = await runCommand(['status', '--address', `127.0.0.1:${alice.json.port}`]);
+    assert.equal(nobody.code, 5, nobody.stderr);
   });
 
   it('has a line of the audit log for every key', () => {
