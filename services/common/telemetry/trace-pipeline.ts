@@ -11,10 +11,10 @@ import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import type { Resource } from '@opentelemetry/resources';
 import {
+  AlwaysOnSampler,
   BatchSpanProcessor,
   ParentBasedSampler,
   type SpanExporter,
-  TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import { EXPORT_TIMEOUT_MS, exporterOptions, type OtlpConfig } from '#common/telemetry/otlp.ts';
@@ -51,7 +51,7 @@ export function createTracePipeline(resource: Resource, ratio: number, otlp: Otl
 export function tracePipelineTo(exporter: SpanExporter, resource: Resource, ratio: number): TracePipeline {
   const provider = new TracerProvider({
     resource,
-    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(ratio) }),
+    sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
     spanLimits: SPAN_LIMITS,
     spanProcessors: [
       new BatchSpanProcessor({
@@ -67,8 +67,10 @@ export function tracePipelineTo(exporter: SpanExporter, resource: Resource, rati
   const propagator = new W3CTraceContextPropagator();
 
   const tracing: Tracing = {
-    start: (name, { parent = ROOT_CONTEXT, ...options }) => {
-      const span = tracer.startSpan(name, options, parent);
+    start: (name, { parent, ...options }) => {
+      // Drawn before anything is made: every key asks.
+      if (parent === undefined && Math.random() >= ratio) return undefined;
+      const span = tracer.startSpan(name, options, parent ?? ROOT_CONTEXT);
       return span.isRecording() ? span : undefined;
     },
     active: () => {

@@ -11,6 +11,19 @@ import type { TracedBatches } from './traced-batches.ts';
 /** `hit`: the key lay ready; `waited`: it came after a while. */
 type GetKeyOutcome = 'hit' | 'waited' | 'refused';
 
+/** A span that begins a trace. */
+const ROOT = {
+  kind: SpanKind.SERVER,
+  parent: undefined,
+  attributes: { 'keyweave.protocol': 'etsi-gs-qkd-004' },
+} as const;
+
+const LABELS = {
+  hit: { call: 'getKey', outcome: 'hit' },
+  waited: { call: 'getKey', outcome: 'waited' },
+  refused: { call: 'getKey', outcome: 'refused' },
+} as const satisfies Record<GetKeyOutcome, object>;
+
 /** KeyDelivery with a histogram and spans of what applications ask. */
 export class ObservedDelivery implements KeyDelivery {
   readonly #inner: KeyDelivery;
@@ -54,7 +67,7 @@ export class ObservedDelivery implements KeyDelivery {
     const satisfied = this.#waitsFor(ksid, span);
     const startedMs = systemClock.monotonicMs();
     const over = (outcome: GetKeyOutcome, index?: number) => {
-      this.#durations.record(secondsSince(startedMs), { call: 'getKey', outcome });
+      this.#durations.record(secondsSince(startedMs), LABELS[outcome]);
       satisfied?.();
       if (!span) return;
       span.setAttribute('keyweave.outcome', outcome);
@@ -86,11 +99,7 @@ export class ObservedDelivery implements KeyDelivery {
   }
 
   #start(name: string): Span | undefined {
-    return this.#tracing?.start(name, {
-      kind: SpanKind.SERVER,
-      parent: undefined,
-      attributes: { 'keyweave.protocol': 'etsi-gs-qkd-004' },
-    });
+    return this.#tracing?.start(name, ROOT);
   }
 
   #within<T>(span: Span | undefined, act: () => T): T {
