@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { HOME } from '#common/service/installation.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { freePorts } from '../../services/cli/free-ports.ts';
 import type { NodeStatus } from '../../services/cli/status/node-status.ts';
@@ -222,6 +223,10 @@ describe('a node with telemetry', () => {
     const named = [readFileSync(RULES, 'utf8').replaceAll(/^ *#.*$/gm, ''), ...dashboardQueries()];
     const missing = new Set(named.flatMap(metricsIn).filter((name) => !shown.has(name)));
     assert.deepEqual([...missing], []);
+    const page = readFileSync(`${HOME}docs/telemetry.md`, 'utf8');
+    const names = [...shown].map((name) => name.replace(/_(bucket|count|sum)$/, ''));
+    const unexplained = new Set(names.filter((name) => !page.includes(`\`${name}\``)));
+    assert.deepEqual([...unexplained], ['target_info']);
   });
 
   it('sees a peer that is killed, which fires KeyweavePeerDown', async () => {
