@@ -6,7 +6,8 @@ import type { Readiness } from '#common/service/readiness.ts';
 export async function configuredHealthPort(
   { health }: NodeConfig,
   readiness: Readiness,
+  metrics?: () => Promise<string>,
 ): Promise<HealthPort | undefined> {
   if (!health) return undefined;
-  return (await import('#common/service/health-port.ts')).openHealthPort(health, readiness);
+  return (await import('#common/service/health-port.ts')).openHealthPort(health, readiness, metrics);
 }

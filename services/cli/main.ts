@@ -113,6 +113,19 @@ program
   );
 
 program
+  .command('status')
+  .description('what a running node tells of itself: peers, streams, rates, sources, refusals, certificates')
+  .option(
+    '--address <host:port...>',
+    "the node's health port; those of all its services where each runs by itself",
+    ['127.0.0.1:9465'],
+  )
+  .option('--watch', 'again every two seconds, until Ctrl-C')
+  .option('--json', 'as JSON; with --watch an object a line')
+  .addHelpText('after', '\nThe node needs the sections health and telemetry in its config.json.')
+  .action(async (options) => (await import('./commands/status.ts')).runStatus(options));
+
+program
   .command('kme-simulator')
   .description('simulated key managers, one for each address; their keys are NOT secret')
   .requiredOption('--listen <host:port...>', 'where each key manager listens; any two share streams')

@@ -50,6 +50,8 @@ export class ServiceSupervisor {
   #running = false;
   /** What the service has been asked and has not answered. */
   #question: PromiseWithResolvers<readonly string[]> | undefined;
+  #metricsQuestion: PromiseWithResolvers<string> | undefined;
+  #restarts = 0;
   listening: Listening = {};
 
   constructor(name: ServiceName, options: SupervisorOptions) {
@@ -61,6 +63,16 @@ export class ServiceSupervisor {
     return this.#child?.pid;
   }
 
+  /** Whether its process runs and has said that it serves. */
+  get isRunning(): boolean {
+    return this.#running;
+  }
+
+  /** How often it was started again. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
   /** What keeps the service from its work, in words; asks it, and does not resolve while it does not answer. */
   async problems(): Promise<readonly string[]> {
     if (!this.#running) return ['being started again'];
@@ -70,6 +82,16 @@ export class ServiceSupervisor {
       this.#tell({ type: 'readiness' });
     }
     return this.#question.promise;
+  }
+
+  /** Metrics of the service, in Prometheus' text format; undefined while it does not run. Does not resolve while it does not answer. */
+  async metrics(): Promise<string | undefined> {
+    if (!this.#running) return undefined;
+    if (this.#metricsQuestion === undefined) {
+      this.#metricsQuestion = Promise.withResolvers();
+      this.#tell({ type: 'metrics' });
+    }
+    return this.#metricsQuestion.promise;
   }
 
   /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
@@ -135,6 +157,11 @@ export class ServiceSupervisor {
     this.#question = undefined;
   }
 
+  #answeredMetrics(text: string): void {
+    this.#metricsQuestion?.resolve(text);
+    this.#metricsQuestion = undefined;
+  }
+
   #spawn(onReady: () => void, onFailed: (error: KeyweaveError) => void): void {
     const { configPath, peersPath, addresses, log } = this.#options;
     const child = fork(
@@ -156,6 +183,7 @@ export class ServiceSupervisor {
         this.#running = true;
         onReady();
       } else if (message.type === 'readiness') this.#answered(message.problems);
+      else if (message.type === 'metrics') this.#answeredMetrics(message.text);
       else if (message.type === 'signalled') this.#onSignalled();
       else failure = failureOf(this.name, message);
     });
@@ -165,6 +193,7 @@ export class ServiceSupervisor {
     child.once('exit', (code, signal) => {
       this.#running = false;
       this.#answered(['being started again']);
+      this.#answeredMetrics('');
       clearTimeout(this.#signalled);
       if (this.#retired) return;
       if (!this.#everReady) {
@@ -179,6 +208,7 @@ export class ServiceSupervisor {
       if (this.#toldToStop) log.warning('a service was told to stop and is started again', fields);
       else log.error('a service died and is started again', fields);
       this.#toldToStop = false;
+      this.#restarts += 1;
       this.#restart = setTimeout(
         () =>
           this.#spawn(

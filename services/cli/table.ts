@@ -1,8 +1,13 @@
-/** Prints rows under headings, each column as wide as its widest cell. */
-export function printTable(
+/** Prints rows under headings. */
+export function printTable(...table: Parameters<typeof tableText>): void {
+  process.stdout.write(`${tableText(...table)}\n`);
+}
+
+/** Rows under headings, each column as wide as its widest cell. */
+export function tableText(
   headings: readonly string[],
   rows: readonly (readonly (string | number)[])[],
-): void {
+): string {
   const all = [headings, ...rows].map((row) => row.map(String));
   const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[]) =>
@@ -12,5 +17,5 @@ export function printTable(
       .trimEnd();
   const rule = widths.map((width) => '-'.repeat(width)).join('  ');
   const [head = [], ...body] = all;
-  process.stdout.write(`${[line(head), rule, ...body.map(line)].join('\n')}\n`);
+  return [line(head), rule, ...body.map(line)].join('\n');
 }

@@ -6,6 +6,7 @@ await Promise.all([
   import('./commands/driver.ts'),
   import('./commands/kme-simulator.ts'),
   import('#common/service/health-port.ts'),
+  import('#common/telemetry/start-telemetry.ts'),
   import('../gateway/main.ts'),
   import('../qkd-source/main.ts'),
   import('../pqc-source/main.ts'),

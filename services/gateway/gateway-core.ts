@@ -18,7 +18,7 @@ import { StreamEnds } from './opening/stream-ends.ts';
 import { StreamFactory } from './opening/stream-factory.ts';
 import { usableAlgorithms } from './opening/usable-algorithms.ts';
 import type { EndStream } from './production/end-producer.ts';
-import { Producers } from './production/producers.ts';
+import { Producers, type WatchRound } from './production/producers.ts';
 import type { Reservoirs } from './reservoirs/reservoirs.ts';
 import type { StreamStore } from './store/stream-store.ts';
 import type { StreamEvents } from './streams/stream-events.ts';
@@ -37,6 +37,7 @@ export interface GatewayPorts {
   readonly trusted: TrustedNodes;
   readonly store: StreamStore<EndStream>;
   readonly events: StreamEvents;
+  readonly watchRound?: WatchRound | undefined;
 }
 
 /** What the front ends call: applications the one, other nodes the other. */

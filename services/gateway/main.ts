@@ -27,6 +27,8 @@ import { MemoryStreamStore } from './store/memory-stream-store.ts';
 import { peerQuotas } from './store/peer-quotas.ts';
 import { StreamLog } from './stream-log.ts';
 import { StreamEvents } from './streams/stream-events.ts';
+import { configuredAudit } from './telemetry/configured-audit.ts';
+import { configuredTelemetry } from './telemetry/configured-telemetry.ts';
 
 /** Starts the gateway: the node's ETSI front end, and the owner of its key streams. What a start that fails has started, it stops. */
 export async function startGateway(context: ServiceContext): Promise<RunningService> {
@@ -35,6 +37,12 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const clock = systemClock;
   await using started = new AsyncDisposableStack();
   warnOfWeakSeeds(context);
+  const others = Object.keys(peers).filter((node) => node !== nodeUuid);
+  const store = new MemoryStreamStore<EndStream>({
+    ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
+  });
+  const telemetry = await configuredTelemetry(context.telemetry, () => store.all());
+  const audit = started.adopt(configuredAudit(context), (open) => open.close());
 
   /** A connection to a service of the own node, without which the gateway is not ready. */
   const connect = (service: Exclude<ServiceName, 'gateway'>) => {
@@ -43,29 +51,30 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     return connection;
   };
   connect('peer-broker');
-  const qkd = createQkdClient(connect('qkd-source').client(QkdSourceDefinition), config.qkd.timeout);
-  const hybridizer = createHybridizerClient(connect('hybridizer').client(HybridizerDefinition));
+  const qkd = telemetry.qkd(
+    createQkdClient(connect('qkd-source').client(QkdSourceDefinition), config.qkd.timeout),
+  );
+  const hybridizer = telemetry.hybridizer(
+    createHybridizerClient(connect('hybridizer').client(HybridizerDefinition)),
+  );
   const pqcSource = connect('pqc-source').client(PqcSourceDefinition);
   const links = new BrokerLinks(() => connectOwn(context, 'peer-broker', OWN_SESSION), clock);
   started.defer(() => links.close());
-  const kem = new PqcSourceClient(pqcSource, clock);
-  started.defer(() => kem.close());
+  const kem = started.adopt(new PqcSourceClient(pqcSource, clock), (open) => open.close());
 
   const seeds: SharedSeeds = { of: (node) => peers[node]?.shared_seed };
   const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
-  const others = Object.keys(peers).filter((node) => node !== nodeUuid);
   const streamLog = started.adopt(new StreamLog(log), (open) => open.close());
-  const events = new StreamEvents([new SourceFaults(log), streamLog], (thrown) =>
-    log.error('a listener to streams failed', {}, thrown),
+  const events = new StreamEvents(
+    [new SourceFaults(log), streamLog, ...audit.listeners, ...telemetry.listeners],
+    (thrown) => log.error('a listener to streams failed', {}, thrown),
   );
-  const store = new MemoryStreamStore<EndStream>({
-    ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
-  });
   const core = createGatewayCore({
-    ...{ config, clock, random: systemRandom, log, kem, qkd, hybridizer, links },
-    ...{ seeds, trusted, store, events },
+    ...{ config, clock, random: systemRandom, log, kem: telemetry.kem(kem), qkd, hybridizer, links },
+    ...{ seeds, trusted, store, events, watchRound: telemetry.watchRound },
   });
 
+  const delivery = telemetry.delivery(audit.delivery(core.delivery, events));
   const unsubscribe = context.onPeersChange(({ removed }) => {
     warnOfWeakSeeds(context);
     core.distrust(removed);
@@ -77,14 +86,14 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     services: [
       {
         definition: KeyAgreementDefinition,
-        implementation: core.agreement,
+        implementation: telemetry.agreement(core.agreement),
         callers: ownCallers(config, 'gateway'),
       },
     ],
   });
   started.defer(() => grpc.stop());
   started.defer(() => core.stop('the gateway is stopping'));
-  const json = await startEtsi004Json(context, core.delivery);
+  const json = await startEtsi004Json(context, delivery);
   started.defer(() => json.stop());
   const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
   const binary = binarySettings && (await startEtsi004Binary(context, core.delivery, binarySettings));

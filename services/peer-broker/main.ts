@@ -44,13 +44,27 @@ export async function startPeerBroker(context: ServiceContext): Promise<RunningS
     throw error;
   });
 
+  const stopProbes = await configuredProbes(context, brokers);
   return {
     listening: { grpc: inside.address, peer: outside.address },
     stop: async () => {
       await Promise.all([outside.stop(), inside.stop()]);
       unsubscribe();
+      stopProbes?.();
       brokers.close();
       gateways.close();
     },
   };
+}
+
+/** The peers are asked for metrics alone. */
+async function configuredProbes(
+  { telemetry, config, peers }: ServiceContext,
+  brokers: PeerClients,
+): Promise<(() => void) | undefined> {
+  if (!telemetry) return undefined;
+  return (await import('./peer-probes.ts')).probePeers(telemetry.meter, {
+    peers: () => Object.keys(peers).filter((peer) => peer !== config.uuid),
+    healthOf: (peer) => brokers.health(peer),
+  });
 }

@@ -1,6 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { connect, type GrpcConnection } from '#common/grpc/client.ts';
+import { connect, type GrpcConnection, type ServiceClient } from '#common/grpc/client.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { rawKeyAgreement } from './raw-key-agreement.ts';
 import type { RawClient } from './relay.ts';
 
@@ -42,6 +43,14 @@ export class PeerClients {
       this.#connections.set(peerNode, known);
     }
     return known.client;
+  }
+
+  /** For asking whether the peer serves, over the connection that its calls go by. @throws what `connect` throws. */
+  health(peerNode: string): ServiceClient<HealthDefinition> {
+    this.of(peerNode);
+    return (this.#connections.get(peerNode) as { connection: GrpcConnection }).connection.client(
+      HealthDefinition,
+    );
   }
 
   /** Ends the connection of a peer that is trusted no more or is somewhere else; the next call makes a new one, if any. */

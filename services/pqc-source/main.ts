@@ -8,6 +8,7 @@ import { EngineSet } from './engine-set.ts';
 import { createEngines } from './engines/built-in-engines.ts';
 import { type KemReport, type Measured, reportKems } from './kem-report.ts';
 import { KeyPairPool } from './key-pair-pool.ts';
+import { observePool } from './pool-metrics.ts';
 import { createPqcSourceService } from './service.ts';
 
 export type { KemReport };
@@ -28,6 +29,7 @@ export async function startPqcSource(context: ServiceContext): Promise<RunningSe
     now: systemClock.monotonicMs,
     log: context.log,
   });
+  if (context.telemetry) observePool(context.telemetry.meter, pool);
   const server = await startGrpcServer(context, {
     address: listenAddress(context),
     services: [

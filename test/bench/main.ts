@@ -2,6 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { freePorts } from '../../services/cli/free-ports.ts';
+import { startCollector } from '../helpers/collector.ts';
 import { startLocalNetwork } from '../helpers/network.ts';
 import type { BenchCase, BenchOptions } from './cases/case.ts';
 import { firstKey } from './cases/first-key.ts';
@@ -39,6 +41,7 @@ const { values } = parseArgs({
     method: { type: 'string', default: 'xoring' },
     out: { type: 'string', default: '.cache/bench/latest.json' },
     compare: { type: 'string' },
+    telemetry: { type: 'string' },
     profiles: { type: 'string' },
   },
 });
@@ -70,15 +73,17 @@ const options: BenchOptions = {
 
 interface Checkout {
   readonly name: string;
+  /** Laid over each node's config.json. */
+  readonly config?: (name: string) => Record<string, unknown>;
   /** Whose services run; undefined = this one's. */
   readonly home: string | undefined;
   readonly results: Map<CaseName, FigureTable[][]>;
 }
 
-const start = ({ home }: Checkout) =>
+const start = ({ home, config }: Checkout) =>
   startLocalNetwork({
     names: ['Alice', 'Bob'],
-    config: () => ({ logging_config: { console_log_type: 'error' } }),
+    config: (name) => ({ logging_config: { console_log_type: 'error' }, ...config?.(name) }),
     ...(home === undefined ? {} : { home }),
   });
 
@@ -100,7 +105,24 @@ async function runCase(name: CaseName, checkout: Checkout, run: number): Promise
   }
 }
 
-const checkouts: Checkout[] = [{ name: 'this checkout', home: undefined, results: new Map() }];
+/** Metrics that Prometheus and a collector ask for, and traces of so large a share of the requests. */
+async function withTelemetry(ratio: number): Promise<Pick<Checkout, 'config'>> {
+  const { endpoint } = await startCollector();
+  const [alice = 0, bob = 0] = await freePorts('127.0.0.1', 2);
+  return {
+    config: (name) => ({
+      health: { port: name === 'Alice' ? alice : bob },
+      telemetry: { traces: { sample_ratio: ratio }, otlp: { endpoint, interval: '10s' } },
+    }),
+  };
+}
+
+const checkouts: Checkout[] = [
+  {
+    ...{ name: 'this checkout', home: undefined, results: new Map() },
+    ...(values.telemetry !== undefined && (await withTelemetry(Number(values.telemetry)))),
+  },
+];
 if (values.compare !== undefined)
   checkouts.push({ name: 'the other one', home: resolve(values.compare), results: new Map() });
 
@@ -124,3 +146,5 @@ process.stdout.write(
 printFigures(own, compared);
 mkdirSync('.cache/bench', { recursive: true });
 writeFileSync(values.out, JSON.stringify({ machine, options, runs, tables: own, compared }, undefined, 2));
+// The collector, where there is one, would wait for more.
+process.exit(0);

@@ -1,6 +1,7 @@
 import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
+import { wrongTelemetry } from './wrong-telemetry.ts';
 
 type Json = Record<string, unknown>;
 
@@ -317,6 +318,8 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
     /is not a PEM private key/,
     tls({ cert_path: caPath, key_path: none }),
   );
+
+  wrongTelemetry(wrong, { folder, caPath, elsewhere });
   return all;
 }
 

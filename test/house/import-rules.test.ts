@@ -106,10 +106,9 @@ const ALLOWED: [path: string, specifier: string][] = [
   [`${GATEWAY}/frontends/skip/x.ts`, '../listener.ts'],
   [`${GATEWAY}/frontends/skip/x.ts`, '../../streams/owner.ts'],
   [`${GATEWAY}/frontends/peer/x.ts`, '../../store/peer-quotas.ts'],
-  ...GATEWAY_ROOMS.slice(1, -1).map((room): [string, string] => [
-    `${GATEWAY}/${room}/x.ts`,
-    '../clients/x.ts',
-  ]),
+  ...GATEWAY_ROOMS.slice(0, -1)
+    .filter((room) => room !== 'frontends')
+    .map((room): [string, string] => [`${GATEWAY}/${room}/x.ts`, '../clients/x.ts']),
   [`${GATEWAY}/production/initiator/x.ts`, '../batch-limit.ts'],
 ];
 

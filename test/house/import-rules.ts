@@ -3,6 +3,7 @@ import { type Import, importsOf, modulesOf } from './imports.ts';
 
 /** The rooms of the gateway below its main.ts, the upper first: arrows only go down. */
 export const GATEWAY_ROOMS = [
+  'telemetry',
   'frontends',
   'delivery',
   'opening',

@@ -12,6 +12,8 @@ import { onStopSignals } from '../ending/stop-signals.ts';
 import { freePorts } from '../free-ports.ts';
 import { soundConfig } from '../node-files/judge-node.ts';
 import { ServiceSupervisor } from '../supervisor.ts';
+import { configuredTelemetry } from '../telemetry/configured-telemetry.ts';
+import { nodeExposition, observeServices } from '../telemetry/node-exposition.ts';
 
 const LOOPBACK = '127.0.0.1';
 const STOP_MARGIN_MS = 4_000;
@@ -47,6 +49,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
     log.info('stopping', { why });
     readiness.stopping();
     await stopInOrder(supervisors);
+    await telemetry?.close();
     log.info('the node has stopped');
   };
   heedHangup({
@@ -56,7 +59,12 @@ export async function runNode(options: { config: string; peers: string }): Promi
     },
     stop: () => leave('the terminal is gone'),
   });
-  const health = await configuredHealthPort(config, readiness);
+  const telemetry = await configuredTelemetry('node', config, log);
+  const health = await configuredHealthPort(
+    config,
+    readiness,
+    telemetry?.exposition && (() => nodeExposition(telemetry, supervisors)),
+  );
   await ensureNodeCertificates(config, SERVICE_NAMES, log);
   await warmCompileCache(stopping.signal);
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
@@ -89,6 +97,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
   }
   for (const supervisor of supervisors) readiness.add(supervisor.name, () => supervisor.problems());
   readiness.started();
+  if (telemetry) observeServices(telemetry, supervisors);
   startRenewal(config, SERVICE_NAMES, { log });
   const listening = Object.assign({}, ...supervisors.map((supervisor) => supervisor.listening));
   const ready = {

@@ -11,6 +11,7 @@ import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
@@ -19,6 +20,7 @@ import { configuredHealthPort } from '../configured-health-port.ts';
 import { soundConfig } from '../node-files/judge-node.ts';
 import { serviceAddresses } from '../node-files/service-addresses.ts';
 import { optimise } from '../service-runtime.ts';
+import { configuredTelemetry } from '../telemetry/configured-telemetry.ts';
 
 /** Started by a supervisor, whether or not it still lives. */
 const SUPERVISED = process.send !== undefined;
@@ -72,13 +74,25 @@ async function serve(
 
   const config = soundConfig({ ...options, service, supervised: SUPERVISED });
   const log = createLogger({ service, config: config.logging_config });
-  heedHangup({ reopen: log.reopen, ...(!SUPERVISED && { stop: () => stopNow('the terminal is gone') }) });
+  const reopenings: (() => void)[] = [log.reopen];
+  const reopen = () => {
+    for (const each of reopenings) each();
+  };
+  heedHangup({ reopen, ...(!SUPERVISED && { stop: () => stopNow('the terminal is gone') }) });
   // Under a supervisor the node as a whole has the one health port that is configured.
   const readiness = new Readiness();
-  const health = SUPERVISED ? undefined : await configuredHealthPort(config, readiness);
+  const telemetry = await configuredTelemetry(service, config, log);
+  if (telemetry?.tracing) log.inTrace(telemetry.tracing.traceId);
+  const health = SUPERVISED
+    ? undefined
+    : await configuredHealthPort(config, readiness, telemetry?.exposition);
   const peers = watchTrustedPeers(options.peers, { log, config });
   await ensureNodeCertificates(config, [service], log);
-  const identity = loadTlsIdentity({ ...certificateFiles(config, service), log });
+  const identity = loadTlsIdentity({
+    ...certificateFiles(config, service),
+    log,
+    onHandshake: telemetry?.rpc.handshake,
+  });
   const context: ServiceContext = {
     service,
     config,
@@ -88,13 +102,17 @@ async function serve(
     identity,
     readiness,
     addresses: serviceAddresses(config, options.addresses),
+    onReopenLogs: (listener) => void reopenings.push(listener),
+    ...(telemetry && { telemetry }),
   };
   const running = await (await STARTERS[service]())(context);
+  const certificates = () => [
+    ...identity.certificates(),
+    ...(service === 'qkd-source' ? keyManagerCertificates(config) : []),
+  ];
+  telemetry?.observeCertificates(certificates);
   const expiry = watchExpiry({
-    certificates: () => [
-      ...identity.certificates(),
-      ...(service === 'qkd-source' ? keyManagerCertificates(config) : []),
-    ],
+    certificates,
     // The CAs are the same for all services: where a supervisor runs them all, one speaks for them.
     isLogged: ({ kind, path }) =>
       kind === 'own' || !SUPERVISED || service === 'peer-broker' || path === config.qkd.tls?.ca_path,
@@ -120,12 +138,14 @@ async function serve(
     expiry.close();
     peers.close();
     identity.close();
+    await telemetry?.close();
     process.exit(0);
   };
   noWordMs = config.limits.shutdown_grace + NO_WORD_MARGIN_MS;
   process.on('message', ({ type }: SupervisorMessage) => {
     if (type === 'readiness') void readiness.problems().then((problems) => tell({ type, problems }));
-    else if (type === 'reopen-log') log.reopen();
+    else if (type === 'metrics') void tellMetrics(telemetry);
+    else if (type === 'reopen-log') reopen();
     else stopNow('the supervisor says so');
   });
   process.on('unhandledRejection', (reason) => {
@@ -164,6 +184,11 @@ function heedSignals(stop: (why: string) => void, noWordMs: () => number): void 
   // A supervisor that dies without a word must not leave its services behind, not even one that was starting.
   process.on('disconnect', () => stop('the supervisor is gone'));
   if (SUPERVISED && !process.connected) stop('the supervisor is gone');
+}
+
+async function tellMetrics(telemetry: Telemetry | undefined): Promise<void> {
+  const text = await (telemetry?.exposition?.() ?? Promise.resolve('')).catch(() => '');
+  await tell({ type: 'metrics', text });
 }
 
 /** Resolves when the supervisor has it, or has gone: a process that ends at once takes unsent messages with it. */

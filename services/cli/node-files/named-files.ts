@@ -12,8 +12,12 @@ import { readCertificates, readTrust } from '#common/tls/trust.ts';
 /** What is wrong with the files and folders that config.json names, for the services that run here. Looks, and writes nothing. */
 export function namedFileFaults(config: NodeConfig, services: readonly ServiceName[]): Fault[] {
   const faults = [...certificateFaults(config, services), ...logFileFaults(config.logging_config)];
-  if (services.includes('qkd-source')) faults.push(...qkdTlsFaults(config.qkd.tls));
+  if (services.includes('qkd-source')) faults.push(...tlsFaults(['qkd', 'tls'], config.qkd.tls));
   if (services.includes('gateway')) faults.push(...clientCaFaults(config.listeners));
+  const { otlp, audit } = config.telemetry ?? {};
+  faults.push(...tlsFaults(['telemetry', 'otlp'], otlp));
+  if (services.includes('gateway') && audit)
+    faults.push(...writableFaults(['telemetry', 'audit', 'filename'], audit.filename));
   return faults;
 }
 
@@ -46,13 +50,18 @@ function certificateFaults(config: NodeConfig, services: readonly ServiceName[])
 
 function logFileFaults({ file_log_type: type, filename }: NodeConfig['logging_config']): Fault[] {
   if (type === 'none' || filename === undefined) return [];
+  return writableFaults(['logging_config', 'filename'], filename);
+}
+
+/** A file that lines are appended to, and that is made where there is none. */
+function writableFaults(key: readonly string[], filename: string): Fault[] {
   const problem = problemOf(() => {
     const stat = statOf(filename);
     if (stat?.isDirectory()) throw bad(`${filename} is a folder, not a file`);
     if (stat) accessSync(filename, constants.W_OK);
     else assertFolderCanBeHad(dirname(filename));
   });
-  return problem === undefined ? [] : [{ path: ['logging_config', 'filename'], message: problem }];
+  return problem === undefined ? [] : [{ path: key, message: problem }];
 }
 
 /** The files of the CAs whose clients a listener lets in. */
@@ -64,15 +73,21 @@ function clientCaFaults(listeners: NodeConfig['listeners']): Fault[] {
   });
 }
 
-function qkdTlsFaults(tls: NodeConfig['qkd']['tls']): Fault[] {
+interface TlsFiles {
+  readonly ca_path?: string | undefined;
+  readonly cert_path?: string | undefined;
+  readonly key_path?: string | undefined;
+}
+
+function tlsFaults(section: readonly string[], tls: TlsFiles | undefined): Fault[] {
   if (!tls) return [];
   const { ca_path, cert_path, key_path } = tls;
   const faults: Fault[] = [];
   const note = (key: string, look: () => void) => {
     const message = problemOf(look);
-    if (message !== undefined) faults.push({ path: ['qkd', 'tls', key], message });
+    if (message !== undefined) faults.push({ path: [...section, key], message });
   };
-  note('ca_path', () => casIn(ca_path));
+  if (ca_path !== undefined) note('ca_path', () => casIn(ca_path));
   if (cert_path !== undefined) note('cert_path', () => certificateIn(cert_path));
   if (cert_path === undefined || key_path === undefined || faults.length > 0) return faults;
   note('key_path', () => {

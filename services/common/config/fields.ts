@@ -36,6 +36,11 @@ export const listenAddressField = z.strictObject({ host: listenHostField, port: 
 
 export type Address = z.infer<typeof addressField>;
 
+/** An http or https URL without user, query or fragment. */
+export const urlField = z.string().refine((text) => isPlainUrl(text), {
+  error: 'must be a URL such as https://collector.example:4318, without user, query and fragment',
+});
+
 export const pathField = z.string().min(1);
 
 /** A duration such as "250ms", "10s", "5m" or "1h"; milliseconds inside. */
@@ -47,6 +52,12 @@ export function durationField(defaultText: string, shortestMs = SHORTEST_LIMIT_M
     .transform(parseDurationMs)
     .refine((ms) => ms >= shortestMs, `must be at least ${shortestMs}ms: with less every request fails`)
     .refine((ms) => ms <= LONGEST_TIMER_MS, 'must be at most 596h, as long as a timer runs');
+}
+
+function isPlainUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return /^https?:$/.test(protocol) && `${username}${password}${search}${hash}` === '';
 }
 
 const LABEL = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?';

@@ -9,6 +9,7 @@ import {
   listenHostField,
   pathField,
   portField,
+  urlField,
   uuidField,
 } from '#common/config/fields.ts';
 
@@ -135,6 +136,38 @@ const healthSection = z.strictObject({
   port: portField,
 });
 
+const telemetrySection = z.strictObject({
+  /** At /metrics of the health port, and over OTLP where that is configured. */
+  metrics: z.boolean().default(true),
+  traces: z
+    .strictObject({
+      /** Share of the requests and batches that begin here and are traced; what another node has begun is traced as it says. */
+      sample_ratio: z.number().min(0).max(1).default(0.01),
+    })
+    .optional(),
+  /** An OpenTelemetry collector, OTLP over HTTP in protobuf. */
+  otlp: z
+    .strictObject({
+      /** https, or http on the own machine; /v1/metrics and /v1/traces are added. */
+      endpoint: urlField,
+      /** CA of the collector's certificate; absent = those that the system trusts. */
+      ca_path: pathField.optional(),
+      cert_path: pathField.optional(),
+      key_path: pathField.optional(),
+      /** How often metrics are sent. */
+      interval: durationField('30s', 1_000),
+    })
+    .optional(),
+  /** A line for every key that is delivered, written before the key leaves. */
+  audit: z
+    .strictObject({
+      filename: pathField,
+      /** What becomes of a key whose line cannot be written. */
+      when_unwritable: z.enum(['refuse', 'deliver']).default('refuse'),
+    })
+    .optional(),
+});
+
 const storeSection = z.strictObject({ kind: z.enum(['memory']).default('memory') });
 
 const limitsSection = z.strictObject({
@@ -187,6 +220,8 @@ export const nodeConfigSchema = z.strictObject({
   limits: limitsSection.prefault({}),
   /** Plain HTTP probes of a service, or of the whole node under `keyweave node`; absent = none. */
   health: healthSection.optional(),
+  /** Metrics, traces and the audit log; absent = none, at no cost. */
+  telemetry: telemetrySection.optional(),
 });
 
 export type NodeConfig = z.infer<typeof nodeConfigSchema>;

@@ -14,6 +14,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...appListenerFaults(config),
     ...qkdTlsFaults(config),
     ...timeoutFaults(config),
+    ...telemetryFaults(config),
   ];
 }
 
@@ -103,11 +104,19 @@ function dialledFaults(path: readonly PropertyKey[], { host, port }: Address): F
 }
 
 function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
-  if (!tls || (tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
+  return tls ? pairFaults(['qkd', 'tls'], tls) : [];
+}
+
+/** A certificate and its key go together. */
+function pairFaults(
+  section: readonly string[],
+  tls: { cert_path?: string | undefined; key_path?: string | undefined },
+): Fault[] {
+  if ((tls.cert_path === undefined) === (tls.key_path === undefined)) return [];
   const [there, missing] = tls.cert_path === undefined ? ['key', 'cert'] : ['cert', 'key'];
   return [
     {
-      path: ['qkd', 'tls', `${there}_path`],
+      path: [...section, `${there}_path`],
       message: `needs a ${missing}_path: they go together or not at all`,
     },
   ];
@@ -116,6 +125,29 @@ function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
 function timeoutFaults({ limits }: NodeConfig): Fault[] {
   if (limits.default_timeout <= limits.max_timeout) return [];
   return [{ path: ['limits', 'default_timeout'], message: 'is longer than limits.max_timeout' }];
+}
+
+/** What is told about keys leaves the machine encrypted only. */
+function telemetryFaults({ telemetry, logging_config: log }: NodeConfig): Fault[] {
+  if (!telemetry) return [];
+  const { traces, otlp, audit } = telemetry;
+  const faults: Fault[] = [];
+  if (traces && !otlp)
+    faults.push({ path: ['telemetry', 'traces'], message: 'go nowhere without telemetry.otlp' });
+  if (audit && audit.filename === log.filename)
+    faults.push({ path: ['telemetry', 'audit', 'filename'], message: 'is the file of logging_config' });
+  if (!otlp) return faults;
+  const { protocol, hostname } = new URL(otlp.endpoint);
+  if (protocol === 'http:' && !isLoopback(hostname)) {
+    const message = 'must be https: http goes to 127.0.0.1, ::1 and localhost only';
+    faults.push({ path: ['telemetry', 'otlp', 'endpoint'], message });
+  }
+  faults.push(...pairFaults(['telemetry', 'otlp'], otlp));
+  return faults;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function sameAddress(one: Address, other: Address): boolean {

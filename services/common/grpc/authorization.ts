@@ -45,6 +45,8 @@ export function authorizationInterceptor(options: {
   refusals: Pick<LimitedLog, 'line'>;
   /** What a certificate names its owner by; the one SPIFFE URI of ours by default. */
   nameOf?: (certificate: X509Certificate) => string | undefined;
+  /** Told of every refused call, by the path that was called. */
+  onRefused?: ((path: string) => void) | undefined;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
 }): ServerInterceptor {
@@ -90,6 +92,7 @@ export function authorizationInterceptor(options: {
     why: string,
   ) {
     const client = call.getPeer();
+    options.onRefused?.(path);
     options.refusals.line(clientNetwork(client), 'warning', 'a call was refused', {
       client,
       caller,

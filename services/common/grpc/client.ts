@@ -39,7 +39,7 @@ export interface ConnectOptions {
  */
 export function connect(options: ConnectOptions): GrpcConnection {
   const { context, address, nodeUuid, service } = options;
-  const { identity, config } = context;
+  const { identity, config, telemetry } = context;
   const expected = spiffeId(config.certificate_config.network, nodeUuid, service);
   const makeChannel = (): Channel =>
     new GrpcChannel(targetOf(address), identity.channelCredentials(expected), {
@@ -52,9 +52,11 @@ export function connect(options: ConnectOptions): GrpcConnection {
     });
   const channel = new RenewedChannel(makeChannel, identity.onChange);
   const target = nodeUuid === config.uuid ? service : `${service} of node ${nodeUuid}`;
-  const factory = createClientFactory()
+  const bare = createClientFactory()
     .use(errorMappingClientMiddleware(options.unreachable, target))
     .use(deadlineClientMiddleware());
+  const peer = nodeUuid === config.uuid ? undefined : nodeUuid;
+  const factory = telemetry ? bare.use(telemetry.rpc.client({ service, peer })) : bare;
   return {
     client: (definition) => factory.create(leanDefinition(definition), channel as never) as never,
     close: () => channel.close(),

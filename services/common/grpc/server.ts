@@ -75,7 +75,7 @@ export async function startGrpcServer(
   context: ServiceContext,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  const { log, config, service, readiness } = context;
+  const { log, config, service, readiness, telemetry } = context;
   const { applications } = options;
   const identity = applications?.trusted ?? context.identity;
   const stopping = new AbortController();
@@ -84,9 +84,18 @@ export async function startGrpcServer(
   );
   const names = [...callers.keys()];
   const refusals = new LimitedLog({ log, subject: 'refusals of calls' });
-  callers.set(HealthDefinition.fullName, applications ? ANYBODY : anyOwnService(config));
+  const own = anyOwnService(config);
+  // Whoever may call a service may ask whether it serves.
+  const callersOfAny = {
+    has: (caller: string) => own.has(caller) || options.services.some((entry) => entry.callers.has(caller)),
+  };
+  callers.set(HealthDefinition.fullName, applications ? ANYBODY : callersOfAny);
+  const definitions = options.services.map((entry) => leanDefinition(entry.definition));
+  const paths = new Set([...definitions, leanDefinition(HealthDefinition)].flatMap(pathsOf));
 
-  const server = createServer({
+  telemetry?.rpc.serves(paths);
+
+  const bare = createServer({
     ...SERVER_CHANNEL_OPTIONS,
     interceptors: [
       authorizationInterceptor({
@@ -95,13 +104,16 @@ export async function startGrpcServer(
         refusals,
         ...(applications && { nameOf: applications.nameOf }),
         wallNow: systemClock.wallMs,
+        onRefused: telemetry && ((path) => telemetry.rpc.denied(path, paths.has(path))),
       }),
     ],
-  })
+  });
+  const server = (telemetry ? bare.use(telemetry.rpc.server) : bare)
     .use(errorMappingServerMiddleware(log, { details: applications !== undefined }))
     .use(endStreamsOnStop(stopping.signal));
-  for (const entry of options.services)
-    server.add(leanDefinition(entry.definition), entry.implementation as never);
+  options.services.forEach((entry, i) => {
+    server.add(definitions[i] as CompatServiceDefinition, entry.implementation as never);
+  });
   server.add(HealthDefinition, healthService({ names, readiness, stopping: stopping.signal }));
 
   const { port: wantedPort } = options.address;
@@ -135,6 +147,11 @@ function fullNameOf(entry: GrpcServiceEntry): string {
   if (typeof name !== 'string')
     throw new TypeError('a gRPC service without a name cannot have a list of callers');
   return name;
+}
+
+/** The paths that the methods of a service are called by. */
+function pathsOf(definition: CompatServiceDefinition): string[] {
+  return Object.values(definition as Record<string, { path: string }>).map(({ path }) => path);
 }
 
 /** Where a service binds: the given address, with the configured listen_host where there is one. */

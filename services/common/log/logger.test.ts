@@ -130,6 +130,18 @@ describe('createLogger', () => {
     assert.deepEqual(messages(filename), ['the log file was opened anew', 'after']);
   });
 
+  it('names the trace that a line is part of, where there is one', () => {
+    const written: string[] = [];
+    const log = createLogger({ service: 'gateway', config: DEBUG, console: (line) => written.push(line) });
+    let trace: string | undefined = '0af7651916cd43dd8448eb211c80319c';
+    log.inTrace(() => trace);
+    log.info('a line', { n: 1 });
+    trace = undefined;
+    log.info('a line', { n: 2 });
+    assert.match(written[0] ?? '', / a line n=1 trace="0af7651916cd43dd8448eb211c80319c"$/m);
+    assert.match(written[1] ?? '', / a line n=2$/m);
+  });
+
   it('tells the console when the file cannot be written', () => {
     const written: string[] = [];
     const log = createLogger({

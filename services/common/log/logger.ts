@@ -9,6 +9,8 @@ import { systemClock } from '#common/time/clock.ts';
 export interface Logger extends Log {
   /** Opens the log file anew, after whoever rotates logs has moved it away. */
   reopen(): void;
+  /** From now on lines carry the id that `find` gives, as `trace`; undefined is none. */
+  inTrace(find: () => string | undefined): void;
 }
 
 type Level = Exclude<LogType, 'none'>;
@@ -64,11 +66,14 @@ export function createLogger({
         });
   const toFile = file && jsonLines(service, file);
 
+  let findTrace: (() => string | undefined) | undefined;
   const log = (level: Level, message: string, fields: LogFields = {}, cause?: unknown) => {
     const severity = SEVERITY[level];
     if (severity < consoleFloor && severity < fileFloor) return;
     const named = typeof fields.ksid === 'string' ? { ...fields, ksid: shortKsid(fields.ksid) } : fields;
-    const described = cause === undefined ? named : { ...named, cause: describe(cause) };
+    const trace = findTrace?.();
+    const placed = trace === undefined ? named : { ...named, trace };
+    const described = cause === undefined ? placed : { ...placed, cause: describe(cause) };
     if (severity >= consoleFloor) toConsole(level, message, described);
     if (severity >= fileFloor) toFile?.(level, message, described);
   };
@@ -78,6 +83,9 @@ export function createLogger({
     info: (message, fields, cause) => log('info', message, fields, cause),
     warning: (message, fields, cause) => log('warning', message, fields, cause),
     error: (message, fields, cause) => log('error', message, fields, cause),
+    inTrace: (find) => {
+      findTrace = find;
+    },
     reopen: () => {
       if (file?.reopen()) log('info', 'the log file was opened anew');
     },

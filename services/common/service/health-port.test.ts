@@ -66,6 +66,19 @@ describe('openHealthPort', () => {
     await dropped;
   });
 
+  it('shows metrics where there are some, and says so where they cannot be had', async () => {
+    let metrics = async () => 'up 1\n';
+    const other = await openHealthPort({ host: '127.0.0.1', port: 0 }, readiness, () => metrics());
+    const url = `http://127.0.0.1:${other.address.port}/metrics`;
+    const answer = await fetch(url);
+    assert.deepEqual([answer.status, await answer.text()], [200, 'up 1\n']);
+    assert.equal(answer.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    metrics = () => Promise.reject(new Error('as the test says'));
+    const failed = await fetch(url);
+    assert.deepEqual([failed.status, await failed.text()], [500, 'the answer could not be made\n']);
+    await other.close();
+  });
+
   it('names the address that it cannot have', async () => {
     const { port } = health.address;
     await assert.rejects(openHealthPort({ host: '127.0.0.1', port }, readiness), {

@@ -8,8 +8,15 @@ const REQUEST_LIMIT_MS = 2_000;
 const MAX_CONNECTIONS = 32;
 const MAX_HEADER_BYTES = 4_096;
 
-/** What keeps the answer from being yes, in words. */
-type Probe = () => readonly string[] | Promise<readonly string[]>;
+const TEXT_TYPE = 'text/plain; charset=utf-8';
+/** Prometheus' text format. */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+type Answer = readonly [code: number, text: string, type?: string];
+/** What is at a path. */
+type Page = () => Answer | Promise<Answer>;
+
+const OK: Answer = [200, 'ok\n'];
 
 export interface HealthPort {
   /** With the port that was bound. */
@@ -24,21 +31,24 @@ export interface HealthPort {
  * each thing that is missing. Liveness looks at nothing else: a restart here
  * would not mend what is missing elsewhere.
  *
+ * @param metrics what `/metrics` answers, in Prometheus' text format; without it there is no such path.
  * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
  */
 export function openHealthPort(
   { host, port }: Address,
   readiness: Pick<Readiness, 'starting' | 'problems'>,
+  metrics?: () => Promise<string>,
 ): Promise<HealthPort> {
-  const probes: Readonly<Record<string, Probe>> = {
-    '/livez': () => [],
-    '/startupz': () => (readiness.starting ? ['starting'] : []),
-    '/readyz': () => readiness.problems(),
+  const pages: Readonly<Record<string, Page>> = {
+    '/livez': () => OK,
+    '/startupz': () => verdict(readiness.starting ? ['starting'] : []),
+    '/readyz': async () => verdict(await readiness.problems()),
+    ...(metrics && { '/metrics': async () => [200, await metrics(), METRICS_TYPE] }),
   };
 
   const server = createServer(
     { maxHeaderSize: MAX_HEADER_BYTES, requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS },
-    (request, response) => void answer(probes, request, response),
+    (request, response) => void answer(pages, request, response),
   );
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(REQUEST_LIMIT_MS);
@@ -62,27 +72,35 @@ export function openHealthPort(
 }
 
 async function answer(
-  probes: Readonly<Record<string, Probe>>,
+  pages: Readonly<Record<string, Page>>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   request.resume();
   const path = request.url?.split('?')[0] ?? '';
-  const probe = Object.hasOwn(probes, path) ? probes[path] : undefined;
+  const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
   const readOnly = request.method === 'GET' || request.method === 'HEAD';
-  const [code, text] = !probe
-    ? [404, 'no such probe']
+  const [code, text, type = TEXT_TYPE] = !page
+    ? [404, 'no such probe\n']
     : readOnly
-      ? verdict(await probe())
-      : [405, 'GET only'];
+      ? await answerOf(page)
+      : [405, 'GET only\n'];
   response.writeHead(code, {
-    'content-type': 'text/plain; charset=utf-8',
+    'content-type': type,
     'cache-control': 'no-store',
     connection: 'close',
   });
-  response.end(request.method === 'HEAD' ? undefined : `${text}\n`);
+  response.end(request.method === 'HEAD' ? undefined : text);
 }
 
-function verdict(problems: readonly string[]): [code: number, text: string] {
-  return problems.length === 0 ? [200, 'ok'] : [503, problems.join('\n')];
+async function answerOf(page: Page): Promise<Answer> {
+  try {
+    return await page();
+  } catch {
+    return [500, 'the answer could not be made\n'];
+  }
+}
+
+function verdict(problems: readonly string[]): Answer {
+  return problems.length === 0 ? OK : [503, `${problems.join('\n')}\n`];
 }

@@ -4,6 +4,7 @@ import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import type { LivePeers } from '#common/config/trusted-peers-file.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Readiness } from '#common/service/readiness.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
 
 /** Where each service of the own node is dialled over gRPC (peer-broker: its internal port). */
@@ -23,6 +24,10 @@ export interface ServiceContext {
   readonly log: Log;
   /** What the service needs to do its work; parts add their checks while they start. */
   readonly readiness: Readiness;
+  /** Calls `listener` whenever log files are to be opened anew, after whoever rotates them has moved them away. */
+  readonly onReopenLogs?: (listener: () => void) => void;
+  /** Absent where none is configured. */
+  readonly telemetry?: Telemetry;
 }
 
 /** A service that serves; `stop` drains with a cap, wipes what it holds and never rejects. */

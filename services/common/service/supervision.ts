@@ -8,8 +8,14 @@ export type ServiceMessage =
   | { type: 'failed'; reason: ErrorReason; detail: string; systemCode?: string }
   /** The answer to the question of that name. */
   | { type: 'readiness'; problems: readonly string[] }
+  /** The same of metrics, in Prometheus' text format; empty where there are none. */
+  | { type: 'metrics'; text: string }
   /** It got a signal to stop: alone, or with the whole process group. */
   | { type: 'signalled' };
 
 /** What a supervisor tells or asks the service that it started. */
-export type SupervisorMessage = { type: 'readiness' } | { type: 'stop' } | { type: 'reopen-log' };
+export type SupervisorMessage =
+  | { type: 'readiness' }
+  | { type: 'metrics' }
+  | { type: 'stop' }
+  | { type: 'reopen-log' };

@@ -28,13 +28,24 @@ export class SpiffeChannelCredentials extends ChannelCredentials {
   readonly #side: () => ClientSide;
   readonly #open: OpenConnections;
   readonly #limitMs: number;
+  readonly #onHandshake: ((group: string | undefined) => void) | undefined;
 
-  constructor(expected: string, options: { side: () => ClientSide; open: OpenConnections; limitMs: number }) {
+  /** @param options.onHandshake is told which key exchange a server has chosen. */
+  constructor(
+    expected: string,
+    options: {
+      side: () => ClientSide;
+      open: OpenConnections;
+      limitMs: number;
+      onHandshake?: ((group: string | undefined) => void) | undefined;
+    },
+  ) {
     super();
     this.#expected = expected;
     this.#side = options.side;
     this.#open = options.open;
     this.#limitMs = options.limitMs;
+    this.#onHandshake = options.onHandshake;
   }
 
   override _isSecure(): boolean {
@@ -53,6 +64,7 @@ export class SpiffeChannelCredentials extends ChannelCredentials {
         const { socket: secured } = await secureConnect(socket, servername, this.#expected, {
           context: side.context,
           limitMs: this.#limitMs,
+          onHandshake: this.#onHandshake,
         });
         const why = this.#open.add(secured, side.trust, systemClock.wallMs());
         if (why === undefined) return { socket: secured, secure: true };
@@ -70,7 +82,15 @@ function secureConnect(
   socket: Socket,
   servername: string,
   expected: string,
-  { context, limitMs }: { context: SecureContextOptions; limitMs: number },
+  {
+    context,
+    limitMs,
+    onHandshake,
+  }: {
+    context: SecureContextOptions;
+    limitMs: number;
+    onHandshake: ((group: string | undefined) => void) | undefined;
+  },
 ) {
   return new Promise<{ socket: TLSSocket; secure: boolean }>((resolve, reject) => {
     const secured = tlsConnect({
@@ -92,6 +112,7 @@ function secureConnect(
     });
     secured.once('secureConnect', () => {
       clearTimeout(timer);
+      onHandshake?.(groupOf(secured));
       const problem = serverProblem(secured, expected);
       if (problem) secured.destroy(new Error(problem));
       else resolve({ socket: secured, secure: true });
@@ -104,7 +125,12 @@ function serverProblem(socket: TLSSocket, expected: string): string | undefined 
   const certificate = socket.getPeerX509Certificate();
   const found = certificate && spiffeIdOfCertificate(certificate);
   if (found !== expected) return `the server is ${found ?? 'nobody'}, not ${expected}`;
-  const group = socket.getEphemeralKeyInfo() as { name?: string } | null;
-  if (group?.name !== GROUP) return `the server negotiated ${group?.name ?? 'no'} key exchange, not ${GROUP}`;
+  const group = groupOf(socket);
+  if (group !== GROUP) return `the server negotiated ${group ?? 'no'} key exchange, not ${GROUP}`;
   return undefined;
+}
+
+function groupOf(socket: TLSSocket): string | undefined {
+  const group = socket.getEphemeralKeyInfo() as { name?: string } | null;
+  return group?.name;
 }

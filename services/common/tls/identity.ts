@@ -60,6 +60,8 @@ export interface TlsIdentityOptions extends CertificateFiles {
   pollMs?: number;
   /** How long a handshake may take, at either end. */
   handshakeLimitMs?: number;
+  /** Told which key exchange a server has chosen, at every connection to one. */
+  onHandshake?: ((group: string | undefined) => void) | undefined;
 }
 
 /**
@@ -69,7 +71,7 @@ export interface TlsIdentityOptions extends CertificateFiles {
  * @throws KeyweaveError BAD_CONFIG when the first set is not usable.
  */
 export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
-  const { caPath, certPath, keyPath, crlPath, log } = options;
+  const { caPath, certPath, keyPath, crlPath, log, onHandshake } = options;
   const limitMs = options.handshakeLimitMs ?? HANDSHAKE_LIMIT_MS;
   const servers = new Set<ReloadableServerCredentials>();
   const listeners = new Set<() => void>();
@@ -145,7 +147,7 @@ export function loadTlsIdentity(options: TlsIdentityOptions): TlsIdentity {
       return credentials;
     },
     channelCredentials: (spiffeId) =>
-      new SpiffeChannelCredentials(spiffeId, { side: () => material, open, limitMs }),
+      new SpiffeChannelCredentials(spiffeId, { side: () => material, open, limitMs, onHandshake }),
     onChange(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);

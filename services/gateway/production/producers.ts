@@ -8,15 +8,26 @@ import type { PeerLinks } from '../clients/peer-link.ts';
 import type { QkdClient } from '../clients/qkd-client.ts';
 import { Reservoirs, type ReservoirsOptions } from '../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import type { StreamFacts } from '../streams/stream-events.ts';
 import { Confirmations } from './initiator/confirmations.ts';
 import { InitiatorProducer } from './initiator/initiator-producer.ts';
 import { InitiatorRound } from './initiator/initiator-round.ts';
-import { RoundScheduler } from './initiator/round-scheduler.ts';
+import { type Round, RoundScheduler } from './initiator/round-scheduler.ts';
 import { ResponderProducer } from './responder/responder-producer.ts';
 import { type ReceivedOffer, ResponderRound } from './responder/responder-round.ts';
 import type { RoundTools } from './round-tools.ts';
 
+/** Stands around the halves of a round, to see what becomes of the batches: of which stream, first index and number of chunks each is. */
+export type WatchRound = (round: Round, batches: readonly OfferedBatch[]) => Round;
+
+export interface OfferedBatch {
+  readonly stream: StreamFacts;
+  readonly first: number;
+  readonly count: number;
+}
+
 export interface ProducersOptions extends RoundTools {
+  readonly watchRound?: WatchRound | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly links: PeerLinks;
@@ -79,10 +90,10 @@ export class Producers {
       const tools = this.#o;
       const link = tools.links.to(node);
       const confirmations = new Confirmations(link, tools.clock);
-      scheduler = new RoundScheduler(
-        (batches) => new InitiatorRound({ tools, link, confirmations, batches }),
-        tools.clock,
-      );
+      scheduler = new RoundScheduler((batches) => {
+        const round = new InitiatorRound({ tools, link, confirmations, batches });
+        return tools.watchRound?.(round, batches) ?? round;
+      }, tools.clock);
       this.#schedulers.set(node, scheduler);
     }
     return scheduler;

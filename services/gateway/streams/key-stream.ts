@@ -351,6 +351,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     }
     this.#lastFailure = undefined;
     const { keyChunkSize } = this.#qos;
+    this.#events.released(this, first, keys.length / keyChunkSize);
     if (degraded) this.#events.degraded(this, first, keys.length / keyChunkSize);
     this.buffer.release(first, keys, keyChunkSize, { nowMs: this.#clock.monotonicMs(), degraded });
     this.buffer.failGone(this.indexes.frontier);

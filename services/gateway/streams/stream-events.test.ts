@@ -15,6 +15,7 @@ const EVENTS: Readonly<Record<keyof StreamListener, (events: StreamEvents) => vo
   joined: (events) => events.joined(stream),
   delivered: (events) => events.delivered(stream, 7, true),
   refused: (events) => events.refused({ call: 'getKey', owner, error }),
+  released: (events) => events.released(stream, 5, 2),
   dropped: (events) => events.dropped(stream, 5, 2, error),
   degraded: (events) => events.degraded(stream, 5, 2),
   expired: (events) => events.expired(stream),
@@ -37,6 +38,7 @@ describe('StreamEvents', () => {
       ['joined', stream],
       ['delivered', stream, 7, true],
       ['refused', { call: 'getKey', owner, error }],
+      ['released', stream, 5, 2],
       ['dropped', stream, 5, 2, error],
       ['degraded', stream, 5, 2],
       ['expired', stream],
@@ -106,7 +108,7 @@ describe('a stream tells', () => {
     assert.deepEqual([one.owner, one.local, one.peer], [owner, 'joined', 'joined']);
   });
 
-  it('each key that goes to the application, ready or waited for, and none that does not fit', async () => {
+  it('each batch that is released, and each key that goes to the application, ready or waited for, and none that does not fit', async () => {
     const { one, take } = noted();
     const get = (fits: (chunk: Chunk) => void = () => undefined) => one.take(undefined, 1_000, fits, LIVING);
     const tooSmall = () => {
@@ -121,8 +123,10 @@ describe('a stream tells', () => {
     await assert.rejects(Promise.resolve(misfit));
     await fits;
     assert.deepEqual(take(), [
+      ['released', true, 0, 2],
       ['delivered', true, 0, false],
       ['delivered', true, 1, false],
+      ['released', true, 2, 2],
       ['delivered', true, 3, false],
     ]);
   });
@@ -132,6 +136,7 @@ describe('a stream tells', () => {
     fill(one, 4, true);
     one.take(undefined, 1_000, () => undefined, LIVING);
     assert.deepEqual(take(), [
+      ['released', true, 4, 2],
       ['degraded', true, 4, 2],
       ['delivered', true, 4, true],
     ]);

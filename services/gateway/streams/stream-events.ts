@@ -15,6 +15,9 @@ export interface StreamFacts {
   readonly owner: Owner | undefined;
 }
 
+/** Detail of the error of a batch for which both ends hold keys, and not the same. */
+export const KEYS_DIFFER = 'the two ends did not derive the same keys';
+
 /** A request of an application that was refused. */
 export interface RefusedRequest {
   readonly call: 'open' | 'getKey' | 'close';
@@ -35,6 +38,8 @@ export interface StreamListener {
   /** A key goes to the application. */
   delivered?(stream: StreamFacts, index: number, degraded: boolean): void;
   refused?(request: RefusedRequest): void;
+  /** The keys of a batch are confirmed by both ends, and can be read at this one. */
+  released?(stream: StreamFacts, first: number, count: number): void;
   /** A batch was dropped at this end: the indexes from `first` on are burned. */
   dropped?(stream: StreamFacts, first: number, count: number, error: KeyweaveError): void;
   /** Chunks were released for which a shared_seed stood in for a source. */
@@ -77,6 +82,10 @@ export class StreamEvents implements Required<StreamListener> {
 
   refused(request: RefusedRequest): void {
     this.#tell((listener) => listener.refused?.(request));
+  }
+
+  released(stream: StreamFacts, first: number, count: number): void {
+    this.#tell((listener) => listener.released?.(stream, first, count));
   }
 
   dropped(stream: StreamFacts, first: number, count: number, error: KeyweaveError): void {

@@ -7,6 +7,7 @@ import type { BatchAnswer, BatchOffer, ProduceResponse } from '#gen/keyweave/v1/
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { KeyPairs } from '../../clients/kem-client.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
+import { KEYS_DIFFER } from '../../streams/stream-events.ts';
 import { type Batch, degradedSlotOf, type SlotShares, shareKems } from '../batch.ts';
 import { deriveTogether } from '../derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.ts';
@@ -215,7 +216,7 @@ export class InitiatorRound {
     try {
       if (!equalBytes(derived.responderTags, responderTags)) {
         this.#drop(batch);
-        throw new KeyweaveError('AGREEMENT_FAILED', 'the two ends did not derive the same keys');
+        throw new KeyweaveError('AGREEMENT_FAILED', KEYS_DIFFER);
       }
       await failpoint('initiator.confirm');
       const confirmation = {

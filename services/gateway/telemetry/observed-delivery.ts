@@ -1,0 +1,134 @@
+import { type Histogram, type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { streamHash } from '#common/ids/stream-hash.ts';
+import { DURATIONS } from '#common/telemetry/buckets.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import { systemClock } from '#common/time/clock.ts';
+import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from '../delivery/key-delivery.ts';
+import { parseKsid } from '../streams/ksid.ts';
+import type { TracedBatches } from './traced-batches.ts';
+
+/** `hit`: the key lay ready; `waited`: it came after a while. */
+type GetKeyOutcome = 'hit' | 'waited' | 'refused';
+
+/** A span that begins a trace. */
+const ROOT = {
+  kind: SpanKind.SERVER,
+  parent: undefined,
+  attributes: { 'keyweave.protocol': 'etsi-gs-qkd-004' },
+} as const;
+
+const LABELS = {
+  hit: { call: 'getKey', outcome: 'hit' },
+  waited: { call: 'getKey', outcome: 'waited' },
+  refused: { call: 'getKey', outcome: 'refused' },
+} as const satisfies Record<GetKeyOutcome, object>;
+
+/** KeyDelivery with a histogram and spans of what applications ask. */
+export class ObservedDelivery implements KeyDelivery {
+  readonly #inner: KeyDelivery;
+  readonly #tracing: Telemetry['tracing'];
+  readonly #batches: Pick<TracedBatches, 'wanted'> | undefined;
+  readonly #durations: Histogram;
+
+  /** @param batches learns of the requests that are traced and wait for keys. */
+  constructor(inner: KeyDelivery, { meter, tracing }: Telemetry, batches?: Pick<TracedBatches, 'wanted'>) {
+    this.#inner = inner;
+    this.#tracing = tracing;
+    this.#batches = batches;
+    this.#durations = meter.createHistogram('keyweave_request_duration_seconds', {
+      ...DURATIONS,
+      description: 'Time until requests of applications were answered, by call and outcome',
+    });
+  }
+
+  async open(request: OpenConnect): Promise<Opened> {
+    const span = this.#start('OPEN_CONNECT');
+    const startedMs = systemClock.monotonicMs();
+    let outcome = 'opened';
+    try {
+      const opened = await this.#within(span, () => this.#inner.open(request));
+      span?.setAttribute('keyweave.stream', streamHash(opened.ksid));
+      return opened;
+    } catch (thrown) {
+      outcome = 'refused';
+      fail(span, thrown);
+      throw thrown;
+    } finally {
+      this.#durations.record(secondsSince(startedMs), { call: 'open', outcome });
+      span?.end();
+    }
+  }
+
+  getKey(request: GetKey): Delivered | Promise<Delivered> {
+    const span = this.#start('GET_KEY');
+    const ksid = span && ksidIn(request.ksid);
+    if (ksid !== undefined) span?.setAttribute('keyweave.stream', streamHash(ksid));
+    const satisfied = this.#waitsFor(ksid, span);
+    const startedMs = systemClock.monotonicMs();
+    const over = (outcome: GetKeyOutcome, index?: number) => {
+      this.#durations.record(secondsSince(startedMs), LABELS[outcome]);
+      satisfied?.();
+      if (!span) return;
+      span.setAttribute('keyweave.outcome', outcome);
+      if (index !== undefined) span.setAttribute('keyweave.index', index);
+      span.end();
+    };
+    const refused = (thrown: unknown): never => {
+      fail(span, thrown);
+      over('refused');
+      throw thrown;
+    };
+    try {
+      const key = this.#within(span, () => this.#inner.getKey(request));
+      if (!(key instanceof Promise)) {
+        over('hit', key.index);
+        return key;
+      }
+      return key.then((delivered) => {
+        over('waited', delivered.index);
+        return delivered;
+      }, refused);
+    } catch (thrown) {
+      return refused(thrown);
+    }
+  }
+
+  close(request: Close): void {
+    this.#inner.close(request);
+  }
+
+  #start(name: string): Span | undefined {
+    return this.#tracing?.start(name, ROOT);
+  }
+
+  #within<T>(span: Span | undefined, act: () => T): T {
+    return span && this.#tracing ? this.#tracing.run(this.#tracing.within(span), act) : act();
+  }
+
+  /** @returns to be called when it waits no more. */
+  #waitsFor(ksid: string | undefined, span: Span | undefined): (() => void) | undefined {
+    if (ksid === undefined || !span || !this.#tracing) return undefined;
+    return this.#batches?.wanted(ksid, this.#tracing.within(span));
+  }
+}
+
+/** Undefined where it is none. */
+function ksidIn(text: string): string | undefined {
+  try {
+    return parseKsid(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of an error the reason: its words may quote what an application has sent. */
+function fail(span: Span | undefined, thrown: unknown): void {
+  span
+    ?.setStatus({ code: SpanStatusCode.ERROR })
+    .setAttribute('error.type', KeyweaveError.from(thrown).reason);
+}
+
+function secondsSince(startedMs: number): number {
+  return (systemClock.monotonicMs() - startedMs) / 1000;
+}
