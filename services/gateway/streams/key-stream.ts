@@ -330,10 +330,9 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     const there = buffer.size + producer.coming;
     // The initiator sees the same chunks go and acts first; the responder asks only where it is read faster.
     const now = this.#clock.monotonicMs();
-    let missing =
-      this.role === 'initiator'
-        ? this.depth.shortfall(there, buffer.waiting, now, lowWater)
-        : this.depth.shortfall(there, buffer.waiting, now, 0.25, Number.POSITIVE_INFINITY);
+    const when =
+      this.role === 'initiator' ? ([lowWater] as const) : ([0.25, Number.POSITIVE_INFINITY] as const);
+    let missing = this.depth.shortfall(there, buffer.waiting, now, ...when);
     const highest = buffer.highestWanted;
     if (highest >= indexes.frontier) {
       missing = Math.max(missing, highest - indexes.frontier + 1 - producer.coming);
