@@ -1,5 +1,6 @@
 import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failpoint } from '#common/service/failpoint.ts';
 import type { Timer } from '#common/time/clock.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
@@ -332,6 +333,7 @@ export class InitiatorReservoir {
       if (!epoch.ready) this.#blocks.notePeer(await epoch.prepare());
       const asked = Math.max(least, this.#lacking);
       if (asked === 0) return;
+      await failpoint('initiator.fetch');
       const { keys, ranDry, givenBlockKeys } = await sequence.next(asked);
       const count = keys.length / QKD_SECRET_BYTES;
       held.add(sequence.read - count, keys, this.#now);
