@@ -99,7 +99,7 @@ describe('KME simulator', () => {
     assert.deepEqual(statuses, [2, 2, 0]);
     const { body } = await control('/state');
     assert.deepEqual([body.streams, body.keysMade], [1, 1]);
-    assert.deepEqual(body.ends[1], { delivered: 1, deliveredBytes: 0, connections: 1, fault: null });
+    assert.deepEqual(body.ends[1], { delivered: 1, deliveredBytes: 32, connections: 1, fault: null });
     await control('/fault', { end: 1, kind: 'wrong-key' });
     assert.equal((await control('/state')).body.ends[1]?.fault, 'wrong-key');
     await control('/fault', { end: 1, kind: null });

@@ -18,6 +18,7 @@ const FAILPOINTS = [
   'initiator.answered',
   'initiator.decapsulate',
   'initiator.fetch',
+  'initiator.derive',
   'initiator.confirm',
   'responder.confirm',
   'responder.decided',

@@ -71,6 +71,19 @@ describe("a node's reservoirs", () => {
     assert.equal(reservoirs.leftBps(BOB), 1, '0 would say that nobody knows');
   });
 
+  it('of a peer that names others than before are left once nobody has named them for long', async () => {
+    reservoirs.joinResponder(answered(1));
+    await fill(1);
+    await clock.advance(60_000);
+    await fill(2);
+    await clock.advance(45_000);
+    assert.equal(manager.closed.length, 0);
+    await clock.advance(45_000);
+    assert.equal(manager.closed.length, 1, 'the older one');
+    await clock.advance(600_000);
+    assert.equal(manager.closed.length, 1, 'the link may be slow');
+  });
+
   it('say how long the oldest key has lain there', async () => {
     reservoirs.joinResponder(answered(1));
     await fill(1);

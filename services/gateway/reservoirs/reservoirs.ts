@@ -274,6 +274,16 @@ export class Reservoirs {
     }
   }
 
+  /** Beside the one that was named last, those that nobody has named since `ms`: an earlier life of the initiator's gateway has left them. */
+  #endUnused(named: Map<string, ResponderReservoir>, ms: number): void {
+    const newest = Math.max(...[...named.values()].map(({ usedMs }) => usedMs));
+    for (const [name, reservoir] of named) {
+      if (reservoir.usedMs >= ms || reservoir.usedMs === newest) continue;
+      named.delete(name);
+      reservoir.end('nobody has named it for long');
+    }
+  }
+
   #endResponders(peer: string, why: string): void {
     for (const reservoir of this.#responders.get(peer)?.values() ?? []) reservoir.end(why);
     this.#responders.delete(peer);
@@ -298,6 +308,7 @@ export class Reservoirs {
     // The initiator's end decides first, and says so.
     for (const named of this.#responders.values()) {
       for (const reservoir of named.values()) reservoir.burnOlder(before - this.#maxAgeMs);
+      this.#endUnused(named, before - this.#maxAgeMs);
     }
     this.#lookSoon();
   }

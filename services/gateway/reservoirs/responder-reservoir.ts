@@ -60,6 +60,7 @@ export class ResponderReservoir {
   readonly #epochs = new Map<number, Epoch>();
   #newest = -1;
   #givenBlockKeys = 0;
+  #usedMs: number;
   #ended = false;
 
   constructor(options: {
@@ -74,11 +75,17 @@ export class ResponderReservoir {
     this.account = options.account;
     this.#initiatorNode = options.initiatorNode;
     this.#responderNode = options.responderNode;
+    this.#usedMs = options.tools.clock.monotonicMs();
   }
 
   /** Most QKD keys in one block that this end's key manager is known to give; 0: it is not known to give blocks. */
   get givenBlockKeys(): number {
     return this.#givenBlockKeys;
+  }
+
+  /** When its initiator last named it, monotonic milliseconds. */
+  get usedMs(): number {
+    return this.#usedMs;
   }
 
   /** Keys that are here and were not used yet. */
@@ -153,6 +160,7 @@ export class ResponderReservoir {
   /** The epoch of a reference, which is begun where it is a new one. @throws KeyweaveError for one that cannot be read. */
   #follow(reference: QkdReference): Epoch {
     const { epoch: number, blockKeys, qkdKeyStreamId } = reference;
+    this.#usedMs = this.#tools.clock.monotonicMs();
     const known = this.#epochs.get(number);
     if (known) {
       if (known.sequence.name.blockKeys === blockKeys) return known;

@@ -9,7 +9,7 @@ const MAX_PAUSE_MS = 1_000;
 
 /** Attempts before those who wait are told. A service that is being restarted is back within a second. */
 const ATTEMPTS = 2;
-const ATTEMPTS_WHILE_UNREACHABLE = 5;
+const ATTEMPTS_WHILE_UNREACHABLE = 8;
 
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';

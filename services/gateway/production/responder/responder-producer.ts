@@ -30,7 +30,7 @@ const RETRY_DELAY_MS = 50;
 const MAX_RETRY_DELAY_MS = 1_000;
 
 /** Questions to an initiator that cannot be reached, before those who wait are told. */
-const ATTEMPTS_WHILE_UNREACHABLE = 5;
+const ATTEMPTS_WHILE_UNREACHABLE = 8;
 
 export interface ResponderProducerOptions {
   readonly clock: Clock;

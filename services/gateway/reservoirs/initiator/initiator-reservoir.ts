@@ -1,5 +1,6 @@
 import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { failpoint } from '#common/service/failpoint.ts';
 import type { Timer } from '#common/time/clock.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
@@ -52,6 +53,8 @@ export class InitiatorReservoir {
   #used = 0;
   #reading = false;
   #inviting = false;
+  /** The epoch was left since it gave nothing, and no key has come since. */
+  #isSuspect = false;
   #ended = false;
   #failures = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
@@ -332,6 +335,7 @@ export class InitiatorReservoir {
       if (!epoch.ready) this.#blocks.notePeer(await epoch.prepare());
       const asked = Math.max(least, this.#lacking);
       if (asked === 0) return;
+      await failpoint('initiator.fetch');
       const { keys, ranDry, givenBlockKeys } = await sequence.next(asked);
       const count = keys.length / QKD_SECRET_BYTES;
       held.add(sequence.read - count, keys, this.#now);
@@ -353,13 +357,16 @@ export class InitiatorReservoir {
     const nowMs = this.#now;
     const source = { rate: this.supply, waiting: this.#waiting.size };
     const dry = this.#dryness.note(count, ranDry, source, nowMs);
+    if (count > 0) this.#isSuspect = false;
     if (!dry) return;
+    // A key manager gives nothing more of a stream whose other end has closed it, as one that was started anew has.
+    const isSuspect = count === 0 && (dry.tells || (this.supply === undefined && !this.#isSuspect));
+    this.#isSuspect ||= isSuspect;
     // A slow key manager has single keys long before it has a block of them.
-    if (this.#epochs.current.sequence.name.blockKeys > 1) {
-      this.#blocks.ranDry();
-      this.#epochs.follow(1);
-    }
-    this.#notBeforeMs = nowMs + dry.pauseMs;
+    const inBlocks = this.#epochs.current.sequence.name.blockKeys > 1;
+    if (inBlocks) this.#blocks.ranDry();
+    if (inBlocks || isSuspect) this.#epochs.follow(1);
+    this.#notBeforeMs = nowMs + (isSuspect ? 0 : dry.pauseMs);
     const why = new KeyweaveError('INSUFFICIENT_KEY', dry.words);
     for (const taker of this.#waiting) taker.qkdScarce(why);
     if (dry.tells) this.#tellAll(why);
