@@ -18,6 +18,7 @@ import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 import { soundConfig } from '../node-files/judge-node.ts';
 import { serviceAddresses } from '../node-files/service-addresses.ts';
+import { parseServiceName } from '../node-files/service-name.ts';
 import { optimise } from '../service-runtime.ts';
 
 /** Started by a supervisor, whether or not it still lives. */
@@ -46,7 +47,7 @@ export async function runService(
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
   try {
-    await serve(serviceName(name), options);
+    await serve(parseServiceName(name, SERVICE_NAMES), options);
   } catch (thrown) {
     const systemCode = systemCodeOf(thrown);
     await tell({
@@ -172,12 +173,4 @@ function tell(message: ServiceMessage): Promise<void> {
     if (!process.connected) return resolve();
     process.send?.(message, () => resolve());
   });
-}
-
-function serviceName(name: string): ServiceName {
-  if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
-  throw new KeyweaveError(
-    'BAD_REQUEST',
-    `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
-  );
 }
