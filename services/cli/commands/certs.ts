@@ -13,6 +13,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { readCertificates } from '#common/tls/trust.ts';
 import { parseCount } from '../address.ts';
+import { parseServiceName } from '../node-files/service-name.ts';
 import { printTable } from '../table.ts';
 
 /** What a node has certificates for; "tool" is a client of its internal ports. */
@@ -153,13 +154,7 @@ function issuingCa({ ca, caKey }: CaOptions) {
 }
 
 function ownersOf(asked: readonly string[] | undefined, otherwise: readonly string[]): readonly string[] {
-  const unknown = asked?.find((service) => !OWNERS.includes(service));
-  if (unknown !== undefined) {
-    throw new KeyweaveError(
-      'BAD_REQUEST',
-      `there is no service ${JSON.stringify(unknown)}; there are ${OWNERS.join(', ')}`,
-    );
-  }
+  for (const service of asked ?? []) parseServiceName(service, OWNERS);
   return asked ?? otherwise;
 }
 

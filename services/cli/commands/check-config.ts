@@ -1,17 +1,19 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { checkCertificateDates } from '#common/tls/node-certificates.ts';
 import { EXIT } from '../ending/exit-codes.ts';
 import { judgeNode, type NodeToJudge } from '../node-files/judge-node.ts';
+import { parseServiceName } from '../node-files/service-name.ts';
 
 /** Checks folders, and the two files where they are named; says all that is wrong on stderr, and fails if anything is. */
 export function runCheckConfig(
   folders: string[],
   options: { config?: string; peers?: string; service?: string; elsewhere?: boolean },
 ): void {
-  const service = serviceOf(options.service);
+  const service =
+    options.service === undefined ? undefined : parseServiceName(options.service, SERVICE_NAMES);
   const nodes: [name: string, files: Pick<NodeToJudge, 'config' | 'peers'>][] = folders.map((folder) => {
     if (statSync(folder, { throwIfNoEntry: false })?.isFile())
       throw new KeyweaveError('BAD_REQUEST', `${folder} is a file: name it with --config or --peers, both`);
@@ -42,13 +44,4 @@ export function runCheckConfig(
     const others = Object.keys(sound.peers).filter((peer) => peer !== uuid).length;
     process.stdout.write(`${name}: ok, node ${uuid} with ${others} peers\n`);
   }
-}
-
-function serviceOf(name: string | undefined): ServiceName | undefined {
-  if (name === undefined || (SERVICE_NAMES as readonly string[]).includes(name))
-    return name as ServiceName | undefined;
-  throw new KeyweaveError(
-    'BAD_REQUEST',
-    `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
-  );
 }

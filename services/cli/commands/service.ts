@@ -19,6 +19,7 @@ import { keyManagerCertificates } from '#common/tls/node-certificates.ts';
 import { configuredHealthPort } from '../configured-health-port.ts';
 import { soundConfig } from '../node-files/judge-node.ts';
 import { serviceAddresses } from '../node-files/service-addresses.ts';
+import { parseServiceName } from '../node-files/service-name.ts';
 import { optimise } from '../service-runtime.ts';
 import { configuredTelemetry } from '../telemetry/configured-telemetry.ts';
 
@@ -48,7 +49,7 @@ export async function runService(
   options: { config: string; peers: string; addresses?: string },
 ): Promise<void> {
   try {
-    await serve(serviceName(name), options);
+    await serve(parseServiceName(name, SERVICE_NAMES), options);
   } catch (thrown) {
     const systemCode = systemCodeOf(thrown);
     await tell({
@@ -197,12 +198,4 @@ function tell(message: ServiceMessage): Promise<void> {
     if (!process.connected) return resolve();
     process.send?.(message, () => resolve());
   });
-}
-
-function serviceName(name: string): ServiceName {
-  if ((SERVICE_NAMES as readonly string[]).includes(name)) return name as ServiceName;
-  throw new KeyweaveError(
-    'BAD_REQUEST',
-    `there is no service ${JSON.stringify(name)}; there are ${SERVICE_NAMES.join(', ')}`,
-  );
 }
