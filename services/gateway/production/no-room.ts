@@ -1,4 +1,5 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 
 const FIRST_PAUSE_MS = 50;
@@ -14,5 +15,5 @@ export function noRoom({ buffer }: KeyStream): KeyweaveError {
 
 /** How long to wait before asking for room again, after so many times in vain (from 1), milliseconds. */
 export function pauseForRoom(times: number): number {
-  return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (times - 1));
+  return growingPause(times - 1, FIRST_PAUSE_MS, MAX_PAUSE_MS);
 }

@@ -1,6 +1,7 @@
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Timer } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { QkdSequence } from '../clients/qkd-sequence.ts';
@@ -280,7 +281,7 @@ export class ResponderReservoir {
   }
 
   #pauseDry(epoch: Epoch, shared: string): void {
-    const pauseMs = Math.min(MAX_DRY_PAUSE_MS, DRY_PAUSE_MS * 2 ** Math.min(8, epoch.dryReads++));
+    const pauseMs = growingPause(epoch.dryReads++, DRY_PAUSE_MS, MAX_DRY_PAUSE_MS);
     // Who only reads ahead can wait for the next batch to ask.
     epoch.hinted = Math.min(epoch.hinted, epoch.sequence.read);
     epoch.pause = this.#tools.clock.after(

@@ -3,6 +3,7 @@ import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { CALL_LIMITS, MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import type { BatchConfirmation, BatchDecision } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 
@@ -237,7 +238,7 @@ export class Confirmations {
     }
     this.#failures += 1;
     if (this.#anyWaits()) {
-      this.#schedule(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)));
+      this.#schedule(growingPause(this.#failures - 1, RETRY_DELAY_MS, MAX_PAUSE_MS));
     }
   }
 

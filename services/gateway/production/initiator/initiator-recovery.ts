@@ -1,5 +1,6 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import { replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
 import { pauseForRoom } from '../no-room.ts';
@@ -83,7 +84,7 @@ export class InitiatorRecovery {
 
   /** Calls `then` after the pause that follows a failure: pauses keep trouble from becoming a busy loop. */
   pause(then: () => void): void {
-    this.#pauseFor(Math.min(MAX_PAUSE_MS, RETRY_DELAY_MS * 2 ** (this.#failures - 1)), then);
+    this.#pauseFor(growingPause(this.#failures - 1, RETRY_DELAY_MS, MAX_PAUSE_MS), then);
   }
 
   /** Calls `then` when the other end may have room again, having had none for a batch. */

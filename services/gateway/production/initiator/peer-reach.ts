@@ -1,5 +1,6 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 
 /** After a round that could not be sent the next one is tried; twice as long after each further one. */
 const PAUSE_MS = 50;
@@ -41,7 +42,6 @@ export class PeerReach {
     this.#failure = failure;
     // What was under way with it failed for the same reason.
     if (this.refusal) return;
-    this.#untilMs =
-      this.#clock.monotonicMs() + Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, this.#failures++));
+    this.#untilMs = this.#clock.monotonicMs() + growingPause(this.#failures++, PAUSE_MS, MAX_PAUSE_MS);
   }
 }

@@ -2,6 +2,7 @@ import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import type { BatchConfirmation, BatchDecision, QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
@@ -187,6 +188,6 @@ export class ResponderProducer implements Producer {
   }
 
   #pause(firstMs: number, times: number, mostMs: number): void {
-    this.#notBeforeMs = this.#clock.monotonicMs() + Math.min(mostMs, firstMs * 2 ** Math.min(10, times));
+    this.#notBeforeMs = this.#clock.monotonicMs() + growingPause(times, firstMs, mostMs);
   }
 }

@@ -2,11 +2,12 @@ import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/service/failpoint.ts';
 import type { Timer } from '#common/time/clock.ts';
+import { growingPause } from '#common/time/growing-pause.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 import { QkdSequence } from '../../clients/qkd-sequence.ts';
 import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
-import { Pace, Supply } from '../link-rates.ts';
+import { Supply } from '../link-rates.ts';
 import type { ReservoirAccount } from '../reservoir-account.ts';
 import type { ReservoirTools } from '../reservoir-tools.ts';
 import { BlockSize } from './block-size.ts';
@@ -16,14 +17,14 @@ import { InitiatorEpoch } from './initiator-epoch.ts';
 import { InitiatorEpochs } from './initiator-epochs.ts';
 import type { QkdGrant, QkdTaker } from './qkd-grant.ts';
 import { QkdGrants } from './qkd-grants.ts';
+import { ReadAhead } from './read-ahead.ts';
 
 /** Pause after a failure; twice as long after each further one. */
 const RETRY_MS = 50;
 const MAX_RETRY_MS = 1_000;
 
-/** Read ahead: what hides the key manager's round trip at the pace of the link, and no more than a part of what was used. */
-const AHEAD_MS = 100;
-const AHEAD_PART = 0.005;
+/** What says nothing of the size of blocks. */
+const UNREACHABLE = ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN'] as const;
 
 /**
  * The initiator's end of the QKD keys that it shares with one other node: of
@@ -43,14 +44,13 @@ export class InitiatorReservoir {
   readonly #waiting = new Set<QkdTaker>();
   /** What is under way in batches that the other end has not answered. */
   readonly #grants: QkdGrants;
-  readonly #pace = new Pace();
+  readonly #ahead = new ReadAhead();
   readonly #supply = new Supply();
   readonly #dryness: Dryness;
   /** Streams that take their keys here. */
   readonly #members = new Set<QkdTaker>();
   readonly #blocks: BlockSize;
   readonly #epochs: InitiatorEpochs;
-  #used = 0;
   #reading = false;
   #inviting = false;
   /** The epoch was left since it gave nothing, and no key has come since. */
@@ -82,11 +82,12 @@ export class InitiatorReservoir {
     this.#epochs = new InitiatorEpochs(make, options.firstEpoch ?? 0, options.account);
   }
 
-  /** Keys that are here for whoever comes next, and when the oldest of them came. */
+  /** Keys that are here for whoever comes next. */
   get held(): number {
     return this.#epochs.held;
   }
 
+  /** When the oldest of them came. */
   get oldestMs(): number | undefined {
     return this.#epochs.oldestMs;
   }
@@ -103,9 +104,7 @@ export class InitiatorReservoir {
 
   /** Keys a second that are promised to the streams here by their min_bps. */
   get promised(): number {
-    let sum = 0;
-    for (const { promised } of this.#members) sum += promised;
-    return sum;
+    return [...this.#members].reduce((sum, { promised }) => sum + promised, 0);
   }
 
   /** A stream takes its keys here from now on; `leave` must follow. */
@@ -123,8 +122,7 @@ export class InitiatorReservoir {
 
   /** Opens at both ends what is still to be opened, so that nobody who wants keys waits for it. */
   warm(): void {
-    const epoch = this.#epochs.current;
-    if (this.#ended || this.#inviting || epoch.ready || this.#notBeforeMs > this.#now) return;
+    if (this.#ended || this.#inviting || this.#epochs.current.ready || this.#notBeforeMs > this.#now) return;
     void this.#read(0);
   }
 
@@ -147,10 +145,10 @@ export class InitiatorReservoir {
    * caller's, to be wiped; the others are given to the next batch.
    */
   use(grant: QkdGrant, count: number): Buffer {
-    const bytes = count * QKD_SECRET_BYTES;
-    const used = ownCopy(grant.keys.subarray(0, bytes));
-    wipe(grant.keys.subarray(0, bytes));
-    this.#used += count;
+    const given = grant.keys.subarray(0, count * QKD_SECRET_BYTES);
+    const used = ownCopy(given);
+    wipe(given);
+    this.#ahead.used(count);
     this.account.woven(count);
     this.#return(grant, count);
     return used;
@@ -189,8 +187,8 @@ export class InitiatorReservoir {
     if (blockKeys > 1 && !isReason(error, 'AGREEMENT_FAILED')) this.#blocks.refuse();
     if (sequence === this.#epochs.older?.sequence) this.#epochs.endOlder(error.reason);
     if (sequence === this.#epochs.current.sequence) {
-      this.#notBeforeMs = this.#now + Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, this.#failures++));
-      this.#epochs.renew(this.#blocks.wanted(this.#pace.perSecond(this.#now), blockKeys), error.reason);
+      this.#pauseAfterFailure();
+      this.#epochs.renew(this.#blocks.wanted(this.#ahead.pace(this.#now), blockKeys), error.reason);
       this.#serve();
     }
   }
@@ -266,13 +264,12 @@ export class InitiatorReservoir {
         this.#shares.refund(taker, count, nowMs);
         continue;
       }
-      const { first } = stretch;
       const sinceMs = held.oldestMs ?? nowMs;
-      const keys = held.take(first, Math.floor(stretch.count / taker.qkdSlots) * taker.qkdSlots);
-      const grant = { epoch, sequence, first, keys, sinceMs };
+      const keys = held.take(stretch.first, Math.floor(stretch.count / taker.qkdSlots) * taker.qkdSlots);
+      const grant = { epoch, sequence, first: stretch.first, keys, sinceMs };
       this.#grants.add(grant);
       this.#waiting.delete(taker);
-      this.#pace.note(keys.length / QKD_SECRET_BYTES, nowMs);
+      this.#ahead.granted(keys.length / QKD_SECRET_BYTES, nowMs);
       grants.push([taker, grant]);
     }
     for (const [taker, grant] of grants) taker.granted(grant);
@@ -280,28 +277,23 @@ export class InitiatorReservoir {
 
   /** Keys that are wanted now. */
   get #wanted(): number {
-    let wanted = 0;
-    for (const { qkdWanted } of this.#waiting) wanted += qkdWanted;
-    return wanted;
+    return [...this.#waiting].reduce((sum, { qkdWanted }) => sum + qkdWanted, 0);
   }
 
   /** Whether a read that is under way, or about to be, may bring what those that wait lack. */
   get #mayReadEnough(): boolean {
-    const isPaused = this.#notBeforeMs > this.#now;
-    return (
-      this.supply === undefined && !isPaused && this.#wanted > this.held && this.held < this.#tools.maxKeys
-    );
+    if (this.supply !== undefined || this.#notBeforeMs > this.#now) return false;
+    return this.#wanted > this.held && this.held < this.#tools.maxKeys;
   }
 
   /** Keys to read now. */
   get #lacking(): number {
     const wanted = this.#wanted;
-    const ahead = Math.min((this.#pace.perSecond(this.#now) * AHEAD_MS) / 1_000, this.#used * AHEAD_PART);
     const { held, sequence } = this.#epochs.current;
     const room = this.#tools.maxKeys - this.held;
     // Those that still wait can use what follows on the last keys alone: the others would have served them.
     const usable = wanted > 0 ? held.before(sequence.read) : held.count;
-    return Math.min(room, wanted + Math.floor(ahead) - usable);
+    return Math.min(room, wanted + this.#ahead.keys(this.#now) - usable);
   }
 
   #fill(): void {
@@ -342,7 +334,7 @@ export class InitiatorReservoir {
       this.account.taken(count);
       this.#blocks.noteHere(givenBlockKeys);
       this.#supply.note(count, ranDry, this.#now);
-      this.#failures = 0;
+      this.succeeded();
       this.#noteDry(count, ranDry);
       this.#adjustBlocks();
     } catch (thrown) {
@@ -373,19 +365,22 @@ export class InitiatorReservoir {
   }
 
   #failed(epoch: InitiatorEpoch, error: KeyweaveError): void {
-    this.#notBeforeMs = this.#now + Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(10, this.#failures++));
+    this.#pauseAfterFailure();
     const { blockKeys } = epoch.sequence.name;
-    const isPeers = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN');
-    if (blockKeys > 1 && !isPeers) this.#blocks.refuse();
+    if (blockKeys > 1 && !isReason(error, ...UNREACHABLE)) this.#blocks.refuse();
     // An epoch that was opened is not opened again; what was read of it is still in step.
     if (epoch.sequence.isOpen || blockKeys > 1) {
-      this.#epochs.follow(this.#blocks.wanted(this.#pace.perSecond(this.#now), 1));
+      this.#epochs.follow(this.#blocks.wanted(this.#ahead.pace(this.#now), 1));
       if (blockKeys > 1 && this.#failures === 1) {
         this.#notBeforeMs = this.#now;
         return;
       }
     }
     this.#tellAll(error);
+  }
+
+  #pauseAfterFailure(): void {
+    this.#notBeforeMs = this.#now + growingPause(this.#failures++, RETRY_MS, MAX_RETRY_MS);
   }
 
   /** Tells everybody who waits; they ask again. */
@@ -398,7 +393,7 @@ export class InitiatorReservoir {
   /** Reads larger blocks where keys go fast, and single keys where they go slowly. */
   #adjustBlocks(): void {
     const { blockKeys } = this.#epochs.current.sequence.name;
-    const wanted = this.#blocks.wanted(this.#pace.perSecond(this.#now), blockKeys);
+    const wanted = this.#blocks.wanted(this.#ahead.pace(this.#now), blockKeys);
     if (wanted !== blockKeys && this.#epochs.older === undefined) this.#epochs.follow(wanted);
   }
 }
