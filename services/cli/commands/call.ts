@@ -11,9 +11,11 @@ import {
 } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { DESCRIPTORS } from '#gen/descriptors.ts';
 import { parseAddress, parseCount } from '../address.ts';
 import { EXIT } from '../ending/exit-codes.ts';
+import { asJson, type Json, requestsIn } from './contract-json.ts';
 
 /** Services whose methods may be named without them, the first that has one counts. */
 const SERVICES = ['keyweave.v1.KeyDelivery', 'grpc.health.v1.Health'];
@@ -34,7 +36,6 @@ export interface CallOptions {
   timeout: string;
 }
 
-type Json = Record<string, unknown>;
 type Method = MethodDefinition<Json, Json>;
 
 /**
@@ -74,33 +75,6 @@ function methodNamed(name: string): Method {
   throw new KeyweaveError('BAD_REQUEST', `no method ${JSON.stringify(name)}; there are ${known.join(', ')}`);
 }
 
-/** The JSON objects of a text, one after the other; none stands for an empty one. */
-function requestsIn(text: string): Json[] {
-  if (text.trim() === '') return [{}];
-  try {
-    // Between two objects there can be nothing else.
-    const list = JSON.parse(`[${text.trim().replaceAll(/\}\s*\{/g, '},{')}]`) as unknown[];
-    if (list.every((each) => typeof each === 'object' && each !== null && !Array.isArray(each))) {
-      return list.map((each) => renamed(each, toContract) as Json);
-    }
-  } catch {
-    // Told below, without the text.
-  }
-  throw new KeyweaveError('BAD_REQUEST', 'the request is not a JSON object, or several');
-}
-
-/** Fields as the contract names them: key_stream_id; in JSON they are keyStreamId, and may be either in a request. */
-const toContract = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-const toJson = (name: string) => name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-
-function renamed(value: unknown, rename: (name: string) => string): unknown {
-  if (Array.isArray(value)) return value.map((each) => renamed(each, rename));
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([name, inner]) => [rename(name), renamed(inner, rename)]),
-  );
-}
-
 function connect({ address, ca, cert, key, serverName }: CallOptions): GrpcClient {
   const { host, port } = parseAddress(address);
   const expected = serverName ?? host;
@@ -117,7 +91,7 @@ function connect({ address, ca, cert, key, serverName }: CallOptions): GrpcClien
 
 function call(client: GrpcClient, method: Method, requests: readonly Json[], limitMs: number): Promise<void> {
   const { path, requestSerialize, responseDeserialize } = method;
-  const deadline = Date.now() + limitMs;
+  const deadline = systemClock.wallMs() + limitMs;
   return new Promise((resolve, reject) => {
     if (!method.requestStream && !method.responseStream) {
       const [request = {}] = requests;
@@ -140,7 +114,7 @@ function call(client: GrpcClient, method: Method, requests: readonly Json[], lim
 }
 
 function print(answer: unknown): void {
-  process.stdout.write(`${JSON.stringify(renamed(answer, toJson))}\n`);
+  process.stdout.write(`${JSON.stringify(asJson(answer))}\n`);
 }
 
 function read(path: string): Buffer {

@@ -1,4 +1,4 @@
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Meter } from '@opentelemetry/api';
 import { systemClock } from '#common/time/clock.ts';
 
@@ -30,7 +30,7 @@ export function observeProcess(meter: Meter): () => void {
       description: 'By how much the event loop was late, by quantile of the last minute or two',
     }),
   };
-  const startedS = (systemClock.wallMs() - performance.now()) / 1000;
+  const startedS = systemClock.wallMs() / 1000 - process.uptime();
   const delays = new RecentDelays();
   meter.addBatchObservableCallback(
     (result) => {

@@ -10,8 +10,9 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 /** The only file that reads the machine's clocks. */
 const CLOCK = 'common/time/clock.ts';
 
-/** Those that deal in dates, and so may ask for the wall clock: certificates and logs. */
-const WALL = /^common\/(tls\/|log\/|grpc\/server\.ts$)|^cli\/(issue-network|commands\/service)\.ts$/;
+/** Those that deal in dates, and so may ask for the wall clock: certificates, logs, the starts of processes, gRPC's deadlines. */
+const WALL =
+  /^common\/(tls\/|log\/|grpc\/server\.ts$|telemetry\/process-metrics\.ts$)|^cli\/(issue-network|commands\/(service|call)|status\/[a-z-]+)\.ts$|^gateway\/telemetry\/audit-log\.ts$/;
 
 /** A clock that is read past the clock module, by whatever name. */
 const READ = /\bDate\b(?!\s*\(\s*[^\s)])|\bperformance\b|\bhrtime\b|\bTemporal\b/;
@@ -34,7 +35,7 @@ describe('the clocks', () => {
     assert.deepEqual(filesWith(READ), [CLOCK]);
   });
 
-  it('of the wall are asked for dates of certificates and logs only', () => {
+  it('of the wall are asked for dates only', () => {
     const readers = filesWith(/\bwallMs\b/);
     assert.ok(readers.includes('common/log/logger.ts'), 'the search finds nothing any more');
     assert.deepEqual(

@@ -42,7 +42,8 @@ describe('an OPEN_CONNECT that is answered at once', () => {
   it('gives keys without it where the peer’s node is enough', async () => {
     await open({ presence: 'node' });
     const stream = alice.store.get(KSID) as KeyStream;
-    assert.deepEqual(idleInitiator(stream).wanted, [1]);
+    // It may make keys, and makes none of QKD before the first is asked for.
+    assert.deepEqual(idleInitiator(stream).wanted, [0]);
     stream.release(0, Buffer.alloc(32, 7), false);
     assert.equal((await getKey()).index, 0);
   });
