@@ -74,6 +74,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     ...{ seeds, trusted, store, events, watchRound: telemetry.watchRound },
   });
 
+  telemetry.observeLinks(core.qkdLinks);
   const delivery = telemetry.delivery(audit.delivery(core.delivery, events));
   const unsubscribe = context.onPeersChange(({ removed }) => {
     warnOfWeakSeeds(context);
@@ -96,9 +97,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const json = await startEtsi004Json(context, delivery);
   started.defer(() => json.stop());
   const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
-  const binary = binarySettings && (await startEtsi004Binary(context, core.delivery, binarySettings));
+  const binary = binarySettings && (await startEtsi004Binary(context, delivery, binarySettings));
   if (binary) started.defer(() => binary.stop());
-  const tools = grpcSettings && (await startGrpcApi(context, core.delivery, grpcSettings));
+  const tools = grpcSettings && (await startGrpcApi(context, delivery, core.delivery, grpcSettings));
   if (tools) started.defer(() => tools.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.

@@ -160,11 +160,25 @@ describe('a node with telemetry', () => {
       sum(samples, 'keyweave_source_duration_seconds_count', 'source="QKD"') -
       sum(samples, 'keyweave_source_duration_seconds_count', 'source="QKD"', 'outcome="ok"');
     const later = await until(alice, 'failures of QKD', (now) => failed(now) >= 3);
-    network.kme.setFault(0, undefined);
     assert.ok(sum(later, 'keyweave_keys_degraded_total') > 0);
     assertFires('KeyweaveSourceStarving', [earlier, later]);
     assertFires('KeyweaveKeysDegraded', [earlier, later]);
     await fetchKeys(2);
+    await note();
+  });
+
+  it('counts the indexes of a batch that the other end could read no QKD keys for', async () => {
+    const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 5_000 }));
+    const [first] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+    plant(keyOf(first));
+    network.kme.setFault(1, 'refuse');
+    await eventually('a dropped batch', SETTLE_MS, async () => {
+      const answer = await pair.a.getKey(pair.ksid);
+      if (answer.status === 0) plant(keyOf(answer));
+      return sum(await sample(alice), 'keyweave_indexes_burned_total') > 0 || undefined;
+    });
+    network.kme.setFault(1, undefined);
+    await pair.close();
     await note();
   });
 

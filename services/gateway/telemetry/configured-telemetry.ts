@@ -8,6 +8,7 @@ const same = <T>(inner: T): T => inner;
 const NONE: GatewayTelemetry = {
   listeners: [],
   watchRound: undefined,
+  observeLinks: () => undefined,
   ...{ kem: same, qkd: same, hybridizer: same, delivery: same, agreement: same },
 };
 

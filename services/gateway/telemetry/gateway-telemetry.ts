@@ -1,4 +1,5 @@
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import { linkMetrics } from './link-metrics.ts';
 import { ObservedDelivery } from './observed-delivery.ts';
 import { ObservedSources } from './observed-sources.ts';
 import type { GatewayTelemetry } from './parts.ts';
@@ -17,6 +18,7 @@ export function gatewayTelemetry(
   return {
     listeners: [streamMetrics(meter, streams), ...(batches ? [batches] : [])],
     watchRound: batches?.watch,
+    observeLinks: (links) => linkMetrics(meter, () => links.balances),
     kem: (inner) => sources.kem(inner),
     qkd: (inner) => sources.qkd(inner),
     hybridizer: (inner) => sources.hybridizer(inner),

@@ -15,7 +15,8 @@ const MAX_KEY_BYTES = 2 * 1024 * 1024;
 const NOBODY_WAITS = AbortSignal.abort();
 
 export interface KeyDeliveryServiceOptions {
-  readonly delivery: KeyDelivery & StreamDirectory;
+  readonly delivery: KeyDelivery;
+  readonly directory: StreamDirectory;
   readonly settings: Pick<
     NonNullable<NodeConfig['listeners']['grpc']>,
     'peer_presence' | 'default_method' | 'default_key_sources'
@@ -25,9 +26,10 @@ export interface KeyDeliveryServiceOptions {
 /** The public gRPC API over the delivery. */
 export function createKeyDeliveryService({
   delivery,
+  directory,
   settings,
 }: KeyDeliveryServiceOptions): KeyDeliveryServiceImplementation {
-  const watches = new KeyWatches(delivery);
+  const watches = new KeyWatches(delivery, directory);
   return {
     async openConnect(request, context) {
       const opened = await delivery.open({
@@ -66,12 +68,12 @@ export function createKeyDeliveryService({
     },
 
     async getStatus({ keyStreamId: ksid }, context) {
-      return { stream: statusMessage(delivery.status({ ksid, owner: ownerOf(context) })) };
+      return { stream: statusMessage(directory.status({ ksid, owner: ownerOf(context) })) };
     },
 
     async listStreams(request, context) {
       const size = readPageSize(request);
-      const rest = delivery.streamsOf(ownerOf(context)).filter(({ ksid }) => ksid > request.pageToken);
+      const rest = directory.streamsOf(ownerOf(context)).filter(({ ksid }) => ksid > request.pageToken);
       const streams = rest.slice(0, size);
       const isLast = streams.length === rest.length;
       return {
@@ -80,7 +82,7 @@ export function createKeyDeliveryService({
       };
     },
 
-    listAlgorithms: async () => algorithmsMessage(await delivery.unavailableKems()),
+    listAlgorithms: async () => algorithmsMessage(await directory.unavailableKems()),
   };
 }
 

@@ -22,7 +22,8 @@ const REFLECTION = 'grpc.reflection.v1.ServerReflection';
  */
 export async function startGrpcApi(
   context: ServiceContext,
-  delivery: KeyDelivery & StreamDirectory,
+  delivery: KeyDelivery,
+  directory: StreamDirectory,
   settings: NonNullable<NodeConfig['listeners']['grpc']>,
 ): Promise<FrontEnd> {
   const trusted = clientTrust(context.identity, settings.client_ca_path, context.log);
@@ -35,7 +36,7 @@ export async function startGrpcApi(
         {
           definition: wipingDefinition(KeyDeliveryDefinition),
           fullName,
-          implementation: createKeyDeliveryService({ delivery, settings }),
+          implementation: createKeyDeliveryService({ delivery, directory, settings }),
           callers: ANYBODY,
         },
         {

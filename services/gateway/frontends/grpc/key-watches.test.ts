@@ -22,7 +22,7 @@ function watchOf(getKey: (request: GetKey, count: number) => number | Promise<nu
   } as unknown as KeyDelivery & StreamDirectory;
   const requests = new PushQueue<WatchKeysRequest>();
   const gone = new AbortController();
-  const watches = new KeyWatches(delivery);
+  const watches = new KeyWatches(delivery, delivery);
   const watch = () => watches.watch(requests, OWNER, gone.signal);
   return { requests, gone, watch, asked: () => count };
 }

@@ -17,12 +17,14 @@ const FIRST_MESSAGE_MS = 10_000;
 
 /** Sends keys as they are made, as far as their applications grant it. */
 export class KeyWatches {
-  readonly #delivery: Pick<KeyDelivery & StreamDirectory, 'getKey' | 'status'>;
+  readonly #delivery: Pick<KeyDelivery, 'getKey'>;
+  readonly #directory: Pick<StreamDirectory, 'status'>;
   /** Open watches by identity. */
   readonly #open = new Map<string, number>();
 
-  constructor(delivery: Pick<KeyDelivery & StreamDirectory, 'getKey' | 'status'>) {
+  constructor(delivery: Pick<KeyDelivery, 'getKey'>, directory: Pick<StreamDirectory, 'status'>) {
     this.#delivery = delivery;
+    this.#directory = directory;
   }
 
   /**
@@ -42,7 +44,7 @@ export class KeyWatches {
     try {
       const ksid = await grants.ksid(signal);
       // Told at once where there is no such stream, whether or not there are credits.
-      this.#delivery.status({ ksid, owner });
+      this.#directory.status({ ksid, owner });
       while (!signal.aborted && (await grants.next(signal))) {
         const key = await this.#nextKey(ksid, owner, signal);
         if (key === undefined) return;

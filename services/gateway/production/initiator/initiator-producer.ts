@@ -279,7 +279,9 @@ export class InitiatorProducer implements Producer {
   #failed(batch: Omit<Batch, 'producer'>, error: KeyweaveError, thrown: unknown): void {
     const { stream } = this;
     const isAftermath = batch.grant?.sequence.ended === true;
-    if (batch.grant && isReason(error, ...STEP_REASONS)) this.qkd?.lost(batch.grant, error);
+    // A node that has lost the stream was started anew: it has lost its place in the QKD keys, too.
+    const reasons = this.stopped ? STEP_REASONS : ([...STEP_REASONS, 'UNKNOWN_STREAM'] as const);
+    if (batch.grant && isReason(error, ...reasons)) this.qkd?.lost(batch.grant, error);
     if (this.stopped) return;
     const fields = { ksid: stream.id, first: batch.first, reason: error.reason, detail: error.detail };
     this.#log.warning('a batch was dropped', fields, thrown);

@@ -54,9 +54,15 @@ const inARow = (count: number, reason: ErrorReason) =>
   });
 
 describe('a stream whose batches fail', () => {
-  it('tells those who wait at the second failure, and of one that cannot be reached at the eighth', () => {
+  it('tells those who wait at the second failure, and of what passes by itself at the eighth', () => {
     assert.deepEqual(inARow(3, 'AGREEMENT_FAILED'), ['later', 'give up', 'give up']);
-    for (const reason of ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN'] as const) {
+    recovery = recoveryOf(['ML-KEM-768', 'QKD'], false);
+    for (const reason of [
+      'PEER_UNREACHABLE',
+      'SERVICE_UNAVAILABLE',
+      'SHUTTING_DOWN',
+      'QKD_OUT_OF_STEP',
+    ] as const) {
       recovery.succeeded(true);
       assert.deepEqual(inARow(8, reason), [...Array<string>(7).fill('later'), 'give up'], reason);
     }

@@ -10,7 +10,11 @@ const MAX_PAUSE_MS = 1_000;
 
 /** Attempts before those who wait are told. A service that is being restarted is back within a second. */
 const ATTEMPTS = 2;
-const ATTEMPTS_WHILE_UNREACHABLE = 8;
+const ATTEMPTS_WHILE_PASSING = 8;
+
+/** What passes by itself: a service that is away, and what its return has left behind in the QKD keys. */
+const UNREACHABLE = ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN'] as const;
+const PASSING = [...UNREACHABLE, 'QKD_OUT_OF_STEP'] as const;
 
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';
@@ -77,9 +81,9 @@ export class InitiatorRecovery {
     this.#replacedSlot = undefined;
     // What fails during a pause is the same trouble.
     if (!this.isPaused) this.#failures += 1;
-    const unreachable = isReason(error, 'PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN');
-    this.#isDoubtful ||= !unreachable;
-    return this.#failures >= (unreachable ? ATTEMPTS_WHILE_UNREACHABLE : ATTEMPTS) ? 'give up' : 'later';
+    this.#isDoubtful ||= !isReason(error, ...UNREACHABLE);
+    const attempts = isReason(error, ...PASSING) ? ATTEMPTS_WHILE_PASSING : ATTEMPTS;
+    return this.#failures >= attempts ? 'give up' : 'later';
   }
 
   /** Calls `then` after the pause that follows a failure: pauses keep trouble from becoming a busy loop. */
