@@ -169,8 +169,11 @@ describe('a node with telemetry', () => {
 
   it('counts the indexes of a batch that the other end could read no QKD keys for', async () => {
     const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 5_000 }));
-    const [first] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
-    plant(keyOf(first));
+    await eventually('both ends read QKD keys again', SETTLE_MS, async () => {
+      const [first] = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+      plant(keyOf(first));
+      return first.metadata?.buffer.includes('"degraded":false') || undefined;
+    });
     network.kme.setFault(1, 'refuse');
     await eventually('a dropped batch', SETTLE_MS, async () => {
       const answer = await pair.a.getKey(pair.ksid);

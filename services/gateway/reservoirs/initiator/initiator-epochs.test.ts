@@ -152,6 +152,7 @@ describe('an initiator whose key manager', () => {
     );
     bench.keys.onOpen = async () => 'back';
     await bench.clock.advance(1_100);
+    await taker.ask(1);
     assert.deepEqual(taker.numbers.at(-1), [0]);
   });
 
@@ -199,7 +200,9 @@ describe('an initiator whose key manager', () => {
     assert.ok(isReason(taker.errors[0], 'QKD_UNAVAILABLE'));
     bench.keys.onFetch = async (keys) => keys;
     await taker.ask(1);
+    assert.ok(isReason(taker.errors[1], 'QKD_UNAVAILABLE'), 'who asks in the pause is told at once');
     await bench.clock.advance(60);
+    await taker.ask(1);
     assert.deepEqual([epochOf(taker), numbersOf(taker.last.keys)], [1, [0]]);
     bench.giveBack(other.last);
     await taker.ask(4);
@@ -237,13 +240,13 @@ describe('an initiator whose key manager', () => {
     await taker.ask(1);
     assert.match(`${taker.errors[0]}`, /there is no link there/);
     bench.onAnnounce = () => Promise.reject(new KeyweaveError('PEER_UNREACHABLE', 'no way there'));
-    await taker.ask(1);
     await bench.clock.advance(60);
+    await taker.ask(1);
     assert.match(`${taker.errors[1]}`, /PEER_UNREACHABLE: no way there/);
     assert.deepEqual(bench.keys.fetches, [], 'keys were read that the other end cannot read');
     bench.onAnnounce = async () => ({ failure: undefined, blockKeys: 0 });
-    await taker.ask(1);
     await bench.clock.advance(500);
+    await taker.ask(1);
     assert.equal(taker.grants.length, 1);
     const last = bench.announced.at(-1)?.epoch;
     assert.equal(epochOf(taker), last);

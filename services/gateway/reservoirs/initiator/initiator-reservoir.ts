@@ -2,7 +2,6 @@ import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/service/failpoint.ts';
 import type { Timer } from '#common/time/clock.ts';
-import { growingPause } from '#common/time/growing-pause.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 import { QkdSequence } from '../../clients/qkd-sequence.ts';
@@ -18,10 +17,7 @@ import { InitiatorEpochs } from './initiator-epochs.ts';
 import type { QkdGrant, QkdTaker } from './qkd-grant.ts';
 import { QkdGrants } from './qkd-grants.ts';
 import { ReadAhead } from './read-ahead.ts';
-
-/** Pause after a failure; twice as long after each further one. */
-const RETRY_MS = 50;
-const MAX_RETRY_MS = 1_000;
+import { ReadPause } from './read-pause.ts';
 
 /** What says nothing of the size of blocks. */
 const UNREACHABLE = ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'TIMEOUT', 'SHUTTING_DOWN'] as const;
@@ -45,6 +41,7 @@ export class InitiatorReservoir {
   /** What is under way in batches that the other end has not answered. */
   readonly #grants: QkdGrants;
   readonly #ahead = new ReadAhead();
+  readonly #pause = new ReadPause();
   readonly #supply = new Supply();
   readonly #dryness: Dryness;
   /** Streams that take their keys here. */
@@ -56,8 +53,6 @@ export class InitiatorReservoir {
   /** The epoch was left since it gave nothing, and no key has come since. */
   #isSuspect = false;
   #ended = false;
-  #failures = 0;
-  #notBeforeMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
 
   constructor(options: {
@@ -122,7 +117,8 @@ export class InitiatorReservoir {
 
   /** Opens at both ends what is still to be opened, so that nobody who wants keys waits for it. */
   warm(): void {
-    if (this.#ended || this.#inviting || this.#epochs.current.ready || this.#notBeforeMs > this.#now) return;
+    if (this.#ended || this.#inviting || this.#epochs.current.ready) return;
+    if (this.#pause.leftMs(this.#now) > 0) return;
     void this.#read(0);
   }
 
@@ -187,7 +183,7 @@ export class InitiatorReservoir {
     if (blockKeys > 1 && !isReason(error, 'AGREEMENT_FAILED')) this.#blocks.refuse();
     if (sequence === this.#epochs.older?.sequence) this.#epochs.endOlder(error.reason);
     if (sequence === this.#epochs.current.sequence) {
-      this.#pauseAfterFailure();
+      this.#pause.failed(this.#now);
       this.#epochs.renew(this.#blocks.wanted(this.#ahead.pace(this.#now), blockKeys), error.reason);
       this.#serve();
     }
@@ -195,7 +191,7 @@ export class InitiatorReservoir {
 
   /** A batch has come to something at both ends. */
   succeeded(): void {
-    this.#failures = 0;
+    this.#pause.succeeded();
   }
 
   /** Notes how many keys the other end's key manager is known to give as one; 0 is no news. */
@@ -282,7 +278,7 @@ export class InitiatorReservoir {
 
   /** Whether a read that is under way, or about to be, may bring what those that wait lack. */
   get #mayReadEnough(): boolean {
-    if (this.supply !== undefined || this.#notBeforeMs > this.#now) return false;
+    if (this.supply !== undefined || this.#pause.leftMs(this.#now) > 0) return false;
     return this.#wanted > this.held && this.held < this.#tools.maxKeys;
   }
 
@@ -298,10 +294,12 @@ export class InitiatorReservoir {
 
   #fill(): void {
     if (this.#reading || this.#ended || this.#lacking <= 0) return;
-    const pauseMs = this.#notBeforeMs - this.#now;
+    const pauseMs = this.#pause.leftMs(this.#now);
     if (pauseMs > 0) {
       this.#timer?.cancel();
-      this.#timer = this.#tools.clock.after(pauseMs, () => this.#serve());
+      // Whose policy lets something stand in waits for nothing.
+      if (this.#pause.failure) this.#tellAll(this.#pause.failure);
+      else this.#timer = this.#tools.clock.after(pauseMs, () => this.#serve());
       return;
     }
     this.#invite();
@@ -358,29 +356,23 @@ export class InitiatorReservoir {
     const inBlocks = this.#epochs.current.sequence.name.blockKeys > 1;
     if (inBlocks) this.#blocks.ranDry();
     if (inBlocks || isSuspect) this.#epochs.follow(1);
-    this.#notBeforeMs = nowMs + (isSuspect ? 0 : dry.pauseMs);
+    this.#pause.wait(nowMs, isSuspect ? 0 : dry.pauseMs);
     const why = new KeyweaveError('INSUFFICIENT_KEY', dry.words);
     for (const taker of this.#waiting) taker.qkdScarce(why);
     if (dry.tells) this.#tellAll(why);
   }
 
   #failed(epoch: InitiatorEpoch, error: KeyweaveError): void {
-    this.#pauseAfterFailure();
     const { blockKeys } = epoch.sequence.name;
     if (blockKeys > 1 && !isReason(error, ...UNREACHABLE)) this.#blocks.refuse();
     // An epoch that was opened is not opened again; what was read of it is still in step.
     if (epoch.sequence.isOpen || blockKeys > 1) {
       this.#epochs.follow(this.#blocks.wanted(this.#ahead.pace(this.#now), 1));
-      if (blockKeys > 1 && this.#failures === 1) {
-        this.#notBeforeMs = this.#now;
-        return;
-      }
     }
-    this.#tellAll(error);
-  }
-
-  #pauseAfterFailure(): void {
-    this.#notBeforeMs = this.#now + growingPause(this.#failures++, RETRY_MS, MAX_RETRY_MS);
+    this.#pause.failed(this.#now, error);
+    // Single keys are tried at once.
+    if (blockKeys > 1 && this.#pause.failures === 1) this.#pause.wait(this.#now, 0);
+    else this.#tellAll(error);
   }
 
   /** Tells everybody who waits; they ask again. */
