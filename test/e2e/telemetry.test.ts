@@ -160,6 +160,7 @@ describe('a node with telemetry', () => {
       sum(samples, 'keyweave_source_duration_seconds_count', 'source="QKD"') -
       sum(samples, 'keyweave_source_duration_seconds_count', 'source="QKD"', 'outcome="ok"');
     const later = await until(alice, 'failures of QKD', (now) => failed(now) >= 3);
+    network.kme.setFault(0, undefined);
     assert.ok(sum(later, 'keyweave_keys_degraded_total') > 0);
     assertFires('KeyweaveSourceStarving', [earlier, later]);
     assertFires('KeyweaveKeysDegraded', [earlier, later]);
