@@ -11,6 +11,8 @@ import type { TlsIdentity } from '#common/tls/identity.ts';
 import { ALICE, type TestCertificates, testCertificates } from '#test/helpers/certificates.ts';
 import { clientCertificate } from '#test/helpers/client-certificate.ts';
 
+const HOUR_MS = 3_600_000;
+
 let certificates: TestCertificates;
 let identity: TlsIdentity;
 let caPath: string;
@@ -52,6 +54,15 @@ describe('whose clients a listener lets in', () => {
     } finally {
       trusted.close();
     }
+  });
+
+  it('are told of in the log when they come to their end', async () => {
+    const ending = await createCa({ network: 'apps', days: 2, nowMs: Date.now() - 47 * HOUR_MS });
+    writeFileSync(caPath, ending.certificate);
+    const told: unknown[] = [];
+    const tell = (msg: string, fields?: unknown) => told.push([msg, (fields as { path: string }).path]);
+    clientTrust(identity, caPath, { ...silentLog, warning: tell, error: tell }).close();
+    assert.deepEqual(told, [['a certificate ends within a day', caPath]]);
   });
 
   it('may be a client itself that has signed its certificate', async () => {

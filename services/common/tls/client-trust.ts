@@ -1,6 +1,8 @@
 import { watchFiles } from '#common/config/watch-files.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { datedCertificate } from '#common/tls/certificate-dates.ts';
+import { watchExpiry } from '#common/tls/expiry-watch.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
 import { readTrust, type Trust } from '#common/tls/trust.ts';
 
@@ -13,7 +15,8 @@ export interface ListenerIdentity extends Pick<TlsIdentity, 'pems' | 'trust' | '
  * The service's own certificate, with clients of other CAs than the network's:
  * applications' own, or the very certificates of clients that have signed
  * theirs themselves. The file is read again when it changes; one that cannot
- * be read leaves the last in use.
+ * be read leaves the last in use. The log tells of those that come to their
+ * end; the service does its part without them.
  *
  * @param caPath PEM; absent: the network's CAs.
  * @throws KeyweaveError BAD_CONFIG naming the file.
@@ -21,7 +24,7 @@ export interface ListenerIdentity extends Pick<TlsIdentity, 'pems' | 'trust' | '
 export function clientTrust(
   identity: Pick<TlsIdentity, 'pems' | 'trust' | 'onChange'>,
   caPath: string | undefined,
-  log: Pick<Log, 'info' | 'warning'>,
+  log: Pick<Log, 'info' | 'warning' | 'error'>,
   pollMs?: number,
 ): ListenerIdentity {
   if (caPath === undefined) {
@@ -45,6 +48,12 @@ export function clientTrust(
     files.close();
     throw error;
   }
+
+  const expiry = watchExpiry({
+    certificates: () =>
+      trust.cas.map((ca) => datedCertificate(ca, { kind: 'ca', path: caPath, needed: false })),
+    log,
+  });
 
   function reload(again: boolean): boolean {
     try {
@@ -74,7 +83,10 @@ export function clientTrust(
         unsubscribe();
       };
     },
-    close: () => files.close(),
+    close: () => {
+      expiry.close();
+      files.close();
+    },
   };
 }
 
