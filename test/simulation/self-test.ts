@@ -1,7 +1,8 @@
 /**
  * Does the simulation find faults? Plants each of a list, one at a time, and
- * looks whether the world that its seed stands for shows it
- * (`make simulate-self-test`; `--find` looks for seeds anew, a minute each).
+ * looks whether the world that its seed stands for shows it, else any of the
+ * next minute: every change of a gateway changes what happens in a world
+ * (`make simulate-self-test`; `--find` looks for seeds anew).
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -44,8 +45,8 @@ if (import.meta.main) {
   const isFinding = process.argv.includes('--find');
   let missed = 0;
   for (const fault of PLANTED_FAULTS) {
-    const args = isFinding ? ['--seed', '1', '--seconds', '60'] : ['--seed', `${fault.seed}`, '--runs', '1'];
-    const said = await found(fault, args);
+    const kept = isFinding ? undefined : await found(fault, ['--seed', `${fault.seed}`, '--runs', '1']);
+    const said = kept ?? (await found(fault, ['--seed', '1', '--seconds', '60']));
     if (said === undefined) missed += 1;
     const [first = '', second = ''] = said?.split('\n') ?? [];
     console.log(
