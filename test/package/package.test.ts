@@ -17,6 +17,7 @@ const WANTED = [
   /^deploy\/(config|requests)\/[A-Za-z0-9/_-]+\.json$/,
   /^deploy\/schemas\/[a-z_]+\.schema\.json$/,
   /^deploy\/systemd\/[a-z.-]+$/,
+  /^deploy\/telemetry\/(alerts\.yml|grafana\/dashboards\/keyweave\.json)$/,
   /^docs\/[a-z-]+\.md$/,
 ];
 
@@ -63,6 +64,7 @@ describe('the package, packed and installed into an empty folder', () => {
       'deploy/schemas/config.schema.json',
       'deploy/schemas/trusted_peers_info.schema.json',
       'deploy/systemd/keyweave.service',
+      'deploy/telemetry/alerts.yml',
     ])
       assert.ok(files.includes(path), path);
   });
