@@ -135,13 +135,15 @@ describe('make without an engine', () => {
 });
 
 describe('what can be reached', () => {
-  const GATEWAY = [65_430];
+  /** JSON, binary, gRPC. */
+  const GATEWAY = [65_430, 25_575, 50_051];
   const PEER = [3_001];
   const ports = [
-    65_430, 3_001, 50_051, 50_052, 50_053, 50_054, 50_055, 9_465, 9_464, 54_001, 54_002, 54_003, 9_229,
+    ...[65_430, 25_575, 3_001, 50_051, 50_052, 50_053, 50_054, 50_055, 9_465, 9_464, 54_001, 54_002, 54_003],
+    9_229,
   ];
 
-  it("from an application's container: the gateways' JSON ports, and nothing else", async () => {
+  it("from an application's container: the gateways' ports for applications, and nothing else", async () => {
     const addresses = await addressesIn('apps');
     assert.equal(addresses.length, 3, 'only gateways are in the network of applications');
     assert.deepEqual(
