@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setInterval } from 'node:timers/promises';
+import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import {
   keyOf,
@@ -187,19 +188,23 @@ describe('an application that reads more slowly than the other', () => {
           );
           const fast = slow === 'b' ? 'a' : 'b';
           const keys = { a: new Map<number, Buffer>(), b: new Map<number, Buffer>() };
-          const read = async (end: 'a' | 'b') => {
-            const answer = await pair[end].getKey(pair.ksid);
+          const ask = (end: 'a' | 'b') => pair[end].getKey(pair.ksid);
+          const note = (end: 'a' | 'b', answer: JsonAnswer) => {
             assert.equal(answer.status, 0, `${end}: ${answer.message}`);
             assert.match(answer.metadata?.buffer ?? '', /"degraded":false/);
             keys[end].set(answer.index ?? -1, keyOf(answer));
           };
+          const read = async (end: 'a' | 'b') => note(end, await ask(end));
           // What both hold is read at the fast end; from then on each of its keys needs room at the slow one.
           for (let i = 0; i < LITTLE_ROOM; i++) await read(fast);
           let reading = true;
           const paced = (async () => {
             for await (const _ of setInterval(PACE_MS)) {
               if (!reading) return;
-              await read(slow);
+              const answer = await ask(slow);
+              // Where the fast end reads no more and is full, nothing more can be made.
+              if (!reading && answer.status === 2) return;
+              note(slow, answer);
             }
           })();
           const unpaced = (async () => {
