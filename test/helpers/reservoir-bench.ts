@@ -17,6 +17,8 @@ export class TestTaker implements QkdTaker {
   /** How often it was told that there are few. */
   scarce = 0;
   qkdWanted = 0;
+  /** Something stands in for keys that cannot be had. */
+  replaceable = false;
   /** Keys a second that its min_bps promises. */
   promised = 0;
   readonly qkdSlots: number;

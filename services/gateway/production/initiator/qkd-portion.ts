@@ -4,7 +4,7 @@ import type { InitiatorReservoir } from '../../reservoirs/initiator/initiator-re
 import type { QkdGrant, QkdTaker } from '../../reservoirs/initiator/qkd-grant.ts';
 import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
-import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { countQkdSlots, QKD_SECRET_BYTES, replaceableSlot } from '../../streams/stream-terms.ts';
 
 /** What a stream's producer says and hears of its QKD keys. */
 export interface QkdDemand {
@@ -79,6 +79,11 @@ export class QkdPortion implements QkdTaker {
 
   qkdFailed(error: KeyweaveError): void {
     this.#demand.failed(error);
+  }
+
+  get replaceable(): boolean {
+    const { allowDegraded, terms } = this.#stream;
+    return allowDegraded && replaceableSlot(terms) !== undefined;
   }
 
   get promised(): number {

@@ -297,9 +297,8 @@ export class InitiatorReservoir {
     const pauseMs = this.#pause.leftMs(this.#now);
     if (pauseMs > 0) {
       this.#timer?.cancel();
-      // Whose policy lets something stand in waits for nothing.
-      if (this.#pause.failure) this.#tellAll(this.#pause.failure);
-      else this.#timer = this.#tools.clock.after(pauseMs, () => this.#serve());
+      this.#timer = this.#tools.clock.after(pauseMs, () => this.#serve());
+      if (this.#pause.failure) this.#tell(this.#pause.failure, ({ replaceable }) => replaceable);
       return;
     }
     this.#invite();
@@ -359,7 +358,7 @@ export class InitiatorReservoir {
     this.#pause.wait(nowMs, isSuspect ? 0 : dry.pauseMs);
     const why = new KeyweaveError('INSUFFICIENT_KEY', dry.words);
     for (const taker of this.#waiting) taker.qkdScarce(why);
-    if (dry.tells) this.#tellAll(why);
+    if (dry.tells) this.#tell(why);
   }
 
   #failed(epoch: InitiatorEpoch, error: KeyweaveError): void {
@@ -369,16 +368,16 @@ export class InitiatorReservoir {
     if (epoch.sequence.isOpen || blockKeys > 1) {
       this.#epochs.follow(this.#blocks.wanted(this.#ahead.pace(this.#now), 1));
     }
-    this.#pause.failed(this.#now, error);
+    this.#pause.failed(this.#now, isReason(error, ...UNREACHABLE) ? undefined : error);
     // Single keys are tried at once.
     if (blockKeys > 1 && this.#pause.failures === 1) this.#pause.wait(this.#now, 0);
-    else this.#tellAll(error);
+    else this.#tell(error);
   }
 
-  /** Tells everybody who waits; they ask again. */
-  #tellAll(error: KeyweaveError): void {
-    const told = [...this.#waiting];
-    this.#waiting.clear();
+  /** Tells those who wait; they ask again. */
+  #tell(error: KeyweaveError, whom: (taker: QkdTaker) => boolean = () => true): void {
+    const told = [...this.#waiting].filter(whom);
+    for (const taker of told) this.#waiting.delete(taker);
     for (const taker of told) taker.qkdFailed(error);
   }
 

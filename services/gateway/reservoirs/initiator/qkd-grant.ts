@@ -10,6 +10,8 @@ export interface QkdTaker extends Taker {
   granted(grant: QkdGrant): void;
   /** There are none; who wants them nevertheless asks again. */
   qkdFailed(error: KeyweaveError): void;
+  /** Something stands in for keys that cannot be had: it waits for none. */
+  readonly replaceable: boolean;
   /** Keys a second that its min_bps promises. */
   readonly promised: number;
   /** It waits since there are too few: nothing is to be made ahead. */
