@@ -155,6 +155,21 @@ describe('an initiator whose key manager', () => {
     assert.deepEqual(taker.numbers.at(-1), [0]);
   });
 
+  it("answers while the other end knows none of this node's streams tells those that asked before, and no later one", async () => {
+    const answer = Promise.withResolvers<Awaited<ReturnType<typeof bench.onAnnounce>>>();
+    bench.onAnnounce = () => answer.promise;
+    await taker.ask(1);
+    const later = bench.taker();
+    later.replaceable = true;
+    await later.ask(1);
+    bench.onAnnounce = async () => ({ failure: undefined, blockKeys: 0 });
+    answer.resolve({ failure: { reason: 'UNKNOWN_STREAM', detail: 'which?' }, blockKeys: 0 });
+    await bench.clock.settle();
+    assert.match(`${taker.errors[0]}`, /UNKNOWN_STREAM/);
+    await bench.clock.advance(60);
+    assert.deepEqual([later.errors, later.numbers], [[], [[0]]]);
+  });
+
   it('is away tells at once who asks in the pause, where something stands in for the keys', async () => {
     bench.keys.onOpen = gone;
     await taker.ask(1);

@@ -319,6 +319,7 @@ export class InitiatorReservoir {
     if (this.#reading) return;
     const epoch = this.#epochs.current;
     const { sequence, held } = epoch;
+    const asking = new Set(this.#waiting);
     this.#reading = true;
     try {
       if (!epoch.ready) this.#blocks.notePeer(await epoch.prepare());
@@ -335,7 +336,8 @@ export class InitiatorReservoir {
       this.#noteDry(count, ranDry);
       this.#adjustBlocks();
     } catch (thrown) {
-      if (epoch === this.#epochs.current && !this.#ended) this.#failed(epoch, KeyweaveError.from(thrown));
+      if (epoch === this.#epochs.current && !this.#ended)
+        this.#failed(epoch, KeyweaveError.from(thrown), asking);
     } finally {
       this.#reading = false;
       this.#serve(true);
@@ -361,17 +363,20 @@ export class InitiatorReservoir {
     if (dry.tells) this.#tell(why);
   }
 
-  #failed(epoch: InitiatorEpoch, error: KeyweaveError): void {
+  /** @param asking those that waited when the read began. */
+  #failed(epoch: InitiatorEpoch, error: KeyweaveError, asking: ReadonlySet<QkdTaker>): void {
     const { blockKeys } = epoch.sequence.name;
     if (blockKeys > 1 && !isReason(error, ...UNREACHABLE)) this.#blocks.refuse();
     // An epoch that was opened is not opened again; what was read of it is still in step.
     if (epoch.sequence.isOpen || blockKeys > 1) {
       this.#epochs.follow(this.#blocks.wanted(this.#ahead.pace(this.#now), 1));
     }
-    this.#pause.failed(this.#now, isReason(error, ...UNREACHABLE) ? undefined : error);
+    // A node that was started anew knows none of the streams that were open before; others may be by now.
+    const isForgotten = isReason(error, 'UNKNOWN_STREAM');
+    this.#pause.failed(this.#now, isForgotten || isReason(error, ...UNREACHABLE) ? undefined : error);
     // Single keys are tried at once.
-    if (blockKeys > 1 && this.#pause.failures === 1) this.#pause.wait(this.#now, 0);
-    else this.#tell(error);
+    if (blockKeys > 1 && this.#pause.failures === 1 && !isForgotten) this.#pause.wait(this.#now, 0);
+    else this.#tell(error, (taker) => !isForgotten || asking.has(taker));
   }
 
   /** Tells those who wait; they ask again. */
