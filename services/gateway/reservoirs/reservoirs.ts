@@ -82,6 +82,11 @@ export class Reservoirs {
     this.#configuredBps = settings.key_rate_bps;
   }
 
+  /** Whether all streams to a node take their keys from one reservoir. */
+  get areShared(): boolean {
+    return this.#sharing === 'link';
+  }
+
   /** What has become of the keys of each link, since the start of the gateway. */
   get balances(): LinkBalance[] {
     return [...this.#accounts].map(([name, account]) => {

@@ -90,7 +90,7 @@ export class InitiatorProducer implements Producer {
     this.#log = log;
     this.#rounds = rounds;
     this.stream = stream;
-    this.#recovery = new InitiatorRecovery(clock, stream);
+    this.#recovery = new InitiatorRecovery(clock, stream, reservoirs.areShared);
     this.#batchLimit = batchLimit(stream, maxBatchChunks);
     this.isLight = stream.terms.slots.every((slot) => costOf(slot.algorithm) === 'light');
     const usesQkd = countQkdSlots(stream.terms, undefined) > 0;

@@ -122,6 +122,18 @@ describe('a stream whose batches fail', () => {
     assert.deepEqual(resumed, []);
   });
 
+  it('is not doubtful for a trouble of QKD keys that it shares with others', () => {
+    const shared = new InitiatorRecovery(clock, keyStream({ terms: termsOf('hkdf-sha384', ['QKD']) }), true);
+    for (const one of [shared, recovery]) {
+      one.succeeded(true);
+      for (const reason of ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'INSUFFICIENT_KEY'] as const)
+        one.failed(1, new KeyweaveError(reason, 'as the test says'));
+    }
+    assert.deepEqual([shared.isDoubtful, recovery.isDoubtful], [false, true]);
+    shared.failed(1, new KeyweaveError('SOURCE_FAULT', 'as the test says'));
+    assert.equal(shared.isDoubtful, true);
+  });
+
   it('is doubtful until a batch has succeeded, and in trouble, but not while nobody can be reached', () => {
     assert.equal(recovery.isDoubtful, true);
     recovery.succeeded(true);

@@ -1,4 +1,5 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
@@ -16,6 +17,9 @@ const ATTEMPTS_WHILE_PASSING = 8;
 const UNREACHABLE = ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN'] as const;
 const PASSING = [...UNREACHABLE, 'QKD_OUT_OF_STEP'] as const;
 
+/** Trouble of the QKD keys: of all streams of a link, where they share them. */
+const OF_QKD = ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'INSUFFICIENT_KEY'] as const;
+
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';
 
@@ -27,6 +31,8 @@ export type Remedy = 'again' | 'later' | 'give up';
 export class InitiatorRecovery {
   readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>;
   readonly #stream: KeyStream;
+  /** Failures that say nothing of this stream by itself. */
+  readonly #ofOthers: readonly ErrorReason[];
   /** Slot that the shared_seed stands in for in every batch, and in the next one. */
   readonly #standInSlot: number | undefined;
   #replacedSlot: number | undefined;
@@ -40,9 +46,11 @@ export class InitiatorRecovery {
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #pause: Timer | undefined;
 
-  constructor(clock: Pick<Clock, 'monotonicMs' | 'after'>, stream: KeyStream) {
+  /** @param sharesQkd whether the stream takes its QKD keys where others do. */
+  constructor(clock: Pick<Clock, 'monotonicMs' | 'after'>, stream: KeyStream, sharesQkd = false) {
     this.#clock = clock;
     this.#stream = stream;
+    this.#ofOthers = sharesQkd ? [...UNREACHABLE, ...OF_QKD] : UNREACHABLE;
     this.#standInSlot = standInSlot(stream.terms);
   }
 
@@ -81,7 +89,7 @@ export class InitiatorRecovery {
     this.#replacedSlot = undefined;
     // What fails during a pause is the same trouble.
     if (!this.isPaused) this.#failures += 1;
-    this.#isDoubtful ||= !isReason(error, ...UNREACHABLE);
+    this.#isDoubtful ||= !isReason(error, ...this.#ofOthers);
     const attempts = isReason(error, ...PASSING) ? ATTEMPTS_WHILE_PASSING : ATTEMPTS;
     return this.#failures >= attempts ? 'give up' : 'later';
   }
@@ -111,10 +119,6 @@ export class InitiatorRecovery {
   /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
   #isReplaceable(error: KeyweaveError): boolean {
     const { terms, allowDegraded } = this.#stream;
-    return (
-      allowDegraded &&
-      replaceableSlot(terms) !== undefined &&
-      isReason(error, 'QKD_UNAVAILABLE', 'QKD_OUT_OF_STEP', 'INSUFFICIENT_KEY')
-    );
+    return allowDegraded && replaceableSlot(terms) !== undefined && isReason(error, ...OF_QKD);
   }
 }
