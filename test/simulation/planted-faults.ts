@@ -115,7 +115,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     file: `${G}production/initiator/initiator-producer.ts`,
     before: 'if (made === 0) this.#offerIsOver();',
     after: 'if (made === 0) void this;',
-    seed: 15,
+    seed: 75,
   },
   {
     what: 'an index is offered again after its batch has failed',

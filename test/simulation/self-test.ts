@@ -1,7 +1,7 @@
 /**
  * Does the simulation find faults? Plants each of a list, one at a time, and
  * looks whether the world that its seed stands for shows it, else any of the
- * next minute: every change of a gateway changes what happens in a world
+ * next two minutes: every change of a gateway changes what happens in a world
  * (`make simulate-self-test`; `--find` looks for seeds anew).
  */
 import { spawn } from 'node:child_process';
@@ -46,7 +46,7 @@ if (import.meta.main) {
   let missed = 0;
   for (const fault of PLANTED_FAULTS) {
     const kept = isFinding ? undefined : await found(fault, ['--seed', `${fault.seed}`, '--runs', '1']);
-    const said = kept ?? (await found(fault, ['--seed', '1', '--seconds', '60']));
+    const said = kept ?? (await found(fault, ['--seed', '1', '--seconds', '120']));
     if (said === undefined) missed += 1;
     const [first = '', second = ''] = said?.split('\n') ?? [];
     console.log(
