@@ -345,6 +345,9 @@ export class InitiatorProducer implements Producer {
       get weight() {
         return producer.weight;
       },
+      get replaceable() {
+        return producer.#recovery.mayReplaceQkd;
+      },
       invited: () => {
         if (producer.state === 'waiting') producer.stream.refill(INVITED_WATER);
       },

@@ -68,6 +68,12 @@ export class InitiatorRecovery {
     return this.#replacedSlot ?? this.#standInSlot;
   }
 
+  /** Whether the policy of both ends lets the shared_seed stand in for QKD. */
+  get mayReplaceQkd(): boolean {
+    const { terms, allowDegraded } = this.#stream;
+    return allowDegraded && replaceableSlot(terms) !== undefined;
+  }
+
   /** A batch has been released at both ends. */
   succeeded(usedQkd: boolean): void {
     this.#failures = 0;
@@ -116,9 +122,8 @@ export class InitiatorRecovery {
     this.#pause = this.#clock.after(this.#pausedUntilMs - nowMs + 1, then);
   }
 
-  /** QKD is missing, and the policy of both ends lets the shared_seed stand in for it. */
+  /** QKD is missing, and the shared_seed stands in for it. */
   #isReplaceable(error: KeyweaveError): boolean {
-    const { terms, allowDegraded } = this.#stream;
-    return allowDegraded && replaceableSlot(terms) !== undefined && isReason(error, ...OF_QKD);
+    return this.mayReplaceQkd && isReason(error, ...OF_QKD);
   }
 }

@@ -45,7 +45,7 @@ function begin(minBps = 0): void {
       get lacking() {
         return lacking;
       },
-      ...{ urgent: true, weight: 3 },
+      ...{ urgent: true, replaceable: false, weight: 3 },
       invited: () => told.push('invited'),
       granted: () => told.push('granted'),
       failed: (error) => told.push(error.reason),

@@ -4,13 +4,15 @@ import type { InitiatorReservoir } from '../../reservoirs/initiator/initiator-re
 import type { QkdGrant, QkdTaker } from '../../reservoirs/initiator/qkd-grant.ts';
 import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
-import { countQkdSlots, QKD_SECRET_BYTES, replaceableSlot } from '../../streams/stream-terms.ts';
+import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 
 /** What a stream's producer says and hears of its QKD keys. */
 export interface QkdDemand {
   /** Chunks that it would offer if it had the keys. */
   readonly lacking: number;
   readonly urgent: boolean;
+  /** Something stands in for keys that cannot be had. */
+  readonly replaceable: boolean;
   readonly weight: number;
   /** Others get keys: it may ask, too, for what it would lack soon. */
   invited(): void;
@@ -82,8 +84,7 @@ export class QkdPortion implements QkdTaker {
   }
 
   get replaceable(): boolean {
-    const { allowDegraded, terms } = this.#stream;
-    return allowDegraded && replaceableSlot(terms) !== undefined;
+    return this.#demand.replaceable;
   }
 
   get promised(): number {
