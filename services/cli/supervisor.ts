@@ -94,11 +94,16 @@ export class ServiceSupervisor {
     return this.#metricsQuestion.promise;
   }
 
-  /** Resolves when the service serves for the first time; rejects when it cannot start at all. */
-  start(): Promise<void> {
+  /**
+   * Resolves when the service serves for the first time; rejects when it
+   * cannot start at all. It loads its modules at once, and reads files and
+   * certificates when `mayStart` has resolved.
+   */
+  start(mayStart: Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#stopping) reject(new KeyweaveError('SHUTTING_DOWN', `${this.name} was stopped`));
-      else this.#spawn(resolve, reject);
+      if (this.#stopping) return reject(new KeyweaveError('SHUTTING_DOWN', `${this.name} was stopped`));
+      this.#spawn(resolve, reject);
+      void mayStart.then(() => this.#tell({ type: 'start' }));
     });
   }
 
@@ -209,14 +214,13 @@ export class ServiceSupervisor {
       else log.error('a service died and is started again', fields);
       this.#toldToStop = false;
       this.#restarts += 1;
-      this.#restart = setTimeout(
-        () =>
-          this.#spawn(
-            () => log.info('a service is back', { name: this.name }),
-            () => undefined,
-          ),
-        this.#delayMs,
-      );
+      this.#restart = setTimeout(() => {
+        this.#spawn(
+          () => log.info('a service is back', { name: this.name }),
+          () => undefined,
+        );
+        this.#tell({ type: 'start' });
+      }, this.#delayMs);
       this.#delayMs = Math.min(LONGEST_DELAY_MS, this.#delayMs * 2);
     });
   }

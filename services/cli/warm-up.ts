@@ -8,6 +8,8 @@ await Promise.all([
   import('#common/service/health-port.ts'),
   import('#common/telemetry/start-telemetry.ts'),
   import('../gateway/main.ts'),
+  import('../gateway/frontends/grpc/frontend.ts'),
+  import('./commands/node.ts'),
   import('../qkd-source/main.ts'),
   import('../pqc-source/main.ts'),
   import('../peer-broker/main.ts'),

@@ -65,7 +65,6 @@ export async function runNode(options: { config: string; peers: string }): Promi
     readiness,
     telemetry?.exposition && (() => nodeExposition(telemetry, supervisors)),
   );
-  await ensureNodeCertificates(config, SERVICE_NAMES, log);
   await warmCompileCache(stopping.signal);
   const ports = await freePorts(LOOPBACK, SERVICE_NAMES.length);
   const addresses = Object.fromEntries(
@@ -87,8 +86,12 @@ export async function runNode(options: { config: string; peers: string }): Promi
     );
   }
 
+  // The services load their modules while their certificates are made.
+  const mayStart = Promise.withResolvers<void>();
   try {
-    await Promise.all(supervisors.map((supervisor) => supervisor.start()));
+    const started = supervisors.map((supervisor) => supervisor.start(mayStart.promise));
+    const certified = ensureNodeCertificates(config, SERVICE_NAMES, log).then(mayStart.resolve);
+    await Promise.all([certified, ...started]);
   } catch (error) {
     // Told to leave, the node ends by that; what fails meanwhile does so for that reason.
     if (stopping.signal.aborted) return;

@@ -32,6 +32,9 @@ const FORCE_MARGIN_MS = 3_000;
 /** The same for a service that got a signal and no word from its supervisor, which stops the gateway before it. */
 const NO_WORD_MARGIN_MS = 5_000;
 
+/** When what the start has left behind is given back, after the start. */
+const TRIM_DELAY_MS = 1_000;
+
 /** How to start each service; loaded only when it is the one. */
 const STARTERS: Readonly<
   Record<ServiceName, () => Promise<(context: ServiceContext) => Promise<RunningService>>>
@@ -73,6 +76,7 @@ async function serve(
   const stopNow = once((why) => stop(why));
   heedSignals(stopNow, () => noWordMs);
 
+  if (SUPERVISED) await Promise.all([STARTERS[service](), wordToStart()]);
   const config = soundConfig({ ...options, service, supervised: SUPERVISED });
   const log = createLogger({ service, config: config.logging_config });
   const reopenings: (() => void)[] = [log.reopen];
@@ -155,7 +159,8 @@ async function serve(
   });
   optimise();
   giveHeapRoom();
-  trimHeap();
+  // Later: the other services of the node still start, and applications have begun to come.
+  setTimeout(trimHeap, TRIM_DELAY_MS).unref();
   if (SUPERVISED) await tell({ type: 'ready', listening });
   else process.stdout.write(`${JSON.stringify({ ready: true, service, uuid: config.uuid, listening })}\n`);
 }
@@ -185,6 +190,19 @@ function heedSignals(stop: (why: string) => void, noWordMs: () => number): void 
   // A supervisor that dies without a word must not leave its services behind, not even one that was starting.
   process.on('disconnect', () => stop('the supervisor is gone'));
   if (SUPERVISED && !process.connected) stop('the supervisor is gone');
+}
+
+/** Resolves when the supervisor has what a service needs; its loss ends the wait, and the process. */
+function wordToStart(): Promise<void> {
+  return new Promise((resolve) => {
+    const heed = ({ type }: SupervisorMessage) => {
+      if (type !== 'start') return;
+      // What is said from now on waits for whoever listens next.
+      process.off('message', heed);
+      resolve();
+    };
+    process.on('message', heed);
+  });
 }
 
 async function tellMetrics(telemetry: Telemetry | undefined): Promise<void> {

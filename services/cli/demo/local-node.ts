@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { startable } from '#common/service/installation.ts';
+import { CACHE_ENVIRONMENT } from '../compile-cache.ts';
 import type { NodeFiles } from './network-files.ts';
 
 const MAIN = fileURLToPath(startable('../main.ts', import.meta.url));
@@ -63,7 +64,7 @@ export async function startNode(
       '--peers',
       join(folder, 'trusted_peers_info.json'),
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { env: { ...process.env, ...CACHE_ENVIRONMENT }, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   onSpawn?.(child);
   const errors: string[] = [];

@@ -15,7 +15,5 @@ export type ServiceMessage =
 
 /** What a supervisor tells or asks the service that it started. */
 export type SupervisorMessage =
-  | { type: 'readiness' }
-  | { type: 'metrics' }
-  | { type: 'stop' }
-  | { type: 'reopen-log' };
+  /** The files that it reads and the certificates are there: it may start. */
+  { type: 'start' } | { type: 'readiness' } | { type: 'metrics' } | { type: 'stop' } | { type: 'reopen-log' };
