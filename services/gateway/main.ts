@@ -19,7 +19,6 @@ import type { SharedSeeds } from './clients/shared-seeds.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { startEtsi004Binary } from './frontends/etsi004-binary/frontend.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
-import type { startGrpcApi as StartGrpcApi } from './frontends/grpc/frontend.ts';
 import { createGatewayCore } from './gateway-core.ts';
 import type { EndStream } from './production/end-producer.ts';
 import { SourceFaults } from './production/source-faults.ts';
@@ -99,7 +98,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
   const binary = binarySettings && (await startEtsi004Binary(context, delivery, binarySettings));
   if (binary) started.defer(() => binary.stop());
-  const tools = grpcSettings && (await startTools(context, delivery, core.delivery, grpcSettings));
+  const tools =
+    grpcSettings &&
+    (await (await loadGrpcApi()).startGrpcApi(context, delivery, core.delivery, grpcSettings));
   if (tools) started.defer(() => tools.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
@@ -110,7 +111,5 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   };
 }
 
-/** The gRPC API. Its libraries, a fifth of the gateway's start, are loaded only where it is configured. */
-async function startTools(...given: Parameters<typeof StartGrpcApi>): ReturnType<typeof StartGrpcApi> {
-  return (await import('./frontends/grpc/frontend.ts')).startGrpcApi(...given);
-}
+/** The gRPC API, whose libraries are a fifth of the gateway's start: loaded only where it is configured. */
+export const loadGrpcApi = () => import('./frontends/grpc/frontend.ts');
