@@ -126,11 +126,12 @@ it('a day of an operator, who loses no request that was not meant to be lost', a
         for (const service of ['qkd-source', 'pqc-source', 'hybridizer', 'peer-broker'])
           await again(node, service);
     });
-    // While a service is away, requests are told so; the streams go on.
+    // While a service is away for longer than requests wait, they are told so; the streams go on. A busy machine
+    // may take that long, and then what is told last is the loss of step that qkd-source leaves behind.
     for (const answer of lost)
       assert.match(
         answer,
-        /^1: (qkd-source|pqc-source|hybridizer|peer-broker)( of node [0-9a-f-]+)? cannot be reached$/,
+        /^(1: (qkd-source|pqc-source|hybridizer|peer-broker)( of node [0-9a-f-]+)? cannot be reached|6: QKD epoch \d+ has been left)$/,
       );
     assert.ok(keys > 20, `only ${keys} keys were read`);
   });
