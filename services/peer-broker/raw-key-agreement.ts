@@ -20,7 +20,8 @@ interface RawMethodDefinition {
 export type RawKeyAgreementDefinition = Record<MethodName, RawMethodDefinition>;
 
 const asIs = (bytes: Buffer): Uint8Array => uncopied(bytes);
-const received = (bytes: Uint8Array): Buffer => bytes as Buffer;
+const received = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
 
 /** The service's full name, for the list of callers. */
 export const KEY_AGREEMENT_NAME = KeyAgreementDefinition.fullName;

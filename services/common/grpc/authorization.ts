@@ -5,7 +5,7 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
-import { CALLER_METADATA, type CallerList } from '#common/grpc/callers.ts';
+import { CALLER_METADATA, type CallerList, STREAM_METADATA } from '#common/grpc/callers.ts';
 import { shownCertificate } from '#common/grpc/shown-certificate.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
@@ -49,7 +49,10 @@ export function authorizationInterceptor(options: {
   onRefused?: ((path: string) => void) | undefined;
   /** Milliseconds since 1970, for the certificates' dates. */
   wallNow: () => number;
+  /** Filled with the streams that are open, by their names (STREAM_METADATA): why a call on one of them is refused, if it is. */
+  openStreams?: Map<string, StreamCheck>;
 }): ServerInterceptor {
+  let newestStream = 0;
   const cache = new Map<string, CallerCertificate>();
   const streams = new Set<OpenStream>();
 
@@ -91,6 +94,16 @@ export function authorizationInterceptor(options: {
     caller: string | undefined,
     why: string,
   ) {
+    tell(call, path, caller, why);
+    call.sendStatus({ code: grpcStatus.PERMISSION_DENIED, details: why });
+  }
+
+  function tell(
+    call: ServerInterceptingCallInterface,
+    path: string,
+    caller: string | undefined,
+    why: string,
+  ) {
     const client = call.getPeer();
     options.onRefused?.(path);
     options.refusals.line(clientNetwork(client), 'warning', 'a call was refused', {
@@ -99,17 +112,23 @@ export function authorizationInterceptor(options: {
       method: path.slice(0, MAX_PATH_CHARS),
       reason: why,
     });
-    call.sendStatus({ code: grpcStatus.PERMISSION_DENIED, details: why });
   }
 
   /** Runs while streams are open. */
   let timer: NodeJS.Timeout | undefined;
   function watch(stream: OpenStream): void {
     streams.add(stream);
+    const { call, certificate } = stream;
+    options.openStreams?.set(stream.name, (path) => {
+      const why = refusal(path, certificate);
+      if (why !== undefined) tell(call, path, certificate.name, why);
+      return why;
+    });
     timer ??= setInterval(endRefusedStreams, STREAMS_MS).unref();
   }
   function unwatch(stream: OpenStream): void {
     streams.delete(stream);
+    options.openStreams?.delete(stream.name);
     if (streams.size > 0) return;
     clearInterval(timer);
     timer = undefined;
@@ -127,7 +146,10 @@ export function authorizationInterceptor(options: {
     const certificate = certificateOf(call);
     const refused = refusal(method.path, certificate);
     const isStream = method.requestStream || method.responseStream;
-    const stream = certificate && isStream ? { path: method.path, certificate, call } : undefined;
+    const stream =
+      certificate && isStream
+        ? { name: String(++newestStream), path: method.path, certificate, call }
+        : undefined;
     return new ServerInterceptingCall(call, {
       start(next) {
         next({
@@ -136,7 +158,10 @@ export function authorizationInterceptor(options: {
               refuse(call, method.path, certificate?.name, refused);
               return;
             }
-            if (stream) watch(stream);
+            if (stream) {
+              watch(stream);
+              metadata.set(STREAM_METADATA, stream.name);
+            }
             metadata.set(CALLER_METADATA, certificate?.name ?? '');
             nextMetadata(metadata);
           },
@@ -153,7 +178,11 @@ export function authorizationInterceptor(options: {
   };
 }
 
+/** Why the caller of an open stream may not call `path` now, in words; undefined = it may. What is refused has been logged. */
+export type StreamCheck = (path: string) => string | undefined;
+
 interface OpenStream {
+  readonly name: string;
   readonly path: string;
   readonly certificate: CallerCertificate;
   readonly call: ServerInterceptingCallInterface;

@@ -12,6 +12,9 @@ export type CallerName = ServiceName | 'tool';
 /** Metadata entry in which the authorised caller's SPIFFE id reaches the handlers; what a client sends there is dropped. */
 export const CALLER_METADATA = 'keyweave-caller';
 
+/** The same of a name that an open stream has in this process. */
+export const STREAM_METADATA = 'keyweave-stream';
+
 /** The callers that the architecture needs, by service; nobody else gets in unless the configuration names them. */
 const DEFAULT_CALLERS: Readonly<Record<ServiceName, readonly CallerName[]>> = {
   gateway: ['peer-broker'],

@@ -1,17 +1,29 @@
 import { isIP } from 'node:net';
 import { type Channel, type ChannelOptions, Channel as GrpcChannel } from '@grpc/grpc-js';
-import { type Client, type CompatServiceDefinition, createClientFactory } from 'nice-grpc';
+import {
+  type CallOptions,
+  type Client,
+  type ClientFactory,
+  type ClientMiddleware,
+  type CompatServiceDefinition,
+  createClientFactory,
+} from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import type { ServiceName } from '#common/config/node-config.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
+import { StreamedCalls } from '#common/grpc/call-stream/streamed-calls.ts';
 import { CLIENT_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
+import { composeClientUnary } from '#common/grpc/compose-unary.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from '#common/grpc/deadline.ts';
 import { errorMappingClientMiddleware } from '#common/grpc/error-mapping.ts';
 import { RenewedChannel } from '#common/grpc/renewed-channel.ts';
 import { REPLICAS_SCHEME } from '#common/grpc/replicas-resolver.ts';
-import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { bytesOf, leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { spiffeId } from '#common/tls/spiffe.ts';
+import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
+import { CallStreamDefinition } from '#gen/keyweave/v1/call_stream.ts';
 
 export type ServiceClient<D extends CompatServiceDefinition> = Client<D, DeadlineOptions>;
 
@@ -52,15 +64,83 @@ export function connect(options: ConnectOptions): GrpcConnection {
     });
   const channel = new RenewedChannel(makeChannel, identity.onChange);
   const target = nodeUuid === config.uuid ? service : `${service} of node ${nodeUuid}`;
-  const bare = createClientFactory()
-    .use(errorMappingClientMiddleware(options.unreachable, target))
-    .use(deadlineClientMiddleware());
   const peer = nodeUuid === config.uuid ? undefined : nodeUuid;
-  const factory = telemetry ? bare.use(telemetry.rpc.client({ service, peer })) : bare;
+  const middleware: ClientMiddleware<DeadlineOptions>[] = [
+    errorMappingClientMiddleware(options.unreachable, target),
+    deadlineClientMiddleware(),
+    ...(telemetry ? [telemetry.rpc.client({ service, peer })] : []),
+  ];
+  const bare = createClientFactory();
+  const factory = middleware.reduce(
+    (inner, outer) => inner.use(outer),
+    bare as ClientFactory<DeadlineOptions>,
+  );
+  const streams = bare.create(leanDefinition(CallStreamDefinition), channel as never) as unknown as Client<
+    typeof CallStreamDefinition
+  >;
+  const calls = new StreamedCalls({
+    open: (frames, accepted) => streams.calls(frames, { onHeader: accepted }),
+    streams: isIP(address.host) === 0 ? STREAMS_TO_REPLICAS : 1,
+    clock: systemClock,
+  });
+  const unsubscribe = identity.onChange(() => calls.renew());
   return {
-    client: (definition) => factory.create(leanDefinition(definition), channel as never) as never,
-    close: () => channel.close(),
+    client: (definition) => {
+      const lean = leanDefinition(definition);
+      const whole = factory.create(lean, channel as never) as unknown as Methods;
+      // Health is asked of the replicas in turn, each by a call of its own.
+      if (definition === (HealthDefinition as CompatServiceDefinition)) return whole as never;
+      const alone = bare.create(lean, channel as never) as unknown as Methods;
+      return { ...whole, ...streamedMethods(lean, alone, calls, middleware.toReversed()) } as never;
+    },
+    close: () => {
+      unsubscribe();
+      calls.renew();
+      channel.close();
+    },
   };
+}
+
+/** A name may stand for several replicas, and each gets some of the calls at any time. */
+const STREAMS_TO_REPLICAS = 4;
+
+type Methods = Record<string, (request: unknown, options: CallOptions) => Promise<unknown>>;
+
+interface LeanMethod {
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  requestSerialize(request: unknown): Uint8Array | ArrayBuffer;
+  responseDeserialize(bytes: Uint8Array): unknown;
+}
+
+/**
+ * The unary methods of a service, over streams of calls where the server has them.
+ *
+ * @param alone the same methods as calls of their own, without middleware.
+ * @param middleware the outermost first.
+ */
+function streamedMethods(
+  definition: CompatServiceDefinition,
+  alone: Methods,
+  calls: StreamedCalls,
+  middleware: readonly ClientMiddleware[],
+): Methods {
+  const unary = Object.entries(definition as unknown as Record<string, LeanMethod>).filter(
+    ([, { requestStream, responseStream }]) => !requestStream && !responseStream,
+  );
+  return Object.fromEntries(
+    unary.map(([name, method]) => {
+      const { path } = method;
+      const descriptor = { path, requestStream: false, responseStream: false, options: {} };
+      const byItself = alone[name] as Methods[string];
+      const call = composeClientUnary(descriptor, middleware, async (request: unknown, options) => {
+        const answer = await calls.call(path, bytesOf(method.requestSerialize(request)), options);
+        return answer === undefined ? byItself(request, options) : method.responseDeserialize(answer);
+      });
+      return [name, (request, options = {}) => call(request, options)];
+    }),
+  );
 }
 
 /** For a connection whose calls share a session with no other connection's, even to the same address. */

@@ -15,7 +15,7 @@ import { STATUS_DETAILS_TRAILER, statusDetails } from '#common/grpc/wire/error-i
 import type { Log } from '#common/log/log.ts';
 
 /** Trailer that carries the reason's name, so that an error keeps its identity over any number of hops. */
-const REASON_TRAILER = 'keyweave-reason';
+export const REASON_TRAILER = 'keyweave-reason';
 
 /**
  * Turns what a handler throws into a status with our reason, and with

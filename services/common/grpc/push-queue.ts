@@ -4,6 +4,11 @@ export class PushQueue<T> implements AsyncIterable<T> {
   #wake: (() => void) | undefined;
   #ended = false;
 
+  /** How many wait to be read. */
+  get length(): number {
+    return this.#items.length;
+  }
+
   push(item: T): void {
     if (this.#ended) return;
     this.#items.push(item);

@@ -8,11 +8,13 @@ import {
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { authorizationInterceptor } from '#common/grpc/authorization.ts';
-import { anyOwnService, type CallerList } from '#common/grpc/callers.ts';
+import { authorizationInterceptor, type StreamCheck } from '#common/grpc/authorization.ts';
+import { type BytesMethod, callStreamService } from '#common/grpc/call-stream/call-stream-service.ts';
+import { anyOwnService, type CallerList, STREAM_METADATA } from '#common/grpc/callers.ts';
 import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
+import { composeServerUnary } from '#common/grpc/compose-unary.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
-import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
+import { bytesOf, leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import { LimitedLog } from '#common/log/limited-log.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import { healthService } from '#common/service/health.ts';
@@ -22,6 +24,7 @@ import { waitFor } from '#common/time/wait-for.ts';
 import { appServerCredentials } from '#common/tls/app-listener.ts';
 import type { TlsIdentity } from '#common/tls/identity.ts';
 import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
+import { CallStreamDefinition } from '#gen/keyweave/v1/call_stream.ts';
 
 // The library prints lines of its own beside the errors that it gives; those are told here, once.
 if (!process.env.GRPC_VERBOSITY && !process.env.GRPC_NODE_VERBOSITY) setLogVerbosity(logVerbosity.NONE);
@@ -90,6 +93,8 @@ export async function startGrpcServer(
     has: (caller: string) => own.has(caller) || options.services.some((entry) => entry.callers.has(caller)),
   };
   callers.set(HealthDefinition.fullName, applications ? ANYBODY : callersOfAny);
+  if (!applications) callers.set(CallStreamDefinition.fullName, callersOfAny);
+  const openStreams = new Map<string, StreamCheck>();
   const definitions = options.services.map((entry) => leanDefinition(entry.definition));
   const paths = new Set([...definitions, leanDefinition(HealthDefinition)].flatMap(pathsOf));
 
@@ -104,17 +109,38 @@ export async function startGrpcServer(
         refusals,
         ...(applications && { nameOf: applications.nameOf }),
         wallNow: systemClock.wallMs,
+        openStreams,
         onRefused: telemetry && ((path) => telemetry.rpc.denied(path, paths.has(path))),
       }),
     ],
   });
-  const server = (telemetry ? bare.use(telemetry.rpc.server) : bare)
-    .use(errorMappingServerMiddleware(log, { details: applications !== undefined }))
+  const observed: ServerMiddleware[] = [
+    ...(telemetry ? [telemetry.rpc.server] : []),
+    errorMappingServerMiddleware(log, { details: applications !== undefined }),
+  ];
+  const server = observed
+    .reduce((under, middleware) => under.use(middleware), bare)
     .use(endStreamsOnStop(stopping.signal));
   options.services.forEach((entry, i) => {
     server.add(definitions[i] as CompatServiceDefinition, entry.implementation as never);
   });
   server.add(HealthDefinition, healthService({ names, readiness, stopping: stopping.signal }));
+  if (!applications) {
+    const streamed = callStreamService({
+      methods: new Map(
+        options.services.flatMap((entry, i) =>
+          bytesMethodsOf(definitions[i], entry.implementation, observed),
+        ),
+      ),
+      refusalOf: ({ metadata }, path) => {
+        const check = openStreams.get(metadata.get(STREAM_METADATA) ?? '');
+        return check ? check(path) : 'the stream has ended';
+      },
+      stopping: stopping.signal,
+      clock: systemClock,
+    });
+    server.add(leanDefinition(CallStreamDefinition), streamed as never);
+  }
 
   const { port: wantedPort } = options.address;
   const host = ownAddress(options.address.host);
@@ -149,6 +175,37 @@ function fullNameOf(entry: GrpcServiceEntry): string {
   return name;
 }
 
+interface LeanMethod {
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  requestDeserialize(bytes: Uint8Array): unknown;
+  responseSerialize(response: unknown): Uint8Array | ArrayBuffer;
+}
+
+/** The unary methods of a service by their paths, with what is around every call, for streams of calls. */
+function bytesMethodsOf(
+  definition: unknown,
+  implementation: object,
+  middleware: readonly ServerMiddleware[],
+): [path: string, method: BytesMethod][] {
+  return Object.entries(definition as Record<string, LeanMethod>)
+    .filter(([, { requestStream, responseStream }]) => !requestStream && !responseStream)
+    .map(([name, method]) => {
+      const handlers = implementation as Record<string, (request: unknown, context: CallContext) => unknown>;
+      const { path } = method;
+      const descriptor = { path, requestStream: false, responseStream: false, options: {} };
+      const call = composeServerUnary(descriptor, middleware, async (request: unknown, context) =>
+        handlers[name]?.(request, context),
+      );
+      return [
+        path,
+        async (bytes, context) =>
+          bytesOf(method.responseSerialize(await call(method.requestDeserialize(bytes), context))),
+      ];
+    });
+}
+
 /** The paths that the methods of a service are called by. */
 function pathsOf(definition: CompatServiceDefinition): string[] {
   return Object.values(definition as Record<string, { path: string }>).map(({ path }) => path);
@@ -164,7 +221,9 @@ export function listenAddress(context: ServiceContext): Address {
 /** Long-lived streams would hold a graceful stop for ever: their signal fires when it begins. */
 function endStreamsOnStop(stopping: AbortSignal): ServerMiddleware {
   return async function* endStreams(call, context: CallContext) {
-    if (!call.method.requestStream && !call.method.responseStream)
+    // Those of calls go on until the calls that have begun have ended.
+    const isOfCalls = call.method.path.startsWith(`/${CallStreamDefinition.fullName}/`);
+    if (isOfCalls || (!call.method.requestStream && !call.method.responseStream))
       return yield* call.next(call.request, context);
     const signal = AbortSignal.any([context.signal, stopping]);
     return yield* call.next(call.request, { ...context, signal });

@@ -60,6 +60,11 @@ export function uncopied(bytes: Uint8Array): Uint8Array {
   return buffer.byteLength === byteLength ? (buffer as unknown as Uint8Array) : bytes;
 }
 
+/** What `uncopied` and encoders give, as bytes again; no copy either. */
+export function bytesOf(encoded: Uint8Array | ArrayBuffer): Uint8Array {
+  return encoded instanceof Uint8Array ? encoded : new Uint8Array(encoded);
+}
+
 function encode(type: MessageType, value: unknown): Uint8Array {
   scratch ??= new Uint8Array(SCRATCH_BYTES);
   const writer = new BinaryWriter();
