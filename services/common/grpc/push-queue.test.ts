@@ -10,6 +10,18 @@ async function all<T>(queue: PushQueue<T>): Promise<T[]> {
 }
 
 describe('PushQueue', () => {
+  it('tells how many wait, and takes back what has not been read', async () => {
+    const queue = new PushQueue<number>();
+    for (const item of [1, 2, 3]) queue.push(item);
+    assert.equal(queue.length, 3);
+    assert.equal(queue.remove(2), true);
+    assert.equal(queue.remove(2), false);
+    queue.end();
+    assert.deepEqual(await all(queue), [1, 3]);
+    assert.equal(queue.length, 0);
+    assert.equal(queue.remove(1), false);
+  });
+
   it('gives what was pushed before anybody read, and what comes later, in order', async () => {
     const queue = new PushQueue<number>();
     queue.push(1);

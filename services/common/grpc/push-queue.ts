@@ -15,6 +15,13 @@ export class PushQueue<T> implements AsyncIterable<T> {
     this.#wake?.();
   }
 
+  /** Takes back what has not been read; whether that was so. */
+  remove(item: T): boolean {
+    const at = this.#items.lastIndexOf(item);
+    if (at >= 0) this.#items.splice(at, 1);
+    return at >= 0;
+  }
+
   /** Ends the iteration once what was pushed has been read. */
   end(): void {
     this.#ended = true;

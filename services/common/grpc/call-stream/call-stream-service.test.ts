@@ -33,12 +33,13 @@ function service(method: BytesMethod, refusalOf: (path: string) => string | unde
     ...{ stopping: stopping.signal, clock },
   });
   /** A caller's end of a stream; `read` takes the answers that are there. */
-  const open = (caller = 'spiffe://n/x', reads = true) => {
+  const open = (caller = 'spiffe://n/x', reads = true, peer = '127.0.0.1:1') => {
     const frames = new PushQueue<CallFrame>();
     const answers: AnswerFrame[] = [];
     const state = { headed: false, over: undefined as unknown };
     const context = {
       metadata: Metadata({ [CALLER_METADATA]: caller }),
+      peer,
       sendHeader: () => {
         state.headed = true;
       },
@@ -185,12 +186,12 @@ describe('the service of streams of calls', () => {
     assert.deepEqual(after.answers, [answerTo(0), answerTo(1)]);
   });
 
-  it('lets no caller have more than a number of streams, and others theirs', async () => {
+  it('lets no connection have more than a number of streams, and others theirs', async () => {
     const { open } = service(async () => NO_BYTES);
     const streams = Array.from({ length: 64 }, () => open());
     await turn();
     const more = open();
-    const other = open('spiffe://n/other');
+    const other = open('spiffe://n/x', true, '127.0.0.1:2');
     await turn();
     assert.ok(isReason(more.state.over, 'LIMIT_EXCEEDED'), String(more.state.over));
     assert.equal(other.state.over, undefined);

@@ -9,8 +9,8 @@ import type { Clock } from '#common/time/clock.ts';
 import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
 import { FRAME_BYTES, LONGEST_CALL_MS } from './streamed-calls.ts';
 
-/** Streams that one caller has open at a time; it goes round four, and those that it leaves end when they are done. */
-const STREAMS_OF_A_CALLER = 64;
+/** Streams on one connection; a caller goes round four at most, and those that it leaves end when they are done. */
+const STREAMS_OF_A_CONNECTION = 64;
 
 const NO_BYTES = new Uint8Array();
 
@@ -29,19 +29,21 @@ export interface CallStreamServiceOptions {
 
 /** The server's end of streams of calls (see call_stream.proto): every call on one is what it would be by itself. */
 export function callStreamService(options: CallStreamServiceOptions) {
+  /** By the address and port that they come from. */
   const open = new Map<string, number>();
   return {
     async *calls(frames: AsyncIterable<CallFrame>, context: CallContext): AsyncGenerator<AnswerFrame> {
-      const caller = callerOf(context.metadata);
-      const count = open.get(caller) ?? 0;
-      if (count >= STREAMS_OF_A_CALLER)
+      const { peer } = context;
+      const count = open.get(peer) ?? 0;
+      if (count >= STREAMS_OF_A_CONNECTION)
         throw new KeyweaveError('LIMIT_EXCEEDED', `${count} streams of calls are open; end some of them`);
-      open.set(caller, count + 1);
+      open.set(peer, count + 1);
       try {
         yield* new ServedStream(options, context).run(frames);
       } finally {
-        open.set(caller, (open.get(caller) as number) - 1);
-        if (open.get(caller) === 0) open.delete(caller);
+        const left = (open.get(peer) as number) - 1;
+        if (left === 0) open.delete(peer);
+        else open.set(peer, left);
       }
     },
   };

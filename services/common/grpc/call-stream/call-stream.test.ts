@@ -147,4 +147,15 @@ describe('a stream of calls', () => {
     await clock.advance(101);
     for (const { status } of await settled) assert.equal(status, 'rejected');
   });
+
+  it('does not send what was given up before it could be sent', async () => {
+    const { stream, clock, frames } = server();
+    const gone = new AbortController();
+    const call = stream.call({ ...WORK, timeoutMs: 100, signal: gone.signal });
+    gone.abort();
+    await assert.rejects(call, { name: 'AbortError' });
+    await turn();
+    assert.deepEqual(frames, []);
+    await clock.advance(101);
+  });
 });

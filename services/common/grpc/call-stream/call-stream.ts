@@ -78,8 +78,10 @@ export class CallStream {
     const heardBefore = this.#heard;
     const answer = Promise.withResolvers<AnswerFrame>();
     this.#calls.set(number, answer);
+    const frame = { call: number, path, timeoutMs: Math.ceil(timeoutMs), metadata, request };
     const giveUp = (why: unknown) => {
-      this.#frames.push({ ...NOTHING, call: number });
+      // What the server has not got yet it is not to get.
+      if (!this.#frames.remove(frame)) this.#frames.push({ ...NOTHING, call: number });
       answer.reject(why);
     };
     const abort = () => giveUp(signal?.reason);
@@ -89,7 +91,7 @@ export class CallStream {
       giveUp(new ClientError(path, Status.DEADLINE_EXCEEDED, 'no answer in time'));
     });
     signal?.addEventListener('abort', abort, { once: true });
-    this.#frames.push({ call: number, path, timeoutMs: Math.ceil(timeoutMs), metadata, request });
+    this.#frames.push(frame);
     try {
       return await answer.promise;
     } finally {
