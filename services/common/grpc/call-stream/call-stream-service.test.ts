@@ -175,7 +175,7 @@ describe('the service of streams of calls', () => {
   });
 
   it('tells that it stops, on streams that are open and on new ones', async () => {
-    const { open, stopping } = service(async () => NO_BYTES);
+    const { open, stopping, clock } = service(async (request) => request);
     const before = open();
     await turn();
     stopping.abort();
@@ -183,7 +183,10 @@ describe('the service of streams of calls', () => {
     after.frames.push(frame(1));
     await turn();
     assert.deepEqual(before.answers, [answerTo(0)]);
-    assert.deepEqual(after.answers, [answerTo(0), answerTo(1)]);
+    assert.deepEqual(after.answers, [answerTo(0), answerTo(1, { response: Uint8Array.of(1) })]);
+    // Whoever does not end its half does not hold the server.
+    await clock.advance(501);
+    assert.deepEqual([before.state.over, after.state.over], ['ended', 'ended']);
   });
 
   it('lets no connection have more than a number of streams, and others theirs', async () => {

@@ -12,6 +12,9 @@ import { FRAME_BYTES, LONGEST_CALL_MS } from './streamed-calls.ts';
 /** Streams on one connection; a caller goes round four at most, and those that it leaves end when they are done. */
 const STREAMS_OF_A_CONNECTION = 64;
 
+/** How long a server that stops waits for callers to end their half, milliseconds; one that is frozen is not to hold it. */
+const LEAVING_MS = 500;
+
 const NO_BYTES = new Uint8Array();
 
 /** A unary method from bytes to bytes, with all that is around the handler. */
@@ -66,7 +69,10 @@ class ServedStream {
   async *run(frames: AsyncIterable<CallFrame>): AsyncGenerator<AnswerFrame> {
     const { stopping } = this.#o;
     this.#context.sendHeader();
-    const leave = () => this.#answers.push({ call: 0, code: 0, reason: '', detail: '', response: NO_BYTES });
+    const leave = () => {
+      this.#answers.push({ call: 0, code: 0, reason: '', detail: '', response: NO_BYTES });
+      this.#o.clock.after(LEAVING_MS, () => this.#hasHeardAll(), true);
+    };
     if (stopping.aborted) leave();
     stopping.addEventListener('abort', leave, { once: true });
     const heard = this.#hear(frames);
@@ -76,7 +82,8 @@ class ServedStream {
         yield answer;
         this.#makeRoom?.();
       }
-      await heard;
+      // Of a caller that does not end its half nothing more is awaited.
+      if (!stopping.aborted) await heard;
     } finally {
       stopping.removeEventListener('abort', leave);
       // Whoever called has gone.
@@ -101,6 +108,10 @@ class ServedStream {
       this.#answers.end();
       throw error;
     }
+    this.#hasHeardAll();
+  }
+
+  #hasHeardAll(): void {
     this.#heardAll = true;
     this.#endWhenDone();
   }
