@@ -11,9 +11,9 @@ import {
 import type { Address } from '#common/config/fields.ts';
 import type { ServiceName } from '#common/config/node-config.ts';
 import type { ErrorReason } from '#common/errors/status-table.ts';
+import { composeClientUnary } from '#common/grpc/call-stream/compose-unary.ts';
 import { StreamedCalls } from '#common/grpc/call-stream/streamed-calls.ts';
 import { CLIENT_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
-import { composeClientUnary } from '#common/grpc/compose-unary.ts';
 import { type DeadlineOptions, deadlineClientMiddleware } from '#common/grpc/deadline.ts';
 import { errorMappingClientMiddleware } from '#common/grpc/error-mapping.ts';
 import { RenewedChannel } from '#common/grpc/renewed-channel.ts';

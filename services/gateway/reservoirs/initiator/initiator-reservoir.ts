@@ -112,7 +112,7 @@ export class InitiatorReservoir {
     if (this.#ended) return;
     this.#shares.ask(taker, this.#now);
     this.#waiting.add(taker);
-    if (!this.#inviting) this.#serve();
+    if (!this.#inviting) this.#serveIfAny();
   }
 
   /** Opens at both ends what is still to be opened, so that nobody who wants keys waits for it. */
@@ -225,7 +225,12 @@ export class InitiatorReservoir {
   /** Hands the grant's keys from number `from` of it on to the next batch. */
   #return(grant: QkdGrant, from: number): void {
     this.#grants.settle(grant, from);
-    this.#serve();
+    this.#serveIfAny();
+  }
+
+  /** What a read that is under way brings is for all that wait by then: a thousand that ask need not be looked at a thousand times. */
+  #serveIfAny(): void {
+    if (this.held > 0 || !this.#reading) this.#serve();
   }
 
   /**
