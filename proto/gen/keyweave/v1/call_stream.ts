@@ -13,7 +13,7 @@ export const protobufPackage = "keyweave.v1";
 export const protobufFileName = "keyweave/v1/call_stream.proto";
 
 /** Begins a call, or gives it up. */
-export interface CallFrame {
+export interface CallsRequest {
   /** From 1 on, each number once. */
   call: number;
   /** Of the method, such as /keyweave.v1.Hybridizer/Derive; empty: whoever called waits no longer for the call of this number. */
@@ -26,13 +26,13 @@ export interface CallFrame {
   request: Uint8Array;
 }
 
-export interface CallFrame_MetadataEntry {
+export interface CallsRequest_MetadataEntry {
   key: string;
   value: string;
 }
 
 /** The end of a call, in whatever order they end. */
-export interface AnswerFrame {
+export interface CallsResponse {
   /** 0: the server is about to stop; what has begun is answered, nothing more is to be begun on this stream. */
   call: number;
   /** Status code of gRPC; 0 is OK. */
@@ -44,12 +44,12 @@ export interface AnswerFrame {
   response: Uint8Array;
 }
 
-function createBaseCallFrame(): CallFrame {
+function createBaseCallsRequest(): CallsRequest {
   return { call: 0, path: "", timeoutMs: 0, metadata: {}, request: new Uint8Array(0) };
 }
 
-export const CallFrame: MessageFns<CallFrame> = {
-  encode(message: CallFrame, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const CallsRequest: MessageFns<CallsRequest> = {
+  encode(message: CallsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.call !== 0) {
       writer.uint32(8).uint32(message.call);
     }
@@ -60,7 +60,7 @@ export const CallFrame: MessageFns<CallFrame> = {
       writer.uint32(24).uint32(message.timeoutMs);
     }
     globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
-      CallFrame_MetadataEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
+      CallsRequest_MetadataEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
     });
     if (message.request.length !== 0) {
       writer.uint32(42).bytes(message.request);
@@ -68,7 +68,7 @@ export const CallFrame: MessageFns<CallFrame> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): CallFrame {
+  decode(input: BinaryReader | Uint8Array, length?: number): CallsRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -77,7 +77,7 @@ export const CallFrame: MessageFns<CallFrame> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCallFrame();
+      const message = createBaseCallsRequest();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -110,7 +110,7 @@ export const CallFrame: MessageFns<CallFrame> = {
               break;
             }
 
-            const entry4 = CallFrame_MetadataEntry.decode(reader, reader.uint32());
+            const entry4 = CallsRequest_MetadataEntry.decode(reader, reader.uint32());
             if (entry4.value !== undefined) {
               message.metadata[entry4.key] = entry4.value;
             }
@@ -136,11 +136,11 @@ export const CallFrame: MessageFns<CallFrame> = {
     }
   },
 
-  create(base?: DeepPartial<CallFrame>): CallFrame {
-    return CallFrame.fromPartial(base ?? {});
+  create(base?: DeepPartial<CallsRequest>): CallsRequest {
+    return CallsRequest.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<CallFrame>): CallFrame {
-    const message = createBaseCallFrame();
+  fromPartial(object: DeepPartial<CallsRequest>): CallsRequest {
+    const message = createBaseCallsRequest();
     message.call = object.call ?? 0;
     message.path = object.path ?? "";
     message.timeoutMs = object.timeoutMs ?? 0;
@@ -158,12 +158,12 @@ export const CallFrame: MessageFns<CallFrame> = {
   },
 };
 
-function createBaseCallFrame_MetadataEntry(): CallFrame_MetadataEntry {
+function createBaseCallsRequest_MetadataEntry(): CallsRequest_MetadataEntry {
   return { key: "", value: "" };
 }
 
-export const CallFrame_MetadataEntry: MessageFns<CallFrame_MetadataEntry> = {
-  encode(message: CallFrame_MetadataEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const CallsRequest_MetadataEntry: MessageFns<CallsRequest_MetadataEntry> = {
+  encode(message: CallsRequest_MetadataEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
     }
@@ -173,7 +173,7 @@ export const CallFrame_MetadataEntry: MessageFns<CallFrame_MetadataEntry> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): CallFrame_MetadataEntry {
+  decode(input: BinaryReader | Uint8Array, length?: number): CallsRequest_MetadataEntry {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -182,7 +182,7 @@ export const CallFrame_MetadataEntry: MessageFns<CallFrame_MetadataEntry> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCallFrame_MetadataEntry();
+      const message = createBaseCallsRequest_MetadataEntry();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -214,23 +214,23 @@ export const CallFrame_MetadataEntry: MessageFns<CallFrame_MetadataEntry> = {
     }
   },
 
-  create(base?: DeepPartial<CallFrame_MetadataEntry>): CallFrame_MetadataEntry {
-    return CallFrame_MetadataEntry.fromPartial(base ?? {});
+  create(base?: DeepPartial<CallsRequest_MetadataEntry>): CallsRequest_MetadataEntry {
+    return CallsRequest_MetadataEntry.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<CallFrame_MetadataEntry>): CallFrame_MetadataEntry {
-    const message = createBaseCallFrame_MetadataEntry();
+  fromPartial(object: DeepPartial<CallsRequest_MetadataEntry>): CallsRequest_MetadataEntry {
+    const message = createBaseCallsRequest_MetadataEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
     return message;
   },
 };
 
-function createBaseAnswerFrame(): AnswerFrame {
+function createBaseCallsResponse(): CallsResponse {
   return { call: 0, code: 0, reason: "", detail: "", response: new Uint8Array(0) };
 }
 
-export const AnswerFrame: MessageFns<AnswerFrame> = {
-  encode(message: AnswerFrame, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const CallsResponse: MessageFns<CallsResponse> = {
+  encode(message: CallsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.call !== 0) {
       writer.uint32(8).uint32(message.call);
     }
@@ -249,7 +249,7 @@ export const AnswerFrame: MessageFns<AnswerFrame> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): AnswerFrame {
+  decode(input: BinaryReader | Uint8Array, length?: number): CallsResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -258,7 +258,7 @@ export const AnswerFrame: MessageFns<AnswerFrame> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAnswerFrame();
+      const message = createBaseCallsResponse();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -314,11 +314,11 @@ export const AnswerFrame: MessageFns<AnswerFrame> = {
     }
   },
 
-  create(base?: DeepPartial<AnswerFrame>): AnswerFrame {
-    return AnswerFrame.fromPartial(base ?? {});
+  create(base?: DeepPartial<CallsResponse>): CallsResponse {
+    return CallsResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<AnswerFrame>): AnswerFrame {
-    const message = createBaseAnswerFrame();
+  fromPartial(object: DeepPartial<CallsResponse>): CallsResponse {
+    const message = createBaseCallsResponse();
     message.call = object.call ?? 0;
     message.code = object.code ?? 0;
     message.reason = object.reason ?? "";
@@ -340,9 +340,9 @@ export const CallStreamDefinition = {
      */
     calls: {
       name: "Calls",
-      requestType: CallFrame as typeof CallFrame,
+      requestType: CallsRequest as typeof CallsRequest,
       requestStream: true,
-      responseType: AnswerFrame as typeof AnswerFrame,
+      responseType: CallsResponse as typeof CallsResponse,
       responseStream: true,
       options: {},
     },
@@ -356,9 +356,9 @@ export interface CallStreamServiceImplementation<CallContextExt = {}> {
    * wants to begin no more calls; the server ends its own when all are answered.
    */
   calls(
-    request: AsyncIterable<CallFrame>,
+    request: AsyncIterable<CallsRequest>,
     context: CallContext & CallContextExt,
-  ): ServerStreamingMethodResult<DeepPartial<AnswerFrame>>;
+  ): ServerStreamingMethodResult<DeepPartial<CallsResponse>>;
 }
 
 export interface CallStreamClient<CallOptionsExt = {}> {
@@ -368,9 +368,9 @@ export interface CallStreamClient<CallOptionsExt = {}> {
    * wants to begin no more calls; the server ends its own when all are answered.
    */
   calls(
-    request: AsyncIterable<DeepPartial<CallFrame>>,
+    request: AsyncIterable<DeepPartial<CallsRequest>>,
     options?: CallOptions & CallOptionsExt,
-  ): AsyncIterable<AnswerFrame>;
+  ): AsyncIterable<CallsResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;

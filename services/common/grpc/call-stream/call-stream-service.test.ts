@@ -8,18 +8,18 @@ import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { REASON_TRAILER } from '#common/grpc/error-mapping.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import { SESSION_CALLS } from '#common/limits/message-limits.ts';
-import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsRequest, CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { type BytesMethod, callStreamService } from './call-stream-service.ts';
 
 const PATH = '/a.B/Work';
 const NO_BYTES = new Uint8Array();
 
-const frame = (call: number, more: Partial<CallFrame> = {}): CallFrame => ({
+const frame = (call: number, more: Partial<CallsRequest> = {}): CallsRequest => ({
   ...{ call, path: PATH, timeoutMs: 1_000, metadata: {}, request: Uint8Array.of(call) },
   ...more,
 });
-const answerTo = (call: number, more: Partial<AnswerFrame> = {}): AnswerFrame => ({
+const answerTo = (call: number, more: Partial<CallsResponse> = {}): CallsResponse => ({
   ...{ call, code: 0, reason: '', detail: '', response: NO_BYTES },
   ...more,
 });
@@ -34,8 +34,8 @@ function service(method: BytesMethod, refusalOf: (path: string) => string | unde
   });
   /** A caller's end of a stream; `read` takes the answers that are there. */
   const open = (caller = 'spiffe://n/x', reads = true, peer = '127.0.0.1:1') => {
-    const frames = new PushQueue<CallFrame>();
-    const answers: AnswerFrame[] = [];
+    const frames = new PushQueue<CallsRequest>();
+    const answers: CallsResponse[] = [];
     const state = { headed: false, over: undefined as unknown };
     const context = {
       metadata: Metadata({ [CALLER_METADATA]: caller }),

@@ -6,7 +6,7 @@ import { REASON_TRAILER } from '#common/grpc/error-mapping.ts';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import { SESSION_CALLS } from '#common/limits/message-limits.ts';
 import type { Clock } from '#common/time/clock.ts';
-import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsRequest, CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 import { FRAME_BYTES, LONGEST_CALL_MS } from './streamed-calls.ts';
 
 /** Streams on one connection; a caller goes round four at most, and those that it leaves end when they are done. */
@@ -35,7 +35,7 @@ export function callStreamService(options: CallStreamServiceOptions) {
   /** By the address and port that they come from. */
   const open = new Map<string, number>();
   return {
-    async *calls(frames: AsyncIterable<CallFrame>, context: CallContext): AsyncGenerator<AnswerFrame> {
+    async *calls(frames: AsyncIterable<CallsRequest>, context: CallContext): AsyncGenerator<CallsResponse> {
       const { peer } = context;
       const count = open.get(peer) ?? 0;
       if (count >= STREAMS_OF_A_CONNECTION)
@@ -55,7 +55,7 @@ export function callStreamService(options: CallStreamServiceOptions) {
 class ServedStream {
   readonly #o: CallStreamServiceOptions;
   readonly #context: CallContext;
-  readonly #answers = new PushQueue<AnswerFrame>();
+  readonly #answers = new PushQueue<CallsResponse>();
   readonly #underWay = new Map<number, AbortController>();
   /** No more frames come. */
   #heardAll = false;
@@ -66,7 +66,7 @@ class ServedStream {
     this.#context = context;
   }
 
-  async *run(frames: AsyncIterable<CallFrame>): AsyncGenerator<AnswerFrame> {
+  async *run(frames: AsyncIterable<CallsRequest>): AsyncGenerator<CallsResponse> {
     const { stopping } = this.#o;
     this.#context.sendHeader();
     const leave = () => {
@@ -92,7 +92,7 @@ class ServedStream {
   }
 
   /** Rejects where the stream breaks, or what comes makes no sense. */
-  async #hear(frames: AsyncIterable<CallFrame>): Promise<void> {
+  async #hear(frames: AsyncIterable<CallsRequest>): Promise<void> {
     try {
       for await (const frame of frames) {
         if (frame.path === '') this.#underWay.get(frame.call)?.abort();
@@ -125,7 +125,7 @@ class ServedStream {
     });
   }
 
-  async #serve({ call, path, timeoutMs, metadata, request }: CallFrame): Promise<void> {
+  async #serve({ call, path, timeoutMs, metadata, request }: CallsRequest): Promise<void> {
     const ending = new AbortController();
     this.#underWay.set(call, ending);
     const timer = this.#o.clock.after(Math.min(timeoutMs, LONGEST_CALL_MS), () => ending.abort());
@@ -159,7 +159,7 @@ class ServedStream {
 }
 
 /** What the middleware has made of a failure; whatever else comes is not for the caller. */
-function failureOf(thrown: unknown, trailer: Metadata): Omit<AnswerFrame, 'call'> {
+function failureOf(thrown: unknown, trailer: Metadata): Omit<CallsResponse, 'call'> {
   const reason = trailer.get(REASON_TRAILER) ?? '';
   if (thrown instanceof ServerError)
     return { code: thrown.code, reason, detail: thrown.details, response: NO_BYTES };

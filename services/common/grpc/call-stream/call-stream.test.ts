@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ClientError, Status } from 'nice-grpc';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import { SESSION_CALLS } from '#common/limits/message-limits.ts';
-import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsRequest, CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { CallStream, CallStreamEnded } from './call-stream.ts';
 
@@ -14,8 +14,8 @@ const WORK = { path: '/a.B/Work', request: Uint8Array.of(1), metadata: { 'keywea
 /** A server's end in the hands of the test. */
 function server({ reads = true, accepts = true } = {}) {
   const clock = new FakeClock();
-  const answers = new PushQueue<AnswerFrame>();
-  const frames: CallFrame[] = [];
+  const answers = new PushQueue<CallsResponse>();
+  const frames: CallsRequest[] = [];
   const state = { ended: false, failure: undefined as unknown };
   const stream = new CallStream((sent, accepted) => {
     if (accepts) accepted();

@@ -2,7 +2,7 @@ import { ClientError, Status } from 'nice-grpc';
 import { PushQueue } from '#common/grpc/push-queue.ts';
 import { SESSION_CALLS } from '#common/limits/message-limits.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
-import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsRequest, CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 
 /** What a call goes with. */
 export interface StreamedCall {
@@ -35,15 +35,15 @@ const REFUSALS: readonly Status[] = [Status.UNIMPLEMENTED, Status.PERMISSION_DEN
 
 /** @param accepted called when the server has taken the stream, before it begins any call. */
 export type OpenCalls = (
-  frames: AsyncIterable<CallFrame>,
+  frames: AsyncIterable<CallsRequest>,
   accepted: () => void,
-) => AsyncIterable<AnswerFrame>;
+) => AsyncIterable<CallsResponse>;
 
 /** The caller's end of one stream of calls (see call_stream.proto). */
 export class CallStream {
   readonly #clock: Pick<Clock, 'after'>;
-  readonly #frames = new PushQueue<CallFrame>();
-  readonly #calls = new Map<number, PromiseWithResolvers<AnswerFrame>>();
+  readonly #frames = new PushQueue<CallsRequest>();
+  readonly #calls = new Map<number, PromiseWithResolvers<CallsResponse>>();
   #newest = 0;
   #takesCalls = true;
   /** Answers that have come. */
@@ -66,7 +66,7 @@ export class CallStream {
    * @throws CallStreamEnded where the stream ends before; ClientError DEADLINE_EXCEEDED, or UNAVAILABLE where
    *   the server reads nothing any more; an AbortError.
    */
-  async call({ path, request, metadata, timeoutMs, signal }: StreamedCall): Promise<AnswerFrame> {
+  async call({ path, request, metadata, timeoutMs, signal }: StreamedCall): Promise<CallsResponse> {
     signal?.throwIfAborted();
     if (!this.#takesCalls) throw new CallStreamEnded(undefined);
     if (this.#frames.length >= SESSION_CALLS) {
@@ -76,7 +76,7 @@ export class CallStream {
     this.#newest += 1;
     const number = this.#newest;
     const heardBefore = this.#heard;
-    const answer = Promise.withResolvers<AnswerFrame>();
+    const answer = Promise.withResolvers<CallsResponse>();
     this.#calls.set(number, answer);
     const frame = { call: number, path, timeoutMs: Math.ceil(timeoutMs), metadata, request };
     const giveUp = (why: unknown) => {
@@ -134,6 +134,6 @@ export class CallStream {
   }
 }
 
-const NOTHING: Omit<CallFrame, 'call'> = {
+const NOTHING: Omit<CallsRequest, 'call'> = {
   ...{ path: '', timeoutMs: 0, metadata: {}, request: new Uint8Array() },
 };

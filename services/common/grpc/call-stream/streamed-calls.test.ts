@@ -5,24 +5,24 @@ import { ClientError, Metadata, Status } from 'nice-grpc';
 import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
 import { REASON_TRAILER } from '#common/grpc/error-mapping.ts';
-import type { AnswerFrame, CallFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsRequest, CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { StreamedCalls } from './streamed-calls.ts';
 
 const PATH = '/a.B/Work';
 const REQUEST = Uint8Array.of(1, 2);
 
-type Answer = (frame: CallFrame) => Partial<AnswerFrame>;
+type Answer = (frame: CallsRequest) => Partial<CallsResponse>;
 
 /** Calls to servers that answer at once; `opened` are the streams, each with what came on it. */
 function calls(answer: Answer, { streams = 1, refusal }: { streams?: number; refusal?: ClientError } = {}) {
   const clock = new FakeClock();
-  const opened: { frames: CallFrame[]; ended: boolean }[] = [];
+  const opened: { frames: CallsRequest[]; ended: boolean }[] = [];
   const made = new StreamedCalls({
     ...{ streams, clock },
     open: (frames, accepted) =>
       (async function* () {
-        const stream = { frames: [] as CallFrame[], ended: false };
+        const stream = { frames: [] as CallsRequest[], ended: false };
         opened.push(stream);
         if (refusal) throw refusal;
         accepted();

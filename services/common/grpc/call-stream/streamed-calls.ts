@@ -3,7 +3,7 @@ import { MAX_MESSAGE_BYTES } from '#common/grpc/channel-options.ts';
 import { TIMEOUT_METADATA } from '#common/grpc/deadline.ts';
 import { REASON_TRAILER } from '#common/grpc/error-mapping.ts';
 import type { Clock } from '#common/time/clock.ts';
-import type { AnswerFrame } from '#gen/keyweave/v1/call_stream.ts';
+import type { CallsResponse } from '#gen/keyweave/v1/call_stream.ts';
 import { CallStream, CallStreamEnded, type OpenCalls } from './call-stream.ts';
 
 /** What a frame takes beside the message in it, bytes at most. */
@@ -51,7 +51,7 @@ export class StreamedCalls {
     if (request.length > MAX_MESSAGE_BYTES - FRAME_BYTES)
       throw new ClientError(path, Status.RESOURCE_EXHAUSTED, 'the message is too large');
     const metadata = textOf(options.metadata);
-    let answer: AnswerFrame;
+    let answer: CallsResponse;
     try {
       answer = await this.#pick().call({
         ...{ path, request, metadata, signal: options.signal },
