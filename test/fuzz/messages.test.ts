@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import { uuidText } from '#common/ids/uuid.ts';
 import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
+import { CallStreamDefinition } from '#gen/keyweave/v1/call_stream.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
@@ -23,6 +24,7 @@ describe('messages between services and nodes', () => {
     PqcSourceDefinition,
     QkdSourceDefinition,
     HealthDefinition,
+    CallStreamDefinition,
   ];
   const codecs = new Map<string, Codec>();
   const entries = new Map<string, (bytes: Uint8Array) => unknown>();
