@@ -19,6 +19,7 @@ import type { SharedSeeds } from './clients/shared-seeds.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { startEtsi004Binary } from './frontends/etsi004-binary/frontend.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
+import type { startEtsi014 as StartEtsi014 } from './frontends/etsi014/frontend.ts';
 import type { startGrpcApi as StartGrpcApi } from './frontends/grpc/frontend.ts';
 import { createGatewayCore } from './gateway-core.ts';
 import type { EndStream } from './production/end-producer.ts';
@@ -96,16 +97,24 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   started.defer(() => core.stop('the gateway is stopping'));
   const json = await startEtsi004Json(context, delivery);
   started.defer(() => json.stop());
-  const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
+  const { binary: binarySettings, grpc: grpcSettings, rest: restSettings } = config.listeners;
   const binary = binarySettings && (await startEtsi004Binary(context, delivery, binarySettings));
   if (binary) started.defer(() => binary.stop());
   const tools = grpcSettings && (await startTools(context, delivery, core.delivery, grpcSettings));
   if (tools) started.defer(() => tools.stop());
+  const rest = restSettings && (await startRest(context, delivery, core.delivery, restSettings));
+  if (rest) started.defer(() => rest.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
   const running = started.move();
   return {
-    listening: { grpc: grpc.address, ...json.listening, ...binary?.listening, ...tools?.listening },
+    listening: {
+      grpc: grpc.address,
+      ...json.listening,
+      ...binary?.listening,
+      ...tools?.listening,
+      ...rest?.listening,
+    },
     stop: () => running.disposeAsync(),
   };
 }
@@ -113,4 +122,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
 /** The gRPC API. Its libraries, a fifth of the gateway's start, are loaded only where it is configured. */
 async function startTools(...given: Parameters<typeof StartGrpcApi>): ReturnType<typeof StartGrpcApi> {
   return (await import('./frontends/grpc/frontend.ts')).startGrpcApi(...given);
+}
+
+/** The REST API, whose libraries are loaded in the same way. */
+async function startRest(...given: Parameters<typeof StartEtsi014>): ReturnType<typeof StartEtsi014> {
+  return (await import('./frontends/etsi014/frontend.ts')).startEtsi014(...given);
 }

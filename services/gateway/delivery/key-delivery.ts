@@ -29,6 +29,8 @@ export interface OpenConnect {
   readonly defaults: { readonly method: string; readonly keySources: readonly string[] };
   /** Whose the stream will be. */
   readonly owner: Owner;
+  /** Whether a listener opens it by itself (ListenerStreams); to others its names are barred. */
+  readonly byListener?: boolean;
   /** Fires when the application has gone away. */
   readonly signal: AbortSignal;
 }

@@ -12,6 +12,7 @@ import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
+import { isOfListener, OfferTakers } from './offer-takers.ts';
 import { offerTerms } from './offer-terms.ts';
 import { OpenOffers } from './open-offers.ts';
 import { meetQos, type QosLimits } from './qos.ts';
@@ -49,6 +50,8 @@ type Attempt = 'accepted' | 'refused' | 'unreachable';
  * applications, first come first served.
  */
 export class ResponderOpening {
+  /** Listeners that take offers by themselves. */
+  readonly takers = new OfferTakers();
   readonly #o: ResponderOpeningOptions;
   readonly #offers: OpenOffers;
   readonly #waiting: WaitingApplications;
@@ -122,8 +125,15 @@ export class ResponderOpening {
     assertLength('incarnation', request.incarnation, INCARNATION_BYTES);
     this.#unreachable.delete(peer);
     this.#refused.forget(request, peer);
-    const stream = this.#held(ksid, request, terms) ?? this.#accept(ksid, request, terms, peer);
-    if (stream.local === 'absent') {
+    const held = this.#held(ksid, request, terms);
+    const taker = held?.local === 'joined' ? undefined : this.#takerOf(ksid, request, terms, peer);
+    const stream = held ?? this.#accept(ksid, request, terms, peer);
+    if (taker) {
+      this.#offers.remove(stream);
+      stream.join(taker.owner);
+      stream.peerJoined();
+      taker.opened();
+    } else if (stream.local === 'absent') {
       this.#offers.note(stream);
       this.#giveToWaiting(stream);
     }
@@ -134,6 +144,16 @@ export class ResponderOpening {
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,
     };
+  }
+
+  /** The listener that takes the offer. @throws KeyweaveError that refuses it. */
+  #takerOf(ksid: string, { source, destination, qos }: OpenRequest, terms: StreamTerms, peer: string) {
+    if (!qos || !isOfListener(destination)) return undefined;
+    return this.takers.takerOf({
+      ...{ ksid, source, destination, peer, method: terms.method.name },
+      sources: terms.slots.map(({ algorithm }) => algorithm),
+      keyBytes: meetQos(qos, terms, this.#o.limits).keyChunkSize,
+    });
   }
 
   #refuse(offer: OpenRequest, peer: string, error: unknown): void {
