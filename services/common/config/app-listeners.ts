@@ -57,13 +57,19 @@ const sae = z.strictObject({
   identity: z.string().min(1).optional(),
 });
 
+const saeId = z
+  .string()
+  .min(1)
+  .max(MAX_SAE_ID_CHARS)
+  .refine((id) => id.isWellFormed(), 'must be well-formed Unicode');
+
 const keyBits = z.int().min(8).max(MAX_KEY_BITS).multipleOf(8);
 
 const restListener = z.strictObject({
   ...own(8_443),
   ...defaults,
   /** The SAEs of this node and those of others that they share keys with, by their SAE IDs. */
-  saes: z.record(z.string().min(1).max(MAX_SAE_ID_CHARS), sae),
+  saes: z.record(saeId, sae),
   /** Bits of a key where no request says so. */
   key_size: keyBits.default(256),
   min_key_size: keyBits.default(64),

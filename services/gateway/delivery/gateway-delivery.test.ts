@@ -93,6 +93,20 @@ describe('OPEN_CONNECT', () => {
     assert.match(adjusted ?? '', /min_bps 100000 cannot be given, 2560 can/);
   });
 
+  it('names what is a listener’s own for listeners alone', async () => {
+    const [own, app] = [`hybrid://listener~x@${ALICE}`, uri(ALICE)];
+    for (const change of [
+      { source: own },
+      { source: own.toUpperCase().replace(/@.*/, `@${ALICE}`) },
+      { destination: `hybrid://listener~x@${BOB}` },
+      { source: app, byListener: true },
+    ]) {
+      await assert.rejects(open(change), refusedAs('NO_ROUTE', /names that begin with listener~/));
+    }
+    const names = { source: own, destination: `hybrid://listener~x@${BOB}` };
+    assert.ok((await open({ ...names, byListener: true })).ksid);
+  });
+
   it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {
     const told: unknown[] = [];
     alice.listener.opened = ({ id, owner }) => told.push(['opened', id, owner]);

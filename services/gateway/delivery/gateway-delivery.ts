@@ -149,7 +149,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     const { initiator, responder, assertUsable } = this.#o;
     const { source, destination, presence, owner, signal, byListener = false } = request;
     for (const uri of [source, destination]) {
-      if (isOfListener(uri) !== byListener) throw new KeyweaveError('NO_ROUTE', barredName(uri));
+      if (isOfListener(uri) !== byListener) throw barred(uri);
     }
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
@@ -261,6 +261,8 @@ function statusOf({ id, terms, route, peer, qos, buffer }: KeyStream): StreamSta
   };
 }
 
-function barredName(uri: string): string {
-  return `${quote(uri)} begins with ${LISTENER_NAME}, which is for the node's own listeners`;
+/** Names of listeners are for listeners, and they have no others. */
+function barred(uri: string): KeyweaveError {
+  const detail = `${quote(uri)}: names that begin with ${LISTENER_NAME} are those of the node's own listeners`;
+  return new KeyweaveError('NO_ROUTE', detail);
 }
