@@ -53,7 +53,7 @@ const anything = fc.letrec<{ value: unknown }>((tie) => ({
   ),
 })).value;
 
-const saes = new Saes(ALICE, REST_SETTINGS);
+const saes = new Saes(ALICE, REST_SETTINGS, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },

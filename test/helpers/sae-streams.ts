@@ -31,7 +31,10 @@ export function saeStreams(
 ) {
   const [alice, bob] = [openingsOf(ALICE, limits), openingsOf(BOB, limits)];
   const settings = { ...REST_SETTINGS, ...change };
-  const [saes, bobsSaes] = [new Saes(ALICE, settings), new Saes(BOB, { ...settings, ...ofBob })];
+  const [saes, bobsSaes] = [
+    new Saes(ALICE, settings, 'keyweave'),
+    new Saes(BOB, { ...settings, ...ofBob }, 'keyweave'),
+  ];
   const log = { info: () => undefined, debug: () => undefined };
   const masters = new MasterStreams({ delivery: alice.delivery, saes, settings, clock: alice.clock, log });
   const slaves = new SlaveStreams({

@@ -53,7 +53,7 @@ const MAX_KEY_BITS = 65_536;
 const sae = z.strictObject({
   /** UUID of the node that it calls; absent = this one. */
   node: uuidField.optional(),
-  /** What its certificate names it by; absent = its SAE ID, as whatever kind of name. */
+  /** What its certificate names it by; absent = its SAE ID, as whatever kind of name. Counts at its node alone. */
   identity: z.string().min(1).optional(),
 });
 

@@ -48,7 +48,7 @@ export async function startEtsi014(
     open.close(),
   );
   const trusted = started.adopt(clientTrust(identity, settings.client_ca_path, log), (open) => open.close());
-  const saes = new Saes(config.uuid, settings);
+  const saes = new Saes(config.uuid, settings, config.certificate_config.network);
   const masters = started.adopt(new MasterStreams({ delivery, saes, settings, clock, log }), (open) =>
     open.stop(),
   );

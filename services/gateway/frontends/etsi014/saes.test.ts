@@ -14,15 +14,19 @@ async function certificateOf(names: ClientNames): Promise<X509Certificate> {
 
 describe('the SAEs of a listener', () => {
   it('are known by what their certificates name: the SAE ID, unless the settings say otherwise', async () => {
-    const saes = new Saes(ALICE, {
-      saes: {
-        one: {},
-        'sae.example': { node: ALICE },
-        'spiffe://apps/three': {},
-        four: { identity: 'spiffe://keyweave/client/billing' },
-        remote: { node: BOB },
+    const saes = new Saes(
+      ALICE,
+      {
+        saes: {
+          one: {},
+          'sae.example': { node: ALICE },
+          'spiffe://apps/three': {},
+          four: { identity: 'spiffe://keyweave/client/billing' },
+          remote: { node: BOB },
+        },
       },
-    });
+      'testnet',
+    );
     const idOf = async (names: ClientNames) => saes.ofCertificate(await certificateOf(names))?.id;
     assert.equal(await idOf({ subject: 'CN=one' }), 'one');
     assert.equal(
@@ -32,6 +36,8 @@ describe('the SAEs of a listener', () => {
     const uri = (value: string): ClientNames => ({ subject: 'CN=one', names: [{ type: 'url', value }] });
     assert.equal(await idOf(uri('spiffe://apps/three')), 'spiffe://apps/three');
     assert.equal(await idOf(uri('spiffe://keyweave/client/billing')), 'four');
+    assert.equal(await idOf(uri('spiffe://testnet/client/one')), 'one', 'as certs issue-client makes them');
+    assert.equal(await idOf(uri('spiffe://keyweave/client/one')), undefined, 'of another network');
     // The certificate's first name counts, and no other.
     assert.equal(await idOf(uri('spiffe://apps/other')), undefined);
     assert.equal(await idOf({ subject: 'CN=four' }), undefined, 'named by its identity alone');
@@ -40,12 +46,16 @@ describe('the SAEs of a listener', () => {
   });
 
   it('gives an identity to whom the settings give it, whatever others are called', async () => {
-    const saes = new Saes(ALICE, { saes: { one: {}, two: { identity: 'CN:one' } } });
+    const saes = new Saes(ALICE, { saes: { one: {}, two: { identity: 'CN:one' } } }, 'testnet');
     assert.equal(saes.ofCertificate(await certificateOf({ subject: 'CN=one' }))?.id, 'two');
   });
 
   it('are paired as masters of this node with slaves of others', () => {
-    const saes = new Saes(ALICE, { saes: { a: {}, b: { node: BOB }, c: {}, 'd d': { node: BOB } } });
+    const saes = new Saes(
+      ALICE,
+      { saes: { a: {}, b: { node: BOB }, c: {}, 'd d': { node: BOB } } },
+      'testnet',
+    );
     const pairs = [...saes.pairs()].map(([master, slave]) => `${master.id}>${slave.name}`);
     assert.deepEqual(pairs, ['a>b', 'a>d%20d', 'c>b', 'c>d%20d']);
     assert.equal(saes.named('d%20d'), saes.find('d d'));

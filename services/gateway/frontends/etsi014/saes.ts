@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
 import type { NodeConfig } from '#common/config/node-config.ts';
+import { clientSpiffeId } from '#common/tls/spiffe.ts';
 import { clientIdentity } from '../client-identity.ts';
 
 /** An application of ETSI GS QKD 014. */
@@ -21,7 +22,8 @@ export class Saes {
   readonly #byName = new Map<string, Sae>();
   readonly #byIdentity = new Map<string, Sae>();
 
-  constructor(nodeUuid: string, settings: Pick<RestSettings, 'saes'>) {
+  /** @param network the SPIFFE trust domain of `keyweave certs issue-client`. */
+  constructor(nodeUuid: string, settings: Pick<RestSettings, 'saes'>, network: string) {
     this.nodeUuid = nodeUuid;
     for (const [id, { node = nodeUuid, identity }] of Object.entries(settings.saes)) {
       const sae = { id, node, name: encodeURIComponent(id) };
@@ -32,7 +34,8 @@ export class Saes {
     // One that is named by itself is nobody's but the one for whom a setting gives it.
     for (const [id, { node = nodeUuid, identity }] of Object.entries(settings.saes)) {
       if (node !== nodeUuid || identity !== undefined) continue;
-      for (const name of [id, `CN:${id}`, `DNS:${id.toLowerCase()}`]) {
+      const names = [id, clientSpiffeId(network, id), `CN:${id}`, `DNS:${id.toLowerCase()}`];
+      for (const name of names) {
         if (!this.#byIdentity.has(name)) this.#byIdentity.set(name, this.#byId.get(id) as Sae);
       }
     }

@@ -8,8 +8,8 @@ import { groupOf, inOrder, isOfThisListener, urisOf } from './stream-names.ts';
 const SETTINGS = {
   saes: { a: { node: ALICE }, 'b/1@x?y#z ,é': { node: BOB }, b2: { node: BOB }, c: { node: CAROL } },
 };
-const atAlice = new Saes(ALICE, SETTINGS);
-const atBob = new Saes(BOB, SETTINGS);
+const atAlice = new Saes(ALICE, SETTINGS, 'keyweave');
+const atBob = new Saes(BOB, SETTINGS, 'keyweave');
 const sae = (id: string) => atAlice.find(id) as Sae;
 const group = { master: sae('a'), slaves: inOrder([sae('b2'), sae('b/1@x?y#z ,é')]) };
 const uris = urisOf(group, 'hkdf-sha384', ['ML-KEM-768', 'QKD']);
