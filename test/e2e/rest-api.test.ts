@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
-import { type LocalNode, nodeUuid, twoNodes } from '../helpers/network.ts';
+import { eventually, type LocalNode, nodeUuid, twoNodes } from '../helpers/network.ts';
 import { RestClient, rawConnection } from '../helpers/rest-client.ts';
 
 const [ALICE, BOB] = [nodeUuid(0), nodeUuid(1)];
@@ -58,6 +58,14 @@ const [a, a2, b, b2, b3] = await Promise.all([
 const idsOf = (keys: readonly { id: string }[]) => ({ key_IDs: keys.map(({ id }) => ({ key_ID: id })) });
 
 describe('the REST API of ETSI GS QKD 014', () => {
+  it('has keys ready before anybody has asked for one', async () => {
+    const stored = await eventually('keys that are stored', 60_000, async () => {
+      const { body } = await a.get('sae-b/status');
+      return body.stored_key_count === 10 ? body.stored_key_count : undefined;
+    });
+    assert.equal(stored, 10);
+  });
+
   it('gives master and slave the same keys, by GET and POST, in both directions', async () => {
     for (const [master, slave, masterId, slaveId] of [
       [a, b, 'sae-a', 'sae-b'],

@@ -11,7 +11,7 @@ export const REST_SETTINGS: RestSettings = {
   default_key_sources: ['ML-KEM-768', 'QKD'],
   saes: { a: { node: ALICE }, a2: { node: ALICE }, b: { node: BOB }, b2: { node: BOB }, b3: { node: BOB } },
   ...{ key_size: 256, min_key_size: 64, max_key_size: 4_096, max_key_per_request: 128 },
-  ...{ max_sae_id_count: 8, key_ttl: 600_000 },
+  ...{ max_sae_id_count: 8, key_ttl: 600_000, ready_keys: 10 },
 };
 
 /** A stream with an end at each gateway. */

@@ -74,6 +74,8 @@ const restListener = z.strictObject({
   key_size: keyBits.default(256),
   min_key_size: keyBits.default(64),
   max_key_size: keyBits.default(4_096),
+  /** Keys of key_size that are held ready for each pair of SAEs whose stream is open. */
+  ready_keys: z.int().min(0).max(1_024).default(10),
   max_key_per_request: z.int().min(1).max(1_024).default(128),
   /** Further slave SAEs that one request may name; 0 = none. */
   max_sae_id_count: z.int().min(0).max(64).default(8),

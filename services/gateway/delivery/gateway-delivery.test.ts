@@ -99,12 +99,13 @@ describe('OPEN_CONNECT', () => {
       { source: own },
       { source: own.toUpperCase().replace(/@.*/, `@${ALICE}`) },
       { destination: `hybrid://listener~x@${BOB}` },
-      { source: app, byListener: true },
+      { source: app, byListener: { readyKeys: 0 } },
     ]) {
       await assert.rejects(open(change), refusedAs('NO_ROUTE', /names that begin with listener~/));
     }
     const names = { source: own, destination: `hybrid://listener~x@${BOB}` };
-    assert.ok((await open({ ...names, byListener: true })).ksid);
+    const { ksid } = await open({ ...names, byListener: { readyKeys: 7 } });
+    assert.deepEqual(idleInitiator(alice.store.get(ksid) as KeyStream).wanted, [7]);
   });
 
   it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {

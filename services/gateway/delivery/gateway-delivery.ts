@@ -68,6 +68,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
       const stream = await (request.peer === undefined
         ? this.#open(request)
         : this.#openByKsid(request, request.peer));
+      if (request.byListener) stream.depth.keepReady(request.byListener.readyKeys);
       if (!this.#isPeerMissing(stream)) stream.refill();
       return { ksid: stream.id, qos: stream.qos, adjusted: unmetQos(request.qos, stream.qos) };
     } catch (thrown) {
@@ -147,9 +148,9 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
 
   async #open(request: OpenConnect): Promise<KeyStream> {
     const { initiator, responder, assertUsable } = this.#o;
-    const { source, destination, presence, owner, signal, byListener = false } = request;
+    const { source, destination, presence, owner, signal, byListener } = request;
     for (const uri of [source, destination]) {
-      if (isOfListener(uri) !== byListener) throw barred(uri);
+      if (isOfListener(uri) !== (byListener !== undefined)) throw barred(uri);
     }
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);

@@ -22,7 +22,10 @@ const MOST_PAUSE_MS = 15_000;
 export interface MasterStreamsOptions {
   readonly delivery: Delivery;
   readonly saes: Saes;
-  readonly settings: Pick<RestSettings, 'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl'>;
+  readonly settings: Pick<
+    RestSettings,
+    'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
+  >;
   readonly clock: Clock;
   readonly log: Pick<Log, 'info' | 'debug'>;
 }
@@ -152,13 +155,15 @@ export class MasterStreams {
   async #open(group: Group, bytes: number): Promise<MasterStream> {
     const { delivery, settings, clock } = this.#o;
     const { default_method: method, default_key_sources: keySources } = settings;
+    const isUsual = group.slaves.length === 1 && bytes * 8 === settings.key_size;
     const opened = await delivery.open({
       ...urisOf(group, method, keySources),
       qos: {
         ...{ keyChunkSize: bytes, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0 },
         ...{ ttlS: LONGEST_TTL_S, metadataMimetype: '' },
       },
-      ...{ presence: 'app', byListener: true, owner: LISTENER, signal: this.#stopped.signal },
+      ...{ presence: 'app', owner: LISTENER, signal: this.#stopped.signal },
+      byListener: { readyKeys: isUsual ? settings.ready_keys : 0 },
       defaults: { method, keySources },
     });
     const stream = new MasterStream(opened.ksid, delivery, clock);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { ALICE, BOB, offerOf, settle } from '#test/helpers/openings.ts';
+import { ALICE, BOB, idleInitiator, offerOf, settle } from '#test/helpers/openings.ts';
 import { type SaeStreams, saeStreams } from '#test/helpers/sae-streams.ts';
 import { LISTENER } from './stream-names.ts';
 import type { TakenKey } from './taken-keys.ts';
@@ -154,6 +154,7 @@ describe('the streams of SAEs', () => {
     world.masters.keepWarm();
     await settle();
     assert.equal(world.ends().length, 6);
+    for (const { master } of world.ends()) assert.deepEqual(idleInitiator(master).wanted, [10]);
     assert.equal(world.masters.readyKeys(world.group('a', 'b'), 32), 0);
     world.ends()[0]?.master.peerClosed('gone');
     await world.pass(15_000);
