@@ -6,7 +6,6 @@ import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { RestCalls } from '../../services/gateway/frontends/etsi014/calls.ts';
-import { KeyIds, readKeyId } from '../../services/gateway/frontends/etsi014/key-ids.ts';
 import {
   readKeyIds,
   readKeyRequest,
@@ -14,7 +13,8 @@ import {
 } from '../../services/gateway/frontends/etsi014/requests.ts';
 import { Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
 import { createRestServer } from '../../services/gateway/frontends/etsi014/server.ts';
-import { groupOf } from '../../services/gateway/frontends/etsi014/stream-names.ts';
+import { KeyIds, readKeyId } from '../../services/gateway/frontends/etsi014/streams/key-ids.ts';
+import { groupOf } from '../../services/gateway/frontends/etsi014/streams/stream-names.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, configOf } from '../helpers/openings.ts';

@@ -48,8 +48,8 @@ export function restDoor({ master, slave }: RestDoorOptions): HardDoor & HardCas
     idle: (count) => idle(count, address, { ...pem }),
     async served() {
       const [a, b] = [new RestClient(address, { ...pem }), new RestClient(slave.address, { ...slave.pem })];
-      const { code, keys } = await a.get(`${slave.id}/enc_keys`);
-      assert.equal(code, 200);
+      const { code, keys, body } = await a.get(`${slave.id}/enc_keys`);
+      assert.equal(code, 200, JSON.stringify(body));
       assert.deepEqual((await b.get(`${master.id}/dec_keys?key_ID=${keys[0]?.id}`)).keys, keys);
       a.disconnect();
       b.disconnect();

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { MasterStreams } from '../../services/gateway/frontends/etsi014/master-streams.ts';
 import { type RestSettings, type Sae, Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
-import { SlaveStreams } from '../../services/gateway/frontends/etsi014/slave-streams.ts';
+import { MasterStreams } from '../../services/gateway/frontends/etsi014/streams/master-streams.ts';
+import { SlaveStreams } from '../../services/gateway/frontends/etsi014/streams/slave-streams.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { ALICE, BOB, from, openingsOf } from './openings.ts';
 import { LIVING } from './streams.ts';

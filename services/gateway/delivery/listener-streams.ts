@@ -1,7 +1,7 @@
-import type { OfferTaker } from '../opening/offer-takers.ts';
+import type { OfferTaker } from '../opening/waiting-applications.ts';
 import type { Close } from './key-delivery.ts';
 
-export { LISTENER_NAME, type OfferedStream, type OfferTaker } from '../opening/offer-takers.ts';
+export { LISTENER_NAME, type OfferedStream, type OfferTaker } from '../opening/waiting-applications.ts';
 
 /**
  * Streams that listeners hold by themselves, for applications that open none

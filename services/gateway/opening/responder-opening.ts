@@ -12,7 +12,6 @@ import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
-import { isOfListener, OfferTakers } from './offer-takers.ts';
 import { offerTerms } from './offer-terms.ts';
 import { OpenOffers } from './open-offers.ts';
 import { meetQos, type QosLimits } from './qos.ts';
@@ -22,7 +21,7 @@ import type { StreamEnds } from './stream-ends.ts';
 import type { StreamFactory } from './stream-factory.ts';
 import type { StreamWish } from './stream-wish.ts';
 import type { AssertUsable } from './usable-algorithms.ts';
-import { ofAnotherPair, WaitingApplications } from './waiting-applications.ts';
+import { isOfListener, OfferTakers, ofAnotherPair, WaitingApplications } from './waiting-applications.ts';
 
 const INCARNATION_BYTES = 8;
 

@@ -1,4 +1,4 @@
-import type { TakenKey } from './taken-keys.ts';
+import type { TakenKey } from './streams/taken-keys.ts';
 
 const START = Buffer.from('{"keys":[', 'latin1');
 const KEY_ID = Buffer.from('{"key_ID":"', 'latin1');

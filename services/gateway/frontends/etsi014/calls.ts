@@ -1,13 +1,13 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { keysAnswer, statusAnswer } from './answers.ts';
-import type { Taker } from './master-stream.ts';
-import type { MasterStreams, Wanted } from './master-streams.ts';
 import { BadRequestError, type KeyRequest, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
 import type { RestSettings, Sae, Saes } from './saes.ts';
-import type { SlaveStreams } from './slave-streams.ts';
-import { type Group, inOrder } from './stream-names.ts';
-import type { TakenKey } from './taken-keys.ts';
+import type { Taker } from './streams/master-stream.ts';
+import type { MasterStreams, Wanted } from './streams/master-streams.ts';
+import type { SlaveStreams } from './streams/slave-streams.ts';
+import { type Group, inOrder } from './streams/stream-names.ts';
+import type { TakenKey } from './streams/taken-keys.ts';
 
 /** Calls of one SAE that wait for keys at most. */
 const MAX_WAITING = 64;

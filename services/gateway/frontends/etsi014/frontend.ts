@@ -11,11 +11,11 @@ import type { KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.t
 import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { FrontEnd } from '../frontend.ts';
 import { RestCalls } from './calls.ts';
-import type { Delivery } from './master-stream.ts';
-import { MasterStreams } from './master-streams.ts';
 import { type RestSettings, Saes } from './saes.ts';
 import { createRestServer } from './server.ts';
-import { SlaveStreams } from './slave-streams.ts';
+import type { Delivery } from './streams/master-stream.ts';
+import { MasterStreams } from './streams/master-streams.ts';
+import { SlaveStreams } from './streams/slave-streams.ts';
 
 const SETTING = 'listeners.rest';
 

@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { readKeyId } from './key-ids.ts';
 import type { RestSettings } from './saes.ts';
+import { readKeyId } from './streams/key-ids.ts';
 
 /** Names of extensions that an answer repeats, at most. */
 const MAX_NAMED = 8;

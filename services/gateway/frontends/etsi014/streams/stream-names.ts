@@ -1,6 +1,6 @@
-import { LISTENER_NAME, type OfferedStream } from '../../delivery/listener-streams.ts';
-import type { Owner } from '../../streams/owner.ts';
-import type { Sae, Saes } from './saes.ts';
+import { LISTENER_NAME, type OfferedStream } from '../../../delivery/listener-streams.ts';
+import type { Owner } from '../../../streams/owner.ts';
+import type { Sae, Saes } from '../saes.ts';
 
 const OF_THIS_LISTENER = `${LISTENER_NAME}rest~`;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseApplicationUri } from '#common/etsi/application-uri.ts';
 import { ALICE, BOB, CAROL } from '#test/helpers/streams.ts';
-import { type Sae, Saes } from './saes.ts';
+import { type Sae, Saes } from '../saes.ts';
 import { groupOf, inOrder, isOfThisListener, urisOf } from './stream-names.ts';
 
 const SETTINGS = {

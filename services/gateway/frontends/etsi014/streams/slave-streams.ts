@@ -4,11 +4,11 @@ import { ownCopy } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
-import type { OfferedStream, OfferTaker } from '../../delivery/listener-streams.ts';
-import type { Owner } from '../../streams/owner.ts';
+import type { OfferedStream, OfferTaker } from '../../../delivery/listener-streams.ts';
+import type { Owner } from '../../../streams/owner.ts';
+import type { RestSettings, Sae, Saes } from '../saes.ts';
 import { KeyIds, tagOf } from './key-ids.ts';
 import type { Delivery } from './master-stream.ts';
-import type { RestSettings, Sae, Saes } from './saes.ts';
 import { type Group, groupOf, isOfThisListener, LISTENER } from './stream-names.ts';
 import { KeptKeys, type TakenKey } from './taken-keys.ts';
 

@@ -1,6 +1,6 @@
 import type { Clock } from '#common/time/clock.ts';
-import type { Delivered, KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
-import type { ListenerStreams } from '../../delivery/listener-streams.ts';
+import type { Delivered, KeyDelivery, StreamDirectory } from '../../../delivery/key-delivery.ts';
+import type { ListenerStreams } from '../../../delivery/listener-streams.ts';
 import { KeyIds } from './key-ids.ts';
 import { LISTENER } from './stream-names.ts';
 import { KeptKeys, type TakenKey } from './taken-keys.ts';

@@ -2,8 +2,8 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
+import type { RestSettings, Saes } from '../saes.ts';
 import { type Delivery, MasterStream, type Taker } from './master-stream.ts';
-import type { RestSettings, Saes } from './saes.ts';
 import { type Group, LISTENER, urisOf } from './stream-names.ts';
 import type { TakenKey } from './taken-keys.ts';
 
