@@ -7,7 +7,9 @@ await Promise.all([
   import('./commands/kme-simulator.ts'),
   import('#common/service/health-port.ts'),
   import('#common/telemetry/start-telemetry.ts'),
-  import('../gateway/main.ts').then(({ loadGrpcApi }) => loadGrpcApi()),
+  import('../gateway/main.ts').then(({ loadGrpcApi, loadRestApi }) =>
+    Promise.all([loadGrpcApi(), loadRestApi()]),
+  ),
   import('./commands/node.ts'),
   import('../qkd-source/main.ts'),
   import('../pqc-source/main.ts'),

@@ -10,6 +10,7 @@ import type { QkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
 import { GatewayDelivery } from './delivery/gateway-delivery.ts';
 import type { KeyDelivery, StreamDirectory } from './delivery/key-delivery.ts';
+import type { ListenerStreams } from './delivery/listener-streams.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { createAgreementService } from './frontends/peer/agreement-service.ts';
 import { InitiatorOpening } from './opening/initiator-opening.ts';
@@ -42,7 +43,7 @@ export interface GatewayPorts {
 
 /** What the front ends call: applications the one, other nodes the other. */
 export interface GatewayCore {
-  readonly delivery: KeyDelivery & StreamDirectory;
+  readonly delivery: KeyDelivery & StreamDirectory & ListenerStreams;
   readonly agreement: KeyAgreementServiceImplementation;
   /** What has become of the QKD keys of each link. */
   readonly qkdLinks: Pick<Reservoirs, 'balances'>;

@@ -95,21 +95,34 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   started.defer(() => core.stop('the gateway is stopping'));
   const json = await startEtsi004Json(context, delivery);
   started.defer(() => json.stop());
-  const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
+  const { binary: binarySettings, grpc: grpcSettings, rest: restSettings } = config.listeners;
   const binary = binarySettings && (await startEtsi004Binary(context, delivery, binarySettings));
   if (binary) started.defer(() => binary.stop());
   const tools =
     grpcSettings &&
     (await (await loadGrpcApi()).startGrpcApi(context, delivery, core.delivery, grpcSettings));
   if (tools) started.defer(() => tools.stop());
+  const rest =
+    restSettings &&
+    (await (await loadRestApi()).startEtsi014(context, delivery, core.delivery, restSettings));
+  if (rest) started.defer(() => rest.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
   const running = started.move();
   return {
-    listening: { grpc: grpc.address, ...json.listening, ...binary?.listening, ...tools?.listening },
+    listening: {
+      grpc: grpc.address,
+      ...json.listening,
+      ...binary?.listening,
+      ...tools?.listening,
+      ...rest?.listening,
+    },
     stop: () => running.disposeAsync(),
   };
 }
 
 /** The gRPC API, whose libraries are a fifth of the gateway's start: loaded only where it is configured. */
 export const loadGrpcApi = () => import('./frontends/grpc/frontend.ts');
+
+/** The REST API, for the same reason. */
+export const loadRestApi = () => import('./frontends/etsi014/frontend.ts');

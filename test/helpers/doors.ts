@@ -52,7 +52,7 @@ function pemOf({ own, other }: DoorOptions, who: 'own' | 'other'): ClientPem {
 }
 
 /** A connection that has shown who it is; on a machine that has a lot to do a handshake may need another go. */
-async function secured(address: Address, pem: ConnectionOptions, goes = 5): Promise<TLSSocket> {
+export async function secured(address: Address, pem: ConnectionOptions, goes = 5): Promise<TLSSocket> {
   const socket = connectTls({ ...address, ...pem, checkServerIdentity: () => undefined });
   try {
     await once(socket, 'secureConnect');
@@ -64,7 +64,7 @@ async function secured(address: Address, pem: ConnectionOptions, goes = 5): Prom
 }
 
 /** Connections that have shown who they are and say nothing more. */
-async function idle(count: number, address: Address, pem: ConnectionOptions): Promise<() => void> {
+export async function idle(count: number, address: Address, pem: ConnectionOptions): Promise<() => void> {
   const sockets: TLSSocket[] = [];
   while (sockets.length < count) {
     const batch = Array.from({ length: Math.min(AT_ONCE, count - sockets.length) }, () =>
@@ -84,7 +84,7 @@ async function neverReading(address: Address, pem: ClientPem, request: Buffer): 
   return () => socket.destroy();
 }
 
-async function inPieces(socket: TLSSocket, request: Buffer): Promise<void> {
+export async function inPieces(socket: TLSSocket, request: Buffer): Promise<void> {
   for (const byte of request) {
     socket.write(Buffer.from([byte]));
     await setImmediate();
@@ -92,7 +92,7 @@ async function inPieces(socket: TLSSocket, request: Buffer): Promise<void> {
 }
 
 /** Until the other end has ended the connection. */
-async function untilEnded(socket: TLSSocket): Promise<void> {
+export async function untilEnded(socket: TLSSocket): Promise<void> {
   socket.resume();
   if (!socket.closed) await once(socket, 'close');
 }

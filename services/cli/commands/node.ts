@@ -110,6 +110,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
       json: listening.json,
       binary: listening.binary,
       grpc: listening['public-grpc'],
+      rest: listening.rest,
       peer: listening.peer,
       health: health?.address,
     },

@@ -20,6 +20,7 @@ export interface LocalNode extends NodeFiles {
   /** Undefined where the listener is not configured. */
   readonly binary: Address | undefined;
   readonly grpc: Address | undefined;
+  readonly rest: Address | undefined;
   readonly peer: Address;
   /** From the ready line, by service. */
   readonly services: Record<string, { pid: number; address: Address }>;
@@ -80,6 +81,7 @@ export async function startNode(
     json: ready.listeners.json,
     binary: ready.listeners.binary,
     grpc: ready.listeners.grpc,
+    rest: ready.listeners.rest,
     peer: ready.listeners.peer,
     services: ready.services,
     process: child,
@@ -88,7 +90,7 @@ export async function startNode(
 
 interface ReadyLine {
   ready: true;
-  listeners: { json: Address; binary?: Address; grpc?: Address; peer: Address };
+  listeners: { json: Address; binary?: Address; grpc?: Address; rest?: Address; peer: Address };
   services: LocalNode['services'];
 }
 

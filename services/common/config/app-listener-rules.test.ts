@@ -105,3 +105,65 @@ describe('the gRPC listener', () => {
     );
   });
 });
+
+describe('the REST listener', () => {
+  const saes = { a: {}, b: { node: PEER } };
+  const faultsOf = (rest: object, more: object = {}) =>
+    inWords(appListenerFaults(configOf({ rest: { saes, ...rest } }, more)));
+
+  it('is off unless it is configured, then on loopback with the sizes of ETSI GS QKD 014’s examples', () => {
+    assert.equal(configOf({}).listeners.rest, undefined);
+    const { rest } = configOf({ rest: { saes } }).listeners;
+    assert.deepEqual(
+      [rest?.host, rest?.port, rest?.key_size, rest?.min_key_size, rest?.max_key_size, rest?.key_ttl],
+      ['127.0.0.1', 8_443, 256, 64, 4_096, 600_000],
+    );
+    assert.deepEqual([rest?.max_key_per_request, rest?.max_sae_id_count], [128, 8]);
+    assert.deepEqual(faultsOf({}), []);
+    assert.throws(() => configOf({ rest: {} }), /saes/);
+    assert.throws(() => configOf({ rest: { saes, key_size: 255 } }), /key_size/);
+    assert.throws(() => configOf({ rest: { saes: { '\ud800': {} } } }), /saes/);
+    assert.throws(() => configOf({ rest: { saes, peer_presence: 'app' } }), /peer_presence/);
+  });
+
+  it('has sizes that go together, and that its method makes', () => {
+    assert.deepEqual(
+      faultsOf({ key_size: 8_192, max_key_per_request: 1_024 }, { limits: { max_buffered_chunks: 9 } }),
+      [
+        'listeners.rest.key_size: must be 64 to 4096, as min_key_size and max_key_size say',
+        'listeners.rest.max_key_per_request: is more than limits.max_buffered_chunks, 9',
+      ],
+    );
+    assert.deepEqual(faultsOf({ default_method: 'xoring' }), [
+      'listeners.rest.max_key_size: xoring makes keys of 256 bits at most of these sources',
+    ]);
+    assert.deepEqual(faultsOf({ default_method: 'xoring', max_key_size: 256 }), []);
+    assert.deepEqual(faultsOf({ default_method: 'xor' }), [
+      'listeners.rest.default_method: unknown method "xor"',
+    ]);
+  });
+
+  it('names SAEs that can be told apart, at trusted nodes, one of them at the own', () => {
+    assert.deepEqual(faultsOf({ saes: { b: { node: PEER } } }), [
+      'listeners.rest.saes: names no SAE of this node, so that nobody could call',
+    ]);
+    const twice = {
+      a: { identity: 'CN:x' },
+      a2: { node: OWN, identity: 'CN:x' },
+      b: { node: PEER, identity: 'CN:b' },
+    };
+    assert.deepEqual(faultsOf({ saes: twice }), ['listeners.rest.saes.a2.identity: is that of "a", too']);
+    const strange = configOf({ rest: { saes: { ...saes, c: { node: STRANGER } } } });
+    assert.deepEqual(inWords(listenerPeerFaults(strange, PEERS)), [
+      `listeners.rest.saes.c.node: ${STRANGER} is no trusted peer`,
+    ]);
+  });
+
+  it('needs a port of its own where the gateway runs', () => {
+    const config = configOf({ grpc: { port: 7_000 }, rest: { saes, port: 7_000 } });
+    assert.deepEqual(
+      inWords(listenerFaults(config, { addresses: {}, health: false, services: ['gateway'] })),
+      ['listeners.rest.port: the REST API would listen on port 7000, as the gRPC API does'],
+    );
+  });
+});

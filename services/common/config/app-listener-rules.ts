@@ -6,27 +6,36 @@ import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { isLoopback } from '#common/net/same-host.ts';
 
+/** Secret of a QKD slot, bytes. */
+const QKD_SECRET_BYTES = 32;
+
 type ListenerName = keyof NodeConfig['listeners'];
 
 /** What is wrong with the listeners of applications that the single keys cannot say. */
 export function appListenerFaults(config: NodeConfig): Fault[] {
   const names = Object.keys(config.listeners) as ListenerName[];
-  return [...names.flatMap((name) => defaultFaults(config, name)), ...binaryFaults(config)];
+  return [
+    ...names.flatMap((name) => defaultFaults(config, name)),
+    ...binaryFaults(config),
+    ...restFaults(config),
+  ];
 }
 
 /** What of the listeners does not go with the trusted peers. */
 export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: TrustedPeers): Fault[] {
-  const { binary } = listeners;
-  if (!binary) return [];
+  const { binary, rest } = listeners;
   const faults: Fault[] = [];
   const others = Object.keys(peers).filter((node) => node !== uuid);
-  const check = (path: readonly string[], node: string, mayBeOwn: boolean) => {
-    if (others.includes(node) || (mayBeOwn && node === uuid)) return;
+  const check = (path: readonly string[], node: string | undefined, mayBeOwn: boolean) => {
+    if (node === undefined || others.includes(node) || (mayBeOwn && node === uuid)) return;
     const message = `${node} is ${node === uuid ? 'the own node' : 'no trusted peer'}`;
-    faults.push({ path: ['listeners', 'binary', ...path], message });
+    faults.push({ path: ['listeners', ...path], message });
   };
-  if (binary.default_peer !== undefined) check(['default_peer'], binary.default_peer, false);
-  for (const [host, node] of Object.entries(binary.peers)) check(['peers', host], node, true);
+  check(['binary', 'default_peer'], binary?.default_peer, false);
+  for (const [host, node] of Object.entries(binary?.peers ?? {}))
+    check(['binary', 'peers', host], node, true);
+  for (const [id, { node }] of Object.entries(rest?.saes ?? {}))
+    check(['rest', 'saes', id, 'node'], node, true);
   return faults;
 }
 
@@ -39,6 +48,44 @@ function binaryFaults({ listeners: { binary } }: NodeConfig): Fault[] {
   if (binary.tls === 'off' && binary.client_ca_path !== undefined)
     faults.push({ path: at('client_ca_path'), message: 'is for TLS, which is off' });
   return faults;
+}
+
+/** Sizes that go together and that the method makes, and SAEs that can be told apart. */
+function restFaults({ uuid, listeners: { rest }, limits }: NodeConfig): Fault[] {
+  if (!rest) return [];
+  const faults: Fault[] = [];
+  const fault = (message: string, ...path: string[]) =>
+    faults.push({ path: ['listeners', 'rest', ...path], message });
+  const { key_size, min_key_size, max_key_size, max_key_per_request } = rest;
+  if (key_size < min_key_size || key_size > max_key_size)
+    fault(`must be ${min_key_size} to ${max_key_size}, as min_key_size and max_key_size say`, 'key_size');
+  if (max_key_per_request > limits.max_buffered_chunks)
+    fault(`is more than limits.max_buffered_chunks, ${limits.max_buffered_chunks}`, 'max_key_per_request');
+  const largest = 8 * largestKeyBytes(rest.default_method, rest.default_key_sources);
+  if (max_key_size > largest)
+    fault(`${rest.default_method} makes keys of ${largest} bits at most of these sources`, 'max_key_size');
+
+  const saes = Object.entries(rest.saes);
+  if (!saes.some(([, { node = uuid }]) => node === uuid))
+    fault('names no SAE of this node, so that nobody could call', 'saes');
+  const seen = new Map<string, string>();
+  for (const [id, { identity }] of saes) {
+    if (identity === undefined) continue;
+    const before = seen.get(identity);
+    if (before !== undefined) fault(`is that of ${quote(before)}, too`, 'saes', id, 'identity');
+    seen.set(identity, id);
+  }
+  return faults;
+}
+
+/** What method and sources make at most, bytes; no limit where they are not known, which is told elsewhere. */
+function largestKeyBytes(methodName: string, sources: readonly string[]): number {
+  const method = findMethod(methodName);
+  const secrets = sources.map((name) =>
+    name.toUpperCase() === 'QKD' ? QKD_SECRET_BYTES : findKemAlgorithm(name)?.sharedSecretBytes,
+  );
+  if (!method || secrets.includes(undefined)) return Number.POSITIVE_INFINITY;
+  return method.maxChunkBytes(secrets as number[]);
 }
 
 /** What a URI without a query means has to make a key. */

@@ -1,13 +1,18 @@
 import { z } from 'zod';
-import { hostField, pathField, portField, uuidField } from '#common/config/fields.ts';
+import { durationField, hostField, pathField, portField, uuidField } from '#common/config/fields.ts';
 
-/** What every listener of applications lets be chosen. */
-const common = {
-  /** app: GET_KEY needs the peer's application; node: the peer's node is enough. */
-  peer_presence: z.enum(['app', 'node']).default('app'),
+/** What a key is made of where no application says so. */
+const defaults = {
   /** What a URI without a query means. */
   default_method: z.string().default('hkdf-sha384'),
   default_key_sources: z.array(z.string()).min(1).default(['ML-KEM-768', 'QKD']),
+};
+
+/** What every listener of ETSI GS QKD 004 lets be chosen. */
+const common = {
+  /** app: GET_KEY needs the peer's application; node: the peer's node is enough. */
+  peer_presence: z.enum(['app', 'node']).default('app'),
+  ...defaults,
 };
 
 /** Where a listener that has an address of its own is, on loopback unless told otherwise. */
@@ -39,11 +44,51 @@ const binaryListener = z.strictObject({
 
 const grpcListener = z.strictObject({ ...own(50_051), ...common });
 
+const MAX_SAE_ID_CHARS = 128;
+
+/** Longest key, bits: 8 KiB. */
+const MAX_KEY_BITS = 65_536;
+
+/** An application of ETSI GS QKD 014. */
+const sae = z.strictObject({
+  /** UUID of the node that it calls; absent = this one. */
+  node: uuidField.optional(),
+  /** What its certificate names it by; absent = its SAE ID, as whatever kind of name. Counts at its node alone. */
+  identity: z.string().min(1).optional(),
+});
+
+const saeId = z
+  .string()
+  .min(1)
+  .max(MAX_SAE_ID_CHARS)
+  .refine((id) => id.isWellFormed(), 'must be well-formed Unicode');
+
+const keyBits = z.int().min(8).max(MAX_KEY_BITS).multipleOf(8);
+
+const restListener = z.strictObject({
+  ...own(8_443),
+  ...defaults,
+  /** The SAEs of this node and those of others that they share keys with, by their SAE IDs. */
+  saes: z.record(saeId, sae),
+  /** Bits of a key where no request says so. */
+  key_size: keyBits.default(256),
+  min_key_size: keyBits.default(64),
+  max_key_size: keyBits.default(4_096),
+  /** Keys of key_size that are held ready for each pair of SAEs whose stream is open. */
+  ready_keys: z.int().min(0).max(1_024).default(10),
+  max_key_per_request: z.int().min(1).max(1_024).default(128),
+  /** Further slave SAEs that one request may name; 0 = none. */
+  max_sae_id_count: z.int().min(0).max(64).default(8),
+  /** How long a key that the master SAE has got lies ready for its slave SAEs at least. */
+  key_ttl: durationField('10m', 1_000),
+});
+
 /** The doors for applications; those that are optional are shut unless they are here. */
 export const listenersSection = z.strictObject({
   json: jsonListener.prefault({}),
   binary: binaryListener.optional(),
   grpc: grpcListener.optional(),
+  rest: restListener.optional(),
 });
 
 export type ListenersConfig = z.infer<typeof listenersSection>;

@@ -40,6 +40,7 @@ function listenersOf(config: NodeConfig, { services, addresses, health }: Place)
     add('the JSON API', ['hybridization_server_address'], json);
     if (doors.binary) add('the binary API', ['listeners', 'binary', 'port'], doors.binary);
     if (doors.grpc) add('the gRPC API', ['listeners', 'grpc', 'port'], doors.grpc);
+    if (doors.rest) add('the REST API', ['listeners', 'rest', 'port'], doors.rest);
   }
   if (services.includes('peer-broker'))
     add('the peer-broker for peers', ['peer_local_address'], config.peer_local_address);

@@ -93,6 +93,21 @@ describe('OPEN_CONNECT', () => {
     assert.match(adjusted ?? '', /min_bps 100000 cannot be given, 2560 can/);
   });
 
+  it('names what is a listener’s own for listeners alone', async () => {
+    const [own, app] = [`hybrid://listener~x@${ALICE}`, uri(ALICE)];
+    for (const change of [
+      { source: own },
+      { source: own.toUpperCase().replace(/@.*/, `@${ALICE}`) },
+      { destination: `hybrid://listener~x@${BOB}` },
+      { source: app, byListener: { readyKeys: 0 } },
+    ]) {
+      await assert.rejects(open(change), refusedAs('NO_ROUTE', /names that begin with listener~/));
+    }
+    const names = { source: own, destination: `hybrid://listener~x@${BOB}` };
+    const { ksid } = await open({ ...names, byListener: { readyKeys: 7 } });
+    assert.deepEqual(idleInitiator(alice.store.get(ksid) as KeyStream).wanted, [7]);
+  });
+
   it('is told to those who listen: that it is open, whose it is, and that the other application has come', async () => {
     const told: unknown[] = [];
     alice.listener.opened = ({ id, owner }) => told.push(['opened', id, owner]);

@@ -1,5 +1,6 @@
 import type { Random } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { quote } from '#common/etsi/application-uri.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { KemClient } from '../clients/kem-client.ts';
 import type { InitiatorOpening } from '../opening/initiator-opening.ts';
@@ -8,6 +9,7 @@ import type { ResponderOpening } from '../opening/responder-opening.ts';
 import type { StreamEnds } from '../opening/stream-ends.ts';
 import type { StreamFactory } from '../opening/stream-factory.ts';
 import type { AssertUsable } from '../opening/usable-algorithms.ts';
+import { isOfListener, LISTENER_NAME, type OfferTaker } from '../opening/waiting-applications.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import { abandonedError, type Chunk } from '../streams/chunk-buffer.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
@@ -27,6 +29,7 @@ import type {
   StreamStatus,
 } from './key-delivery.ts';
 import { keyMetadata } from './key-metadata.ts';
+import type { ListenerStreams } from './listener-streams.ts';
 import { mayUse } from './ownership.ts';
 import { openByKsid, urisOf } from './pairing-by-ksid.ts';
 import type { TrustedNodes } from './trusted-nodes.ts';
@@ -40,18 +43,18 @@ export interface GatewayDeliveryOptions {
   readonly qkdLinks: { leftBps(farNode: string): number };
   readonly store: StreamStore;
   readonly initiator: Pick<InitiatorOpening, 'open' | 'offerRefused'>;
-  readonly responder: Pick<ResponderOpening, 'open'>;
+  readonly responder: Pick<ResponderOpening, 'open' | 'takers'>;
   readonly ends: Pick<StreamEnds, 'close'>;
   readonly policy: Pick<StreamFactory, 'mayDegrade'>;
   readonly assertUsable: AssertUsable;
   readonly events: Pick<StreamEvents, 'refused'>;
   readonly kem: Pick<KemClient, 'unavailable'>;
   readonly random: Pick<Random, 'uuid'>;
-  readonly clock: Pick<Clock, 'after'>;
+  readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
 }
 
 /** The delivery from the key streams of this gateway. */
-export class GatewayDelivery implements KeyDelivery, StreamDirectory {
+export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerStreams {
   readonly #o: GatewayDeliveryOptions;
   /** Streams that are open at once and have keys only once the other application has come. */
   readonly #withoutPeer = new WeakSet<KeyStream>();
@@ -65,6 +68,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory {
       const stream = await (request.peer === undefined
         ? this.#open(request)
         : this.#openByKsid(request, request.peer));
+      if (request.byListener) stream.depth.keepReady(request.byListener.readyKeys);
       if (!this.#isPeerMissing(stream)) stream.refill();
       return { ksid: stream.id, qos: stream.qos, adjusted: unmetQos(request.qos, stream.qos) };
     } catch (thrown) {
@@ -110,6 +114,17 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory {
     }
   }
 
+  takeOffers(taker: OfferTaker): () => void {
+    return this.#o.responder.takers.add(taker);
+  }
+
+  wipeOlder(request: Close, ageMs: number): void {
+    const stream = this.#streamOf(request.ksid, request.owner);
+    stream.buffer.wipeBefore(this.#o.clock.monotonicMs() - ageMs);
+    if (stream.role === 'initiator') stream.refill();
+    else stream.countHeld();
+  }
+
   status(request: Close): StreamStatus {
     return statusOf(this.#streamOf(request.ksid, request.owner));
   }
@@ -133,7 +148,10 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory {
 
   async #open(request: OpenConnect): Promise<KeyStream> {
     const { initiator, responder, assertUsable } = this.#o;
-    const { source, destination, presence, owner, signal } = request;
+    const { source, destination, presence, owner, signal, byListener } = request;
+    for (const uri of [source, destination]) {
+      if (isOfListener(uri) !== (byListener !== undefined)) throw barred(uri);
+    }
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
     const ksid = request.ksid === undefined ? undefined : parseKsid(request.ksid);
@@ -242,4 +260,10 @@ function statusOf({ id, terms, route, peer, qos, buffer }: KeyStream): StreamSta
     qos,
     readyKeys: buffer.size,
   };
+}
+
+/** Names of listeners are for listeners, and they have no others. */
+function barred(uri: string): KeyweaveError {
+  const detail = `${quote(uri)}: names that begin with ${LISTENER_NAME} are those of the node's own listeners`;
+  return new KeyweaveError('NO_ROUTE', detail);
 }

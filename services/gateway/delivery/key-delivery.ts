@@ -29,6 +29,8 @@ export interface OpenConnect {
   readonly defaults: { readonly method: string; readonly keySources: readonly string[] };
   /** Whose the stream will be. */
   readonly owner: Owner;
+  /** There where a listener opens it by itself (ListenerStreams), to others its names are barred: keys to hold ready, whether or not any are asked for. */
+  readonly byListener?: { readonly readyKeys: number };
   /** Fires when the application has gone away. */
   readonly signal: AbortSignal;
 }

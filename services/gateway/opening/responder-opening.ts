@@ -21,7 +21,7 @@ import type { StreamEnds } from './stream-ends.ts';
 import type { StreamFactory } from './stream-factory.ts';
 import type { StreamWish } from './stream-wish.ts';
 import type { AssertUsable } from './usable-algorithms.ts';
-import { ofAnotherPair, WaitingApplications } from './waiting-applications.ts';
+import { isOfListener, OfferTakers, ofAnotherPair, WaitingApplications } from './waiting-applications.ts';
 
 const INCARNATION_BYTES = 8;
 
@@ -49,6 +49,8 @@ type Attempt = 'accepted' | 'refused' | 'unreachable';
  * applications, first come first served.
  */
 export class ResponderOpening {
+  /** Listeners that take offers by themselves. */
+  readonly takers = new OfferTakers();
   readonly #o: ResponderOpeningOptions;
   readonly #offers: OpenOffers;
   readonly #waiting: WaitingApplications;
@@ -122,8 +124,15 @@ export class ResponderOpening {
     assertLength('incarnation', request.incarnation, INCARNATION_BYTES);
     this.#unreachable.delete(peer);
     this.#refused.forget(request, peer);
-    const stream = this.#held(ksid, request, terms) ?? this.#accept(ksid, request, terms, peer);
-    if (stream.local === 'absent') {
+    const held = this.#held(ksid, request, terms);
+    const taker = held?.local === 'joined' ? undefined : this.#takerOf(ksid, request, terms, peer);
+    const stream = held ?? this.#accept(ksid, request, terms, peer);
+    if (taker) {
+      this.#offers.remove(stream);
+      stream.join(taker.owner);
+      stream.peerJoined();
+      taker.opened();
+    } else if (stream.local === 'absent') {
       this.#offers.note(stream);
       this.#giveToWaiting(stream);
     }
@@ -134,6 +143,16 @@ export class ResponderOpening {
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,
     };
+  }
+
+  /** The listener that takes the offer. @throws KeyweaveError that refuses it. */
+  #takerOf(ksid: string, { source, destination, qos }: OpenRequest, terms: StreamTerms, peer: string) {
+    if (!qos || !isOfListener(destination)) return undefined;
+    return this.takers.takerOf({
+      ...{ ksid, source, destination, peer, method: terms.method.name },
+      sources: terms.slots.map(({ algorithm }) => algorithm),
+      keyBytes: meetQos(qos, terms, this.#o.limits).keyChunkSize,
+    });
   }
 
   #refuse(offer: OpenRequest, peer: string, error: unknown): void {

@@ -150,4 +150,16 @@ describe('ChunkBuffer', () => {
     await waiting;
     assert.equal(clock.pending, 0);
   });
+
+  it('wipes those that are older, and leaves the others', () => {
+    buffer.release(0, keys(1, 2), 4, { ...meta, nowMs: 10 });
+    buffer.release(2, keys(3), 4, { ...meta, nowMs: 20 });
+    const old = buffer.peek(1);
+    buffer.wipeBefore(10);
+    assert.equal(buffer.size, 3);
+    buffer.wipeBefore(11);
+    assert.deepEqual([buffer.size, old?.key.wiped, buffer.peek()?.index], [1, true, 2]);
+    buffer.wipeBefore(100);
+    assert.equal(buffer.size, 0);
+  });
 });

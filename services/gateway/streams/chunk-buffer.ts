@@ -139,6 +139,15 @@ export class ChunkBuffer {
     for (const waiter of this.#waiters) this.#settle(waiter, () => waiter.reject(error));
   }
 
+  /** Wipes the unread chunks that were there before `atMs`, by the clock of their `availableAtMs`. */
+  wipeBefore(atMs: number): void {
+    for (const chunk of this.#chunks.values()) {
+      if (chunk.availableAtMs >= atMs) return;
+      chunk.key.wipe();
+      this.#chunks.delete(chunk.index);
+    }
+  }
+
   /** Wipes every unread chunk. */
   wipe(): void {
     for (const chunk of this.#chunks.values()) chunk.key.wipe();

@@ -7,4 +7,6 @@ export interface Owner {
   readonly identity: string | undefined;
   /** Where it called from, for logs. */
   readonly address: string;
+  /** For whom a listener takes a key that owns the stream itself, for logs; undefined: for the owner. */
+  readonly onBehalfOf?: string;
 }

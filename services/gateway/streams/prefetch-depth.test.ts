@@ -157,4 +157,20 @@ describe('PrefetchDepth of a stream whose chunks take scarce keys', () => {
     assert.deepEqual([depth.shortfall(0, 0, 900), depth.shortfall(0, 3, 900)], [0, 3]);
     assert.equal(depth.shortfall(0, 0, 2_801), 40);
   });
+
+  it('keeps so many ready as it is told, before it is read and after, and none while there are too few', () => {
+    for (const isScarce of [true, false]) {
+      const depth = new PrefetchDepth(64, 0, isScarce);
+      depth.keepReady(10);
+      assert.equal(depth.shortfall(0, 0, 0), 10);
+      assert.equal(depth.shortfall(10, 0, 0), 0);
+      depth.noteGet(0);
+      assert.equal(depth.shortfall(0, 0, 60_000), 10);
+      depth.noteScarcity(60_000);
+      assert.equal(depth.shortfall(0, 0, 60_001), 0);
+    }
+    const small = new PrefetchDepth(4);
+    small.keepReady(10);
+    assert.equal(small.shortfall(0, 0, 0), 4);
+  });
 });

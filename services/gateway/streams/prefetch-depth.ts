@@ -45,6 +45,8 @@ export class PrefetchDepth {
   readonly #spread: number;
   readonly #isScarce: boolean;
   #depth: number;
+  /** What is held whatever has been read. */
+  #least = 0;
   #reads = 0;
   #averageGapMs: number | undefined;
   #lastGetMs: number | undefined;
@@ -66,6 +68,11 @@ export class PrefetchDepth {
 
   get depth(): number {
     return this.#depth;
+  }
+
+  /** Has so many chunks held ahead at least, scarce or not, from before the first GET_KEY on. */
+  keepReady(chunks: number): void {
+    this.#least = Math.min(chunks, this.#max);
   }
 
   /** Notes a GET_KEY. */
@@ -128,7 +135,7 @@ export class PrefetchDepth {
         nowMs,
         Math.min(Math.max(LATEST_WATER, lowWater), SCARCE_WATER * lowWater),
       );
-    const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
+    const depth = this.#wanted(nowMs);
     // At the cap the depth lasts a moment only; below it, for seconds, and larger batches cost less.
     const water = this.#depth < this.#max ? lowWater * PATIENCE : lowWater;
     const level = Math.max(
@@ -139,7 +146,10 @@ export class PrefetchDepth {
   }
 
   #scarceShortfall(free: number, nowMs: number, water: number): number {
-    const depth = nowMs < this.#scarceUntilMs ? 0 : this.#depth;
+    const depth = this.#wanted(nowMs);
     return free <= depth * water ? Math.max(0, depth - free) : 0;
+  }
+  #wanted(nowMs: number): number {
+    return nowMs < this.#scarceUntilMs ? 0 : Math.max(this.#depth, this.#least);
   }
 }

@@ -85,7 +85,7 @@ export class AuditLog implements StreamListener {
       ...(taken ?? { stream: streamHash(ksid), index }),
       bytes,
       client: owner.address,
-      ...(owner.identity !== undefined && { identity: owner.identity }),
+      ...identityOf(owner),
     });
     const isWritten = this.#file.write(`${line}\n`);
     if (!isWritten) this.#failures += 1;
@@ -100,6 +100,11 @@ export class AuditLog implements StreamListener {
   close(): void {
     this.#file.close();
   }
+}
+
+/** Whom a listener names itself comes before what it goes by. */
+function identityOf({ identity, onBehalfOf = identity }: Owner): { identity?: string } {
+  return onBehalfOf === undefined ? {} : { identity: onBehalfOf };
 }
 
 function keyOf(ksid: string, index: number): string {

@@ -69,6 +69,14 @@ describe('the audit log', () => {
     });
   }
 
+  it('names the application for which a listener takes a key, not the listener', () => {
+    const filename = join(folder, 'listener.jsonl');
+    const { audit, stream } = audited(filename);
+    audit.record(stream.id, 1, { ...owner, onBehalfOf: 'sae-a' }, 32);
+    assert.equal(JSON.parse(readFileSync(filename, 'utf8')).identity, 'sae-a');
+    audit.close();
+  });
+
   it('gives no key whose line cannot be written: it is wiped, and the refusal is told', async () => {
     for (const waits of [false, true]) {
       const { get, given, refused, audit, errors } = audited('/dev/full', 'refuse', waits);
