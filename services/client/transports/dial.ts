@@ -1,5 +1,11 @@
 import { isIP, type Socket, connect as tcpConnect } from 'node:net';
-import { createSecureContext, type SecureContext, connect as tlsConnect } from 'node:tls';
+import {
+  checkServerIdentity,
+  createSecureContext,
+  type PeerCertificate,
+  type SecureContext,
+  connect as tlsConnect,
+} from 'node:tls';
 import type { Clock } from '#common/time/clock.ts';
 import { type Call, failed, KeyStreamError, plain } from '../key-stream-error.ts';
 import type { CallLimit } from './line.ts';
@@ -58,9 +64,7 @@ function dialFailure(node: NodeAddress, call: Call, cause: NodeJS.ErrnoException
 }
 
 function tlsOptions({ host, port }: NodeAddress, call: Call, tls: ClientTls) {
-  const { serverName } = tls;
-  // An IP address goes into no handshake as a name; it is checked against the certificate all the same.
-  const servername = serverName ?? (isIP(host) === 0 ? host : undefined);
+  const expected = tls.serverName ?? host;
   let secureContext: SecureContext;
   try {
     secureContext = createSecureContext({ ...readTls(call, tls), minVersion: 'TLSv1.3' });
@@ -69,5 +73,11 @@ function tlsOptions({ host, port }: NodeAddress, call: Call, tls: ClientTls) {
     // No cause: what is wrong may be the key.
     throw failed('BAD_OPTIONS', call, `tls: the certificates cannot be used: ${plain(String(thrown))}`);
   }
-  return { host, port, secureContext, ...(servername !== undefined && { servername }) };
+  return {
+    ...{ host, port, secureContext },
+    // An IP address goes into no handshake as a name; it is checked against the certificate all the same.
+    servername: isIP(expected) === 0 ? expected : '',
+    checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
+      checkServerIdentity(expected, certificate),
+  };
 }
