@@ -106,6 +106,7 @@ const MAX_TEXT = 1_024;
 
 interface Facts {
   readonly call: Call;
+  readonly detail: string;
   readonly status?: number;
   readonly reason?: string | undefined;
   readonly remedy: string;
@@ -124,6 +125,8 @@ export class KeyStreamError extends Error {
   readonly call: Call;
   /** Status of ETSI GS QKD 004 V2.1.1, Table 2, that the node answered with; undefined where it did not. */
   readonly status: number | undefined;
+  /** What is wrong, in the words of the node where it has any. */
+  readonly detail: string;
   /** Why in one word, such as NO_ROOM, where the node tells: over gRPC. */
   readonly reason: string | undefined;
   /** What to do. */
@@ -139,6 +142,7 @@ export class KeyStreamError extends Error {
     this.code = code;
     this.call = facts.call;
     this.status = facts.status;
+    this.detail = facts.detail;
     this.reason = facts.reason;
     this.remedy = facts.remedy;
     this.retryable = facts.retryable;
@@ -157,7 +161,7 @@ export function refused(
   const { words, remedy, retryable } = REFUSALS[code];
   const detail = plain(said) || words;
   return new KeyStreamError(code, `${call} was answered with status ${status}: ${detail}`, {
-    ...{ call, status, remedy, retryable, mayHaveActed: false, ...more },
+    ...{ call, status, detail, remedy, retryable, mayHaveActed: false, ...more },
   });
 }
 
@@ -168,7 +172,9 @@ export function failed(
   message: string,
   more: { readonly cause?: unknown; readonly mayHaveActed?: boolean } = {},
 ): KeyStreamError {
-  return new KeyStreamError(code, message, { call, mayHaveActed: false, ...TROUBLES[code], ...more });
+  return new KeyStreamError(code, message, {
+    ...{ call, detail: message, mayHaveActed: false, ...TROUBLES[code], ...more },
+  });
 }
 
 /** Another's text for an error: short, on one line, and nothing that a terminal would obey. */

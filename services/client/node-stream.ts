@@ -48,6 +48,8 @@ export class NodeStream implements KeyStream {
   readonly #o: NodeStreamOptions;
   readonly #over = new AbortController();
   #position: number;
+  /** Keys below it are wiped unread. */
+  #from: number;
   #lostAnswers = 0;
   /** Whether a key has come: until then status 3 may mean that the other application is on its way. */
   #isMet: boolean;
@@ -61,6 +63,7 @@ export class NodeStream implements KeyStream {
     this.qos = options.qos;
     this.adjusted = options.adjusted;
     this.#position = options.position;
+    this.#from = options.position;
     this.#isMet = options.position > 0;
   }
 
@@ -76,13 +79,13 @@ export class NodeStream implements KeyStream {
     return this.#inTurn(async () => {
       for (let skipped = 0; skipped <= MAX_SKIPPED; skipped++) {
         const key = await this.#fetch(undefined, signal);
-        if (key.index >= this.#position) {
-          this.#position = key.index + 1;
+        if (key.index >= this.#from) {
+          this.#position = Math.max(this.#position, key.index + 1);
           return key;
         }
         key.wipe();
       }
-      throw failed('BAD_ANSWER', 'GET_KEY', `${MAX_SKIPPED} keys came below index ${this.#position}`);
+      throw failed('BAD_ANSWER', 'GET_KEY', `${MAX_SKIPPED} keys came below index ${this.#from}`);
     });
   }
 
@@ -103,6 +106,7 @@ export class NodeStream implements KeyStream {
       const what = `index ${index} is more than ${MAX_SKIPPED} ahead of ${this.#position}: open another stream`;
       throw failed('BAD_OPTIONS', 'GET_KEY', what);
     }
+    this.#from = Math.max(this.#from, index);
     this.#position = Math.max(this.#position, index);
   }
 
