@@ -28,11 +28,11 @@ try {
 /** The connection to the other end. */
 async function reach(address) {
   if (role === 'join') {
-    const socket = connect({ ...address, allowHalfOpen: true });
+    const socket = connect(address);
     await once(socket, 'connect');
     return socket;
   }
-  const server = createServer({ allowHalfOpen: true }).listen(address);
+  const server = createServer().listen(address);
   await once(server, 'listening');
   process.stderr.write(`listening at ${where}\n`);
   const [socket] = await once(server, 'connection');
@@ -42,7 +42,7 @@ async function reach(address) {
 
 async function talk(socket) {
   await using stack = new AsyncDisposableStack();
-  stack.defer(() => socket.destroy());
+  stack.defer(() => socket.destroySoon());
   const client = stack.use(await createClient(options));
   // A stream for each direction, so that the two ends never encrypt under the same key.
   const [toJoiner, toListener] = await Promise.all([
@@ -54,19 +54,27 @@ async function talk(socket) {
   const [sending, receiving] = role === 'listen' ? [toJoiner, toListener] : [toListener, toJoiner];
   process.stderr.write('connected; every line that you type is encrypted\n');
   await Promise.all([send(socket, sending), receive(socket, receiving)]);
+  socket.end();
 }
 
 async function send(socket, stream) {
   for await (const text of createInterface({ input: process.stdin })) {
     using key = await stream.next();
-    socket.write(`${JSON.stringify(seal(stream.ksid, key, text))}\n`);
+    say(socket, seal(stream.ksid, key, text));
   }
-  socket.end();
+  say(socket, { end: true });
 }
 
 async function receive(socket, stream) {
+  let [hasEnded, isHeard] = [false, false];
   for await (const line of linesOf(socket)) {
     const message = JSON.parse(line);
+    if (message.end) say(socket, { heard: true });
+    hasEnded ||= message.end === true;
+    isHeard ||= message.heard === true;
+    // Streams are closed only when nobody needs a key of them any more.
+    if (hasEnded && isHeard) break;
+    if (message.end || message.heard) continue;
     try {
       using key = await stream.at(message.index);
       process.stdout.write(`${open(stream.ksid, key, message)}\n`);
@@ -76,6 +84,10 @@ async function receive(socket, stream) {
       process.stderr.write(`a line was lost: ${error.message}\n`);
     }
   }
+}
+
+function say(socket, message) {
+  socket.write(`${JSON.stringify(message)}\n`);
 }
 
 /** A line for the other end. Stream and index are authenticated with it. */
@@ -97,7 +109,6 @@ function open(ksid, { index, key }, message) {
 
 async function* linesOf(socket) {
   let rest = '';
-  // What this end still says goes out though the other one has said its last.
   for await (const piece of socket.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
     const lines = (rest + piece).split('\n');
     rest = lines.pop() ?? '';

@@ -16,6 +16,12 @@ const TRIES = 5;
 /** How long the other end may take to fetch and set a key. */
 const ANSWER_LIMIT_MS = 30_000;
 
+/** By a pipe, since wg opens /dev/stdin, and what Node gives to a program is a socket, which cannot be opened. */
+const SET = 'cat | wg set "$1" peer "$2" preshared-key /dev/stdin';
+
+/** How long the leading end may take to listen. */
+const REACH_LIMIT_MS = 30_000;
+
 const {
   values,
   positionals,
@@ -55,6 +61,8 @@ async function lead(stream) {
   process.stderr.write(`waiting for the other end at ${where}\n`);
   const [socket] = await once(server, 'connection');
   server.close();
+  // Its end shows in what is read.
+  socket.on('error', () => undefined);
   const answers = createInterface({ input: socket })[Symbol.asyncIterator]();
   const times = Number(values.times) || Number.POSITIVE_INFINITY;
   for (let done = 0; done < times; done++) {
@@ -91,6 +99,7 @@ async function follow(stream) {
       socket.write(`not ${index}\n`);
     }
   }
+  process.stderr.write('the leading end has gone\n');
 }
 
 /** The leading end, which may not listen yet. */
@@ -99,7 +108,8 @@ async function reach(address) {
     const socket = connect(address);
     try {
       await once(socket, 'connect');
-      return socket;
+      // Its end shows in what is read.
+      return socket.on('error', () => undefined);
     } catch (error) {
       if (waitedMs >= REACH_LIMIT_MS) throw error;
       await pause(200);
@@ -109,7 +119,7 @@ async function reach(address) {
 
 async function setPresharedKey({ index, key }) {
   const { interface: name, peer } = values;
-  const running = promisify(execFile)('wg', ['set', name, 'peer', peer, 'preshared-key', '/dev/stdin']);
+  const running = promisify(execFile)('sh', ['-c', SET, 'wg', name, peer]);
   running.child.stdin.end(`${key.expose().toString('base64')}\n`);
   await running;
   process.stdout.write(`${name}: preshared key ${index} is set\n`);
