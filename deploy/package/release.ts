@@ -13,10 +13,11 @@ import { HOME } from '#common/service/installation.ts';
 import { VERSION } from '#common/service/version.ts';
 import { commitOf } from '../../services/cli/version/commit.ts';
 import { billOfMaterials } from './bill-of-materials.ts';
+import { buildClient, CLIENT_FOLDER } from './build-client.ts';
 
 /**
  * What a release consists of, in `release/`: the package, its bill of
- * materials, the native addon where it is built, and checksums of all; and
+ * materials, the package of the client library, the native addon where it is built, and checksums of all; and
  * the container image where an engine answers.
  */
 const OUT = `${HOME}release/`;
@@ -30,6 +31,11 @@ rmSync(OUT, { recursive: true, force: true });
 mkdirSync(OUT);
 execFileSync('npm', ['pack', '--pack-destination', OUT], {
   cwd: HOME,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+buildClient();
+execFileSync('npm', ['pack', '--pack-destination', OUT], {
+  cwd: CLIENT_FOLDER,
   stdio: ['ignore', 'ignore', 'inherit'],
 });
 writeFileSync(`${OUT}keyweave-${VERSION}.cdx.json`, billOfMaterials());

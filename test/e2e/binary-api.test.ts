@@ -6,9 +6,9 @@ import { after, before, describe, it } from 'node:test';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { headed, writeClose, writeOpenConnect } from '#common/etsi/etsi004-binary-codec.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { BinaryClient, type BinaryOpened, REFERENCE_QOS } from '../helpers/binary-client.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import {
   keyOf,
   type LocalNetwork,

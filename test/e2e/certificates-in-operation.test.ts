@@ -16,7 +16,7 @@ import { Readiness } from '#common/service/readiness.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { loadTlsIdentity } from '#common/tls/identity.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import type { LocalNode } from '../helpers/network.ts';
 import { eventually, keyOf, openData, openPair } from '../helpers/network.ts';
 import {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, it } from 'node:test';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { eventually, keyOf, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 import { startNodeClock } from '../helpers/node-clock.ts';
 

@@ -12,7 +12,7 @@ import {
   openData,
   startLocalNetwork,
 } from '#test/helpers/network.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-driver-'));
 let network: LocalNetwork;

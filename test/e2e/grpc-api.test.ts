@@ -12,9 +12,9 @@ import {
   KeyDeliveryDefinition,
   PeerApplication,
 } from '#gen/keyweave/v1/key_delivery.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { runCommand } from '../helpers/command.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { eventually, keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
 
 const { network, alice, bob } = await twoNodes({

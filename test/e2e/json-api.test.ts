@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { HYBRIDIZATION_METHODS } from '#common/catalogue/methods.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { keyOf, openData, openPair, QOS, sendRaw, twoNodes } from '../helpers/network.ts';
 
 const { network, alice, bob } = await twoNodes();

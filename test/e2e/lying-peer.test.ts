@@ -11,10 +11,10 @@ import {
   KeyAgreementDefinition,
   OpenRequest,
 } from '#gen/keyweave/v1/key_agreement.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { LIES, type Spoilt } from '../helpers/agreement-lies.ts';
 import { askBoth, askEnd } from '../helpers/asking.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { dial, impersonate, silence, startWiredNetwork, type WiredNetwork } from '../helpers/lying-peer.ts';
 import { eventually, type LocalNode, openData, openPair, type Pair } from '../helpers/network.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setInterval } from 'node:timers/promises';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import {
   keyOf,
   type LocalNetwork,

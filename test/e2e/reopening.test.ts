@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { eventually, keyOf, type LocalNode, openData, twoNodes } from '../helpers/network.ts';
 import { servicePid } from '../helpers/proc.ts';
 

@@ -4,8 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import type { GrpcConnection } from '#common/grpc/client.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { fuzzSeconds, startingPoint } from '../helpers/fuzz-parameters.ts';
 import {
   dial,

@@ -13,9 +13,9 @@ import {
   KeyDeliveryCloseRequest,
   KeyDeliveryDefinition,
 } from '#gen/keyweave/v1/key_delivery.ts';
-import { Etsi004Client } from '../../services/cli/etsi004-client.ts';
 import type { Answer, Door, DoorClient, Wish } from '../contract/front-end-contract.ts';
 import { BinaryClient } from './binary-client.ts';
+import { Etsi004Client } from './etsi004-client.ts';
 import { QOS as JSON_QOS, keyOf, type LocalNode } from './network.ts';
 
 /** PEM of a client, and of the CA that it and the nodes are of. */

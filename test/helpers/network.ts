@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
-import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { decodeKeyBuffer, type JsonAnswer, type OpenData } from '#common/etsi/etsi004-json-codec.ts';
 import {
   type LocalNode,
   type NodeLog,
@@ -14,12 +14,12 @@ import {
   stopNode,
 } from '../../services/cli/demo/local-node.ts';
 import { type NodeFiles, nodeUuid, writeNetworkFiles } from '../../services/cli/demo/network-files.ts';
-import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
 import {
   type KmeSimulator,
   type KmeSimulatorOptions,
   startKmeSimulator,
 } from '../../services/kme-simulator/main.ts';
+import { Etsi004Client } from './etsi004-client.ts';
 
 export { type LocalNode, nodeUuid, startNode, stopNode };
 

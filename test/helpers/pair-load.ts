@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Address } from '#common/config/fields.ts';
-import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { Etsi004Client, type OpenData } from '../../services/cli/etsi004-client.ts';
+import type { JsonAnswer, OpenData } from '#common/etsi/etsi004-json-codec.ts';
 import { type HistoryEntry, keyIn } from './delivery-history.ts';
+import { Etsi004Client } from './etsi004-client.ts';
 import { QOS } from './network.ts';
 
 export const KEY_BYTES = 32;

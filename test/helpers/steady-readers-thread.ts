@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { Etsi004Client, openStream } from '../../services/cli/etsi004-client.ts';
 import { askBoth } from './asking.ts';
 import type { HistoryEntry } from './delivery-history.ts';
+import { Etsi004Client, openStream } from './etsi004-client.ts';
 import type { Pair } from './network.ts';
 import { waitedMs } from './proc.ts';
 import type { SteadyPair, SteadyReport } from './steady-readers.ts';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { Address } from '#common/config/fields.ts';
-import type { OpenData } from '../../services/cli/etsi004-client.ts';
+import type { OpenData } from '#common/etsi/etsi004-json-codec.ts';
 import type { HistoryEntry } from './delivery-history.ts';
 
 /** An honest pair of applications and what they open. */

@@ -55,6 +55,8 @@ const FORBIDDEN: [folder: string, specifier: string, words: RegExp][] = [
   ['services/common/log', '../../gateway/main.ts', /services\/common imports #gen and itself/],
   ['services/common/log', '#certs/issue.ts', /services\/common imports/],
   ['services/common/log', '#test/helpers/network.ts', /services\/common imports/],
+  ['services/client', '#certs/issue.ts', /client library.* imports #common, #gen and itself/],
+  ['services/client/transports', '../../cli/address.ts', /client library/],
   ['services/cli/commands', '../../pqc-source/engine-set.ts', /main\.ts only/],
   ['certs', '#gen/keyweave/v1/health.ts', /certs imports #common and itself/],
   ['certs', '../services/hybridizer/main.ts', /certs imports/],

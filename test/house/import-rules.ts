@@ -92,6 +92,11 @@ function rulesFor(paths: readonly string[]): Rule[] {
       words: 'services/common imports #gen and itself',
     },
     {
+      files: 'services/client/**',
+      may: ['services/client/**', 'services/common/**', 'proto/gen/**'],
+      words: 'the client library, which is packed on its own, imports #common, #gen and itself',
+    },
+    {
       files: 'services/cli/**',
       may: ['services/cli/**', 'services/*/main.ts', ...SHARED],
       words: 'the command line imports of a service its main.ts only',

@@ -11,6 +11,7 @@ const PAGES = [
   'CONTRIBUTING.md',
   'SECURITY.md',
   'CHANGELOG.md',
+  'services/client/README.md',
   'test/bench/README.md',
   'test/containers/README.md',
   'test/kubernetes/README.md',

@@ -1,9 +1,10 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
+import { createClient, type DeliveredKey } from '../../client/main.ts';
 import { type DemoNetwork, startDemoNetwork } from '../demo/demo-network.ts';
 import type { LocalNode } from '../demo/local-node.ts';
+import { commandFailure } from '../driver/refused-call.ts';
 import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
-import { Etsi004Client, fetchKey, openStream } from '../etsi004-client.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { printTable } from '../table.ts';
 
@@ -79,49 +80,40 @@ async function runStream(nodes: readonly LocalNode[], stream: (typeof STREAMS)[n
   const data = {
     source: `hybrid://SPI_1@${from.uuid}?${stream.query}`,
     destination: `hybrid://SPI_1@${to.uuid}?${stream.query}`,
-    qos: {
-      key_chunk_size: 32,
-      max_bps: 32,
-      min_bps: 32,
-      jitter: 0,
-      priority: 0,
-      timeout: TIMEOUT_MS,
-      ttl: 0,
-      metadata_mimetype: 'application/json',
-    },
+    qos: { maxBps: 32, minBps: 32, timeoutMs: TIMEOUT_MS },
   };
-  const clients = await Promise.all(ends.map((node) => Etsi004Client.connect(node.json)));
+  const clients = await Promise.all(ends.map(({ json }) => createClient(json)));
   const query = new URLSearchParams(stream.query);
   const rows: Row[] = [];
   try {
-    const opened = await Promise.all(clients.map((client) => openStream(client, data)));
+    const opened = await Promise.all(clients.map((client) => client.open(data)));
     progress(`${stream.between.join(' and ')} share stream ${opened[0]?.ksid}`);
     for (let i = 0; i < KEYS_PER_STREAM; i++) {
-      const fetched = await Promise.all(
-        clients.map((client, end) => fetchKey(client, opened[end]?.ksid ?? '', opened[end]?.chunkBytes ?? 0)),
-      );
-      const [a, b] = fetched.map(({ key }) => key) as [Buffer, Buffer];
-      const equal = a.equals(b) && fetched[0]?.index === fetched[1]?.index;
+      const keys = await Promise.all(opened.map((each) => each.next()));
+      using one = keys[0] as DeliveredKey;
+      using other = keys[1] as DeliveredKey;
+      const [a, b] = [one.key.expose(), other.key.expose()];
+      const equal = a.equals(b) && one.index === other.index;
       rows.push({
         equal,
         cells: [
           stream.between.join('-'),
           query.get('hybridization') ?? '',
           query.get('key_sources') ?? '',
-          fetched[0]?.index ?? '',
+          one.index,
           a.length,
           fingerprint(a),
           fingerprint(b),
           equal ? 'yes' : 'NO',
         ],
       });
-      a.fill(0);
-      b.fill(0);
     }
-    await Promise.all(clients.map((client, end) => client.close(opened[end]?.ksid ?? '')));
+    await Promise.all(opened.map((each) => each.close()));
     return rows;
+  } catch (thrown) {
+    throw commandFailure(thrown);
   } finally {
-    for (const client of clients) client.disconnect();
+    for (const client of clients) client.end();
   }
 }
 

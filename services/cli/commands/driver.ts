@@ -2,15 +2,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failureText } from '#common/errors/system-error.ts';
+import type { OpenData } from '#common/etsi/etsi004-json-codec.ts';
 import { parseJson } from '#common/json/parse-json.ts';
 import { HOME } from '#common/service/installation.ts';
+import type { ClientTls } from '../../client/main.ts';
 import { parseAddress, parseCount } from '../address.ts';
 import { runBothEnds } from '../driver/both-ends.ts';
 import { type CallReport, type CycleOptions, type CycleReport, runCycle } from '../driver/driver-cycle.ts';
 import { RefusedCall } from '../driver/refused-call.ts';
 import { exitCodeOf } from '../ending/exit-codes.ts';
 import { onStopSignals, SIGNAL_STATUS } from '../ending/stop-signals.ts';
-import type { ClientTls, OpenData } from '../etsi004-client.ts';
 import { printTable } from '../table.ts';
 
 const SHIPPED = `${HOME}deploy/requests/`;

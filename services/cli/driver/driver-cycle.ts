@@ -1,9 +1,23 @@
 import type { Address } from '#common/config/fields.ts';
-import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { decodeKeyBuffer } from '#common/etsi/etsi004-json-codec.ts';
+import type { JsonQos, OpenData } from '#common/etsi/etsi004-json-codec.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { type ClientTls, Etsi004Client, expectSuccess, type OpenData } from '../etsi004-client.ts';
+import {
+  type ClientTls,
+  createClient,
+  type DeliveredKey,
+  type KeyStream,
+  type KeyStreamClient,
+  KeyStreamError,
+  type QualityOfService,
+} from '../../client/main.ts';
 import { fingerprint } from '../fingerprint.ts';
+import { commandFailure } from './refused-call.ts';
+
+/** A node that has not taken a connection by then is not there. */
+const CONNECT_LIMIT_MS = 10_000;
+
+/** Beyond the longest timeout that a node grants by default: how long a call waits is the request's and the node's. */
+const ANSWER_MARGIN_MS = 660_000;
 
 /** Longest wait for the CLOSE of a stream that is given up. */
 const CLEAN_UP_LIMIT_MS = 2_000;
@@ -46,88 +60,105 @@ export interface CycleReport {
 export async function runCycle(options: CycleOptions): Promise<CycleReport> {
   const { address, tls, request, keys, showKey, signal } = options;
   const calls: CallReport[] = [];
-  let client: Etsi004Client | undefined;
-  let ksid: string | undefined;
+  let client: KeyStreamClient | undefined;
+  let stream: KeyStream | undefined;
 
-  const timed = async (
-    call: CallReport['call'],
-    asking: Promise<JsonAnswer>,
-    more: (answer: JsonAnswer) => object,
-  ) => {
-    const started = systemClock.monotonicMs();
-    const answer = await untilAborted(asking, signal);
-    const { status, message } = answer;
-    if (call === 'OPEN_CONNECT' && (status === 0 || status === 7)) ksid = answer.key_stream_id;
-    const report: CallReport = {
-      call,
-      status,
-      ...(message && { message }),
-      ms: systemClock.monotonicMs() - started,
-      ...(status === 0 || status === 7 ? more(answer) : {}),
-    };
+  const tell = (report: CallReport) => {
     calls.push(report);
     options.onCall?.(report);
-    return expectSuccess(call, answer);
+  };
+  const timed = async <T>(
+    call: CallReport['call'],
+    asking: Promise<T>,
+    more: (outcome: T) => Partial<CallReport>,
+  ): Promise<T> => {
+    const started = systemClock.monotonicMs();
+    const ms = () => systemClock.monotonicMs() - started;
+    try {
+      const outcome = await asking;
+      tell({ call, status: 0, ms: ms(), ...more(outcome) });
+      return outcome;
+    } catch (thrown) {
+      if (thrown instanceof KeyStreamError && thrown.status !== undefined)
+        tell({ call, status: thrown.status, message: thrown.detail, ms: ms() });
+      throw thrown;
+    }
   };
 
   try {
-    client = await Etsi004Client.connect(address, tls, signal);
-    const opened = await timed('OPEN_CONNECT', client.open(request), ({ key_stream_id, qos }) => ({
-      key_stream_id,
-      qos,
-    }));
-    const bytes = opened.qos?.key_chunk_size ?? request.qos.key_chunk_size;
+    client = await clientOf(address, tls);
+    const { source, destination, qos, key_stream_id: ksid } = request;
+    const opening = client.open({ source, destination, qos: qosOf(qos), ksid, signal });
+    stream = await timed('OPEN_CONNECT', opening, openReport);
     for (let i = 0; i < keys; i++)
-      await timed('GET_KEY', client.getKey(ksid ?? ''), (answer) => keyReport(answer, bytes, showKey));
-    await timed('CLOSE', client.close(ksid ?? ''), () => ({}));
-    ksid = undefined;
+      await timed('GET_KEY', stream.next({ signal }), (key) => keyReport(key, showKey));
+    await timed('CLOSE', stream.close({ signal }), () => ({}));
+    stream = undefined;
     return { calls, error: undefined };
-  } catch (error) {
-    return { calls, error };
+  } catch (thrown) {
+    return { calls, error: commandFailure(thrown) };
   } finally {
-    client?.disconnect();
-    if (ksid !== undefined) await closeAnyhow(address, tls, ksid);
+    client?.end();
+    if (stream !== undefined) await closeAnyhow(address, tls, stream);
   }
 }
 
-function keyReport(answer: JsonAnswer, bytes: number, showKey: boolean): object {
-  const key = decodeKeyBuffer(answer.key_buffer, bytes);
-  const report = {
-    index: answer.index,
-    bytes: key.length,
-    sha256: fingerprint(key),
-    ...(showKey && { key: key.toString('hex') }),
-    ...(answer.metadata && { metadata: answer.metadata.buffer }),
+function clientOf({ host, port }: Address, tls: ClientTls | undefined): Promise<KeyStreamClient> {
+  const limits = { connectMs: CONNECT_LIMIT_MS, marginMs: ANSWER_MARGIN_MS };
+  return createClient({ host, port, tls, limits, retry: false });
+}
+
+/** What a request leaves out is the node's to choose. */
+function qosOf(qos: Partial<JsonQos>): QualityOfService {
+  return {
+    keyChunkSize: qos.key_chunk_size ?? 0,
+    maxBps: qos.max_bps ?? 0,
+    minBps: qos.min_bps ?? 0,
+    jitter: qos.jitter ?? 0,
+    priority: qos.priority ?? 0,
+    timeoutMs: qos.timeout ?? 0,
+    ttlS: qos.ttl ?? 0,
+    metadataMimetype: qos.metadata_mimetype ?? 'application/json',
   };
-  key.fill(0);
-  return report;
+}
+
+function openReport({ ksid, qos, adjusted }: KeyStream): Partial<CallReport> {
+  return {
+    // A stream that is open on another QoS than was asked for.
+    ...(adjusted !== undefined && { status: 7, ...(adjusted && { message: adjusted }) }),
+    key_stream_id: ksid,
+    qos: {
+      key_chunk_size: qos.keyChunkSize,
+      max_bps: qos.maxBps,
+      min_bps: qos.minBps,
+      jitter: qos.jitter,
+      priority: qos.priority,
+      timeout: qos.timeoutMs,
+      ttl: qos.ttlS,
+      metadata_mimetype: qos.metadataMimetype,
+    } satisfies JsonQos,
+  };
+}
+
+function keyReport(delivered: DeliveredKey, showKey: boolean): Partial<CallReport> {
+  using key = delivered;
+  const bytes = key.key.expose();
+  return {
+    index: key.index,
+    bytes: bytes.length,
+    sha256: fingerprint(bytes),
+    ...(showKey && { key: bytes.toString('hex') }),
+    ...(key.metadataText && { metadata: key.metadataText }),
+  };
 }
 
 /** Over a connection of its own: the other one may wait for a key, and answers come in order. */
-async function closeAnyhow(address: Address, tls: ClientTls | undefined, ksid: string): Promise<void> {
-  const limit = AbortSignal.timeout(CLEAN_UP_LIMIT_MS);
+async function closeAnyhow(address: Address, tls: ClientTls | undefined, stream: KeyStream): Promise<void> {
   try {
-    const client = await Etsi004Client.connect(address, tls, limit);
-    try {
-      await untilAborted(client.close(ksid), limit);
-    } finally {
-      client.disconnect();
-    }
+    using client = await clientOf(address, tls);
+    const { ksid, qos, position } = stream;
+    await client.resume({ ksid, qos, position }).close({ signal: AbortSignal.timeout(CLEAN_UP_LIMIT_MS) });
   } catch {
     // A node that cannot be reached has no stream to close, or will end it by its TTL.
-  }
-}
-
-/** @throws whatever the signal was aborted with, as soon as it is */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  work.catch(() => undefined);
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }

@@ -1,4 +1,4 @@
-import { status as grpcStatus } from '@grpc/grpc-js';
+import type { status } from '@grpc/grpc-js';
 
 /** Status values of ETSI GS QKD 004 V2.1.1, clause 6.1 Table 2. */
 export const ETSI004_STATUS = {
@@ -15,14 +15,32 @@ export const ETSI004_STATUS = {
 
 export type Etsi004Status = (typeof ETSI004_STATUS)[keyof typeof ETSI004_STATUS];
 
+/** Statuses of gRPC by their names there. Written out, so that who speaks another protocol needs no gRPC. */
+const grpcStatus = {
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const satisfies { readonly [name in keyof typeof status]?: (typeof status)[name] };
+
+type GrpcStatus = (typeof grpcStatus)[keyof typeof grpcStatus];
+
 interface StatusRow {
-  readonly grpc: grpcStatus;
+  readonly grpc: GrpcStatus;
   readonly etsi004: Etsi004Status;
   readonly http: number;
   readonly retryable: boolean;
 }
 
-const row = (grpc: grpcStatus, etsi004: Etsi004Status, http: number, retryable = false): StatusRow => ({
+const row = (grpc: GrpcStatus, etsi004: Etsi004Status, http: number, retryable = false): StatusRow => ({
   grpc,
   etsi004,
   http,

@@ -12,6 +12,14 @@ export interface JsonQos {
   metadata_mimetype: string;
 }
 
+/** The data of an OPEN_CONNECT. Without a KSID the server makes one or pairs by the URIs. */
+export interface OpenData {
+  source: string;
+  destination: string;
+  qos: JsonQos;
+  key_stream_id?: string;
+}
+
 /** What an answer says, of whichever call. */
 export interface JsonAnswer {
   readonly status: number;
@@ -23,13 +31,8 @@ export interface JsonAnswer {
   readonly metadata: { size: number; buffer: string } | undefined;
 }
 
-/** The request OPEN_CONNECT. Without a KSID the server makes one or pairs by the URIs. */
-export function encodeOpenConnect(data: {
-  source: string;
-  destination: string;
-  qos: JsonQos;
-  key_stream_id?: string;
-}): Buffer {
+/** The request OPEN_CONNECT. */
+export function encodeOpenConnect(data: OpenData): Buffer {
   return encode('OPEN_CONNECT', data);
 }
 

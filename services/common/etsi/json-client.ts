@@ -9,6 +9,9 @@ interface Pending {
   reject: (error: Error) => void;
 }
 
+/** The server sent what is no JSON, or more of it than any answer has. */
+export class NotJsonError extends Error {}
+
 /**
  * The client's end of a connection that speaks JSON requests and answers in
  * order. Several requests may be under way at once where the server answers
@@ -88,7 +91,7 @@ export class JsonClient {
       const pending = this.#pending.shift();
       if (pending && Buffer.isBuffer(frame)) this.#settle(pending, frame);
       else {
-        pending?.reject(new Error('the answer is not JSON'));
+        pending?.reject(new NotJsonError('the answer is not JSON'));
         this.destroy('the server does not speak the protocol');
       }
       if (Buffer.isBuffer(frame)) frame.fill(0);
@@ -101,8 +104,8 @@ export class JsonClient {
     this.#answers += 1;
     try {
       pending.resolve(decodeJson(frame));
-    } catch (error) {
-      pending.reject(error as Error);
+    } catch (cause) {
+      pending.reject(new NotJsonError('the answer is not JSON', { cause }));
       // Which answer belongs to which request is no longer sure.
       this.destroy('the server does not speak the protocol');
     }

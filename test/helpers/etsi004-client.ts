@@ -3,16 +3,14 @@ import { connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import {
-  decodeKeyBuffer,
   encodeClose,
   encodeGetKey,
   encodeOpenConnect,
   type JsonAnswer,
-  type JsonQos,
+  type OpenData,
   parseJsonAnswer,
 } from '#common/etsi/etsi004-json-codec.ts';
 import { JsonClient } from '#common/etsi/json-client.ts';
-import { RefusedCall } from './driver/refused-call.ts';
 
 /** A node that has not taken a connection by then is not there. */
 const CONNECT_LIMIT_MS = 10_000;
@@ -27,22 +25,7 @@ export interface ClientTls {
   readonly serverName?: string;
 }
 
-/** The data of an OPEN_CONNECT as the reference's request files hold it. */
-export interface OpenData {
-  source: string;
-  destination: string;
-  qos: JsonQos;
-  key_stream_id?: string;
-}
-
-export interface FetchedKey {
-  /** The caller wipes it. */
-  readonly key: Buffer;
-  readonly index: number | undefined;
-  readonly metadata: string | undefined;
-}
-
-/** An application's end of the JSON API, over one connection. */
+/** An application's end of the JSON API, over one connection: requests as tests word them, answers as they come. */
 export class Etsi004Client {
   readonly #connection: JsonClient;
   readonly #at: string;
@@ -130,31 +113,10 @@ function tlsOptions(address: Address, { serverName, ...pem }: ClientTls) {
   } as const;
 }
 
-/** The answer if its status is 0 (or 7 for OPEN_CONNECT with a key_stream_id, which opens too). @throws RefusedCall with the node's message. */
-export function expectSuccess(call: string, answer: JsonAnswer): JsonAnswer {
-  const { status, key_stream_id } = answer;
-  if (status === 0 || (call === 'OPEN_CONNECT' && status === 7 && key_stream_id !== undefined)) return answer;
-  throw new RefusedCall(call, answer);
-}
-
-/** Opens a stream; gives its KSID and chunk size. */
-export async function openStream(
-  client: Etsi004Client,
-  data: OpenData,
-): Promise<{ ksid: string; chunkBytes: number }> {
-  const answer = expectSuccess('OPEN_CONNECT', await client.open(data));
-  return {
-    ksid: answer.key_stream_id ?? '',
-    chunkBytes: answer.qos?.key_chunk_size ?? data.qos.key_chunk_size,
-  };
-}
-
-/** Fetches the next key of a stream. */
-export async function fetchKey(client: Etsi004Client, ksid: string, chunkBytes: number): Promise<FetchedKey> {
-  const answer = expectSuccess('GET_KEY', await client.getKey(ksid));
-  return {
-    key: decodeKeyBuffer(answer.key_buffer, chunkBytes),
-    index: answer.index,
-    metadata: answer.metadata?.buffer,
-  };
+/** Opens a stream; gives its KSID. Throws unless the status is 0, or 7 with a KSID. */
+export async function openStream(client: Etsi004Client, data: OpenData): Promise<{ ksid: string }> {
+  const { status, message, key_stream_id: ksid } = await client.open(data);
+  if (ksid === undefined || (status !== 0 && status !== 7))
+    throw new Error(`OPEN_CONNECT was answered with status ${status}: ${message}`);
+  return { ksid };
 }

@@ -4,9 +4,8 @@ import { createServer } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { QOS } from '#test/helpers/network.ts';
-import { Etsi004Client, expectSuccess, fetchKey, openStream } from './etsi004-client.ts';
+import { Etsi004Client, openStream } from './etsi004-client.ts';
+import { QOS } from './network.ts';
 
 const DATA = {
   source: 'hybrid://a@x',
@@ -43,12 +42,9 @@ describe('Etsi004Client', () => {
       GET_KEY: { status: 0, index: 3, key_buffer: [1, 255], metadata: { size: 2, buffer: '{}' } },
       CLOSE: { status: 0 },
     });
-    assert.deepEqual(await openStream(client, DATA), { ksid: 'k', chunkBytes: 2 });
-    assert.deepEqual(await fetchKey(client, 'k', 2), {
-      key: Buffer.from([1, 255]),
-      index: 3,
-      metadata: '{}',
-    });
+    assert.deepEqual(await openStream(client, DATA), { ksid: 'k' });
+    const key = await client.getKey('k');
+    assert.deepEqual([key.index, key.key_buffer, key.metadata?.buffer], [3, [1, 255], '{}']);
     assert.equal((await client.close('k')).status, 0);
     assert.deepEqual(
       asked.map(({ command }) => command),
@@ -58,20 +54,11 @@ describe('Etsi004Client', () => {
     assert.deepEqual(asked[2]?.data, { key_stream_id: 'k' });
   });
 
-  it('takes the chunk size that was asked for where the node names none, and status 7 for open', async (t) => {
-    const { client } = await node(t, {
-      OPEN_CONNECT: { status: 7, message: 'adjusted', key_stream_id: 'k' },
-    });
-    assert.deepEqual(await openStream(client, DATA), { ksid: 'k', chunkBytes: 4 });
-  });
-
-  it("refuses every other status with the node's own words", async (t) => {
-    const { client } = await node(t, {});
-    await assert.rejects(fetchKey(client, 'k', 4), /GET_KEY was answered with status 5: no/);
-    assert.throws(
-      () => expectSuccess('GET_KEY', parseJsonAnswer({ status: 7, message: 'm' })),
-      /status 7: m/,
-    );
+  it('takes status 7 with a KSID for open, and tells of every other', async (t) => {
+    const adjusted = await node(t, { OPEN_CONNECT: { status: 7, message: 'adjusted', key_stream_id: 'k' } });
+    assert.deepEqual(await openStream(adjusted.client, DATA), { ksid: 'k' });
+    const refusing = await node(t, {});
+    await assert.rejects(openStream(refusing.client, DATA), /status 5: no/);
   });
 
   it('says where no node answers', async () => {
