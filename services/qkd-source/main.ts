@@ -2,12 +2,16 @@ import { ownCallers } from '#common/grpc/callers.ts';
 import { listenAddress, startGrpcServer } from '#common/grpc/server.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
-import { createEtsi004JsonDriver } from './drivers/etsi004-json.ts';
+import { createEtsi004BinaryDriver } from './drivers/etsi004/etsi004-binary.ts';
+import { createEtsi004JsonDriver } from './drivers/etsi004/etsi004-json.ts';
 import { loggedDriver } from './drivers/logged-driver.ts';
 import { createQkdSourceService } from './service.ts';
 
 /** The drivers by their name in the configuration. */
-const DRIVERS = { 'etsi004-json': createEtsi004JsonDriver } as const;
+const DRIVERS = {
+  'etsi004-json': createEtsi004JsonDriver,
+  'etsi004-binary': createEtsi004BinaryDriver,
+} as const;
 
 /** Starts qkd-source: QKD keys, whatever the key manager speaks. */
 export async function startQkdSource(context: ServiceContext): Promise<RunningService> {

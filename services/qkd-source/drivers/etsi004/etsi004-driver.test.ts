@@ -12,7 +12,7 @@ import {
   qkdDriverContract,
   qkdStreamName,
 } from '#test/contract/qkd-driver-contract.ts';
-import { type KmeSimulatorOptions, startKmeSimulator } from '../../kme-simulator/main.ts';
+import { type KmeSimulatorOptions, startKmeSimulator } from '../../../kme-simulator/main.ts';
 import { createEtsi004JsonDriver } from './etsi004-json.ts';
 
 const never = new AbortController().signal;
