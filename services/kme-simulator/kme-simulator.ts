@@ -2,9 +2,16 @@ import type { TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { FaultKind, Habit } from './faults.ts';
 
+/** What the key managers speak, named as the drivers for it. */
+export const KME_DIALECTS = ['etsi004-json', 'etsi004-binary'] as const;
+
+export type KmeDialect = (typeof KME_DIALECTS)[number];
+
 export interface KmeSimulatorOptions {
   /** One address for each node's key manager, two or more; any two ends can share a stream. */
   ends: readonly Address[];
+  /** What all of them speak; ETSI 004 as JSON by default. */
+  dialect?: KmeDialect;
   /** HTTP port for faults and counters; none by default. */
   control?: Address;
   /** Key rate in bit/s over all streams; without a limit by default. */
@@ -21,7 +28,7 @@ export interface KmeSimulatorOptions {
   blocking?: boolean;
   /** What all the key managers always do, beside whatever fault is set. */
   habit?: Habit;
-  /** How keys are written; a list of numbers by default. */
+  /** How keys are written in JSON; a list of numbers by default. */
   keyFormat?: 'list' | 'base64' | 'hex';
   /** Serve TLS instead of plain TCP. */
   tls?: TlsOptions;
