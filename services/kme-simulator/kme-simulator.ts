@@ -3,9 +3,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { FaultKind, Habit } from './faults.ts';
 
 /** What the key managers speak, named as the drivers for it. */
-export const KME_DIALECTS = ['etsi004-json', 'etsi004-binary'] as const;
-
-export type KmeDialect = (typeof KME_DIALECTS)[number];
+export type KmeDialect = 'etsi004-json' | 'etsi004-binary';
 
 export interface KmeSimulatorOptions {
   /** One address for each node's key manager, two or more; any two ends can share a stream. */

@@ -8,10 +8,10 @@ import { SocketEnd } from './dialects/socket-end.ts';
 import { Faults } from './faults.ts';
 import { KeyDesk } from './key-desk.ts';
 import { KeySupply } from './key-supply.ts';
-import type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
+import type { KmeSimulator, KmeSimulatorOptions } from './kme-simulator.ts';
 import { SimulatedLink } from './link.ts';
 
-export type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState };
+export type { KmeDialect, KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
 
 const WARNING =
   'KME SIMULATOR: these keys come from no quantum link and are NOT SECRET. For demonstrations and tests only.';

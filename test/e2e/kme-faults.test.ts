@@ -1,20 +1,34 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
+import type { KmeSimulatorOptions } from '../../services/kme-simulator/main.ts';
 import { askBoth } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
+import { makeKmeTls } from '../helpers/kme-tls.ts';
 import { eventually, type LocalNode, networkFor, openData, openPair, twoNodes } from '../helpers/network.ts';
 
 const KEY_BYTES = 32;
 
-/** Whether the streams of two nodes share their QKD keys: trouble must be borne either way. */
-const SHARING = ['link', 'stream'] as const;
+const tls = await makeKmeTls();
+after(() => tls.remove());
+const mutual = { server: tls.server, client: await tls.client('node') };
+
+/** Whether the streams of two nodes share their QKD keys, and whatever their key managers speak: trouble must be borne. */
+const WAYS: { name: string; qkd: object; kme?: Partial<KmeSimulatorOptions> }[] = [
+  { name: 'by link', qkd: { sharing: 'link' } },
+  { name: 'by stream', qkd: { sharing: 'stream' } },
+  {
+    name: 'in the binary protocol over TLS',
+    qkd: { driver: 'etsi004-binary', tls: mutual.client },
+    kme: { dialect: 'etsi004-binary', tls: mutual.server },
+  },
+];
 
 const networks = await Promise.all(
-  SHARING.map((sharing) => twoNodes({ config: () => ({ qkd: { timeout: '400ms', sharing } }) })),
+  WAYS.map(({ qkd, kme = {} }) => twoNodes({ config: () => ({ qkd: { timeout: '400ms', ...qkd } }), kme })),
 );
 
 for (const [i, { network, alice, bob }] of networks.entries()) {
-  describe(`trouble with key managers (invariants 1 and 2), QKD keys by ${SHARING[i]}`, () => {
+  describe(`trouble with key managers (invariants 1 and 2), QKD keys ${WAYS[i]?.name}`, () => {
     const faults: [string, (end: number) => Promise<void>, (end: number) => Promise<void>][] = [
       ['is stopped', (end) => network.kme.stopEnd(end), (end) => network.kme.startEnd(end)],
       ...(['refuse', 'hang', 'drop', 'dry', 'wrong-key', 'repeat', 'zero'] as const).map(

@@ -167,6 +167,12 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   wrong('a service at port 0', 'services.gateway.address.port', /dialled/, {
     services: { gateway: { address: { ...host, port: 0 } } },
   });
+  wrong('a binary key manager elsewhere without TLS', 'qkd.tls', /is for loopback/, {
+    ...{ qkd_address: { host: '192.0.2.1', port: 25_575 }, qkd: { driver: 'etsi004-binary' } },
+  });
+  wrong('a binary key manager that is to pair by URIs', 'qkd.join', /by a KSID alone/, {
+    qkd: { driver: 'etsi004-binary', join: 'uris' },
+  });
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },
   });

@@ -85,10 +85,16 @@ const reservoirSection = z.strictObject({
   max_age: durationField('60s'),
 });
 
-const qkdSection = z.strictObject({
-  driver: z.enum(['etsi004-json']).default('etsi004-json'),
+/** What key managers speak. */
+const QKD_DRIVERS = ['etsi004-json', 'etsi004-binary'] as const;
+
+const qkdKeys = z.strictObject({
+  driver: z.enum(QKD_DRIVERS).default('etsi004-json'),
   tls: qkdTls.optional(),
-  /** How the two ends meet at the key managers; auto: by KSID where one comes at once, else by URIs. */
+  /**
+   * How the two ends meet at the key managers; auto: by KSID where one comes at
+   * once, else by URIs. Those of other drivers than etsi004-json know KSIDs only.
+   */
   join: z.enum(['auto', 'ksid', 'uris']).default('auto'),
   /** reuse: one connection for many calls; per-call: as the reference; auto: reuse until the key manager closes. */
   connection: z.enum(['auto', 'reuse', 'per-call']).default('auto'),
@@ -107,6 +113,11 @@ const qkdSection = z.strictObject({
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),
 });
+
+const qkdSection = qkdKeys.transform((qkd) => ({
+  ...qkd,
+  join: qkd.driver === 'etsi004-json' || qkd.join !== 'auto' ? qkd.join : ('ksid' as const),
+}));
 
 const pqcSection = z.strictObject({
   /** Engines that may do KEM operations; which one does what is in the table of algorithms. */

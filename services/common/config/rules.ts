@@ -3,7 +3,7 @@ import { appListenerFaults } from '#common/config/app-listener-rules.ts';
 import type { Address, Fault } from '#common/config/fields.ts';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
-import { isUnspecified, sameHost } from '#common/net/same-host.ts';
+import { isLoopback as isLoopbackHost, isUnspecified, sameHost } from '#common/net/same-host.ts';
 
 /** What the single keys of config.json cannot say of each other. */
 export function configFaults(config: NodeConfig): Fault[] {
@@ -12,7 +12,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...certificateFaults(config),
     ...addressFaults(config),
     ...appListenerFaults(config),
-    ...qkdTlsFaults(config),
+    ...qkdFaults(config),
     ...timeoutFaults(config),
     ...telemetryFaults(config),
   ];
@@ -103,8 +103,19 @@ function dialledFaults(path: readonly PropertyKey[], { host, port }: Address): F
   return faults;
 }
 
-function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
-  return tls ? pairFaults(['qkd', 'tls'], tls) : [];
+function qkdFaults({ qkd, qkd_address: { host } }: NodeConfig): Fault[] {
+  const { driver, tls, join } = qkd;
+  const faults = tls ? pairFaults(['qkd', 'tls'], tls) : [];
+  if (driver === 'etsi004-json') return faults;
+  if (join === 'uris') {
+    const message = `is not for ${driver}, whose key managers know the two ends by a KSID alone`;
+    faults.push({ path: ['qkd', 'join'], message });
+  }
+  if (tls?.cert_path === undefined && tls?.key_path === undefined && !isLoopbackHost(host)) {
+    const message = `needs ca_path, cert_path and key_path: without TLS both ways ${driver} is for loopback, which ${host} is not`;
+    faults.push({ path: ['qkd', 'tls'], message });
+  }
+  return faults;
 }
 
 /** A certificate and its key go together. */
