@@ -4,9 +4,11 @@ import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
 import { binaryConversation } from './dialects/etsi004-binary.ts';
 import { jsonConversation } from './dialects/etsi004-json.ts';
+import { DEFAULT_LIMITS, Etsi014End } from './dialects/etsi014-end.ts';
 import { SocketEnd } from './dialects/socket-end.ts';
 import { Faults } from './faults.ts';
 import { KeyDesk } from './key-desk.ts';
+import { KeyPool } from './key-pool.ts';
 import { KeySupply } from './key-supply.ts';
 import type { KmeSimulator, KmeSimulatorOptions } from './kme-simulator.ts';
 import { SimulatedLink } from './link.ts';
@@ -34,17 +36,24 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     outages: options.outages,
     now: systemClock.monotonicMs,
   });
-  const link = new SimulatedLink({
-    supply,
-    maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
-  });
-  const { blocking = false, habit, keyFormat = 'list', tls, dialect = 'etsi004-json' } = options;
+  const { maxHeldBytes = 67_108_864 } = options;
+  const link = new SimulatedLink({ supply, maxHeldBytes });
+  const pool = new KeyPool({ supply, maxHeldBytes });
+  const { blocking = false, habit, keyFormat = 'list', tls, dialect = 'etsi004-json', saeIds = [] } = options;
+  if (dialect === 'etsi014' && saeIds.length !== options.ends.length) {
+    throw new KeyweaveError('BAD_CONFIG', 'key managers that speak ETSI 014 need a SAE id for each end');
+  }
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const ends = options.ends.map((_, end) => {
     const faults = new Faults();
     const desk = new KeyDesk({ link, end, blocking, faults });
     const converse = () =>
       dialect === 'etsi004-binary' ? binaryConversation(desk) : jsonConversation(desk, keyFormat);
-    return { faults, desk, server: new SocketEnd({ faults, habit, tls, converse }) };
+    const server =
+      dialect === 'etsi014'
+        ? new Etsi014End({ end, desk, pool, faults, habit, tls, saeIds, limits })
+        : new SocketEnd({ faults, habit, tls, converse });
+    return { faults, desk, server };
   });
   const addresses: Address[] = [];
   let control: ControlServer | undefined;
@@ -68,8 +77,8 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     state: () => ({
       streams: link.streams,
       openStreams: link.openStreams,
-      keysMade: link.made,
-      heldBytes: link.heldBytes,
+      keysMade: link.made + pool.made,
+      heldBytes: link.heldBytes + pool.heldBytes,
       ends: ends.map(({ desk, server, faults }) => ({
         delivered: desk.delivered,
         deliveredBytes: desk.deliveredBytes,

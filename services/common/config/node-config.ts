@@ -86,7 +86,11 @@ const reservoirSection = z.strictObject({
 });
 
 /** What key managers speak. */
-const QKD_DRIVERS = ['etsi004-json', 'etsi004-binary'] as const;
+const QKD_DRIVERS = ['etsi004-json', 'etsi004-binary', 'etsi014'] as const;
+
+/** So that two of them fit into a handle, however they are encoded. */
+const SAE_ID = /^[\x21-\x7e]{1,40}$/;
+const SAE_ID_WORDS = 'must be 1 to 40 letters, digits and signs of ASCII';
 
 const qkdKeys = z.strictObject({
   driver: z.enum(QKD_DRIVERS).default('etsi004-json'),
@@ -103,6 +107,8 @@ const qkdKeys = z.strictObject({
   /** Fixed application names towards the key manager, as the reference's Application1 and Application4. */
   source_application: z.string().min(1).optional(),
   destination_application: z.string().min(1).optional(),
+  /** ETSI 014: SAE ids by the UUIDs of nodes, the own one among them; a node that is not named has its UUID for one. */
+  sae_ids: z.record(uuidField, z.string().regex(SAE_ID, SAE_ID_WORDS)).default({}),
   /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
   block_keys: z.int().min(1).max(64).default(16),
   /** link: all streams to one node take their QKD keys from one stream at the key managers; stream: each has its own. */

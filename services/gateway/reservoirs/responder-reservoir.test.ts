@@ -50,6 +50,7 @@ afterEach(async () => {
 
 const reference = (change: Partial<QkdReference> = {}): QkdReference => ({
   ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1, reservoir: ID, burned: 0n, read: 0n },
+  keyNames: [],
   ...change,
 });
 

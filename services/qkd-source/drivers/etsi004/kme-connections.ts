@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { type Socket, connect as tcpConnect } from 'node:net';
-import { createSecureContext, type SecureContextOptions, connect as tlsConnect } from 'node:tls';
+import { connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { AnswerClient } from '#common/etsi/answer-client.ts';
 import { waitFor } from '#common/time/wait-for.ts';
+import { assertUsable, tlsContext } from '../kme-tls.ts';
 import { Slots } from '../slots.ts';
 import type { Etsi004Dialect } from './etsi004-dialect.ts';
 import { PipelineWindow } from './pipeline-window.ts';
@@ -50,13 +50,7 @@ export class KmeConnections<A> {
     this.#address = address;
     this.#settings = settings;
     if (settings.connection !== 'auto') this.#reusable = settings.connection === 'reuse';
-    if (settings.tls) {
-      try {
-        createSecureContext(tlsContext(settings.tls));
-      } catch (cause) {
-        throw new KeyweaveError('BAD_CONFIG', `qkd.tls: ${(cause as Error).message}`, { cause });
-      }
-    }
+    assertUsable(settings.tls);
   }
 
   /** Requests that may be sent together on `connection`. */
@@ -171,13 +165,4 @@ export class KmeConnections<A> {
     // Read anew each time, so that renewed certificates need no restart.
     return tlsConnect({ ...this.#address, ...tlsContext(tls), ...name });
   }
-}
-
-function tlsContext(tls: NonNullable<NodeConfig['qkd']['tls']>): SecureContextOptions {
-  return {
-    minVersion: 'TLSv1.2',
-    ca: readFileSync(tls.ca_path),
-    ...(tls.cert_path === undefined ? {} : { cert: readFileSync(tls.cert_path) }),
-    ...(tls.key_path === undefined ? {} : { key: readFileSync(tls.key_path) }),
-  };
 }
