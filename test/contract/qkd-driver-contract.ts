@@ -53,8 +53,16 @@ export async function openBoth(
 const unavailable = (error: unknown) => isReason(error, 'QKD_UNAVAILABLE');
 const outOfStep = (error: unknown) => isReason(error, 'QKD_OUT_OF_STEP');
 
-/** What every QKD driver must do, whatever its key manager speaks. */
-export function qkdDriverContract(name: string, factory: QkdDriverPairFactory): void {
+/**
+ * What every QKD driver must do, whatever its key manager speaks.
+ *
+ * @param options.hasStreams whether key managers of the driver know streams, which can be closed.
+ */
+export function qkdDriverContract(
+  name: string,
+  factory: QkdDriverPairFactory,
+  { hasStreams = true }: { hasStreams?: boolean } = {},
+): void {
   describe(`QKD driver contract: ${name}`, () => {
     it('reads the same keys at both ends, in whatever batches', async (t) => {
       const pair = await factory(t, AMPLE_MS);
@@ -193,6 +201,7 @@ export function qkdDriverContract(name: string, factory: QkdDriverPairFactory): 
       const pair = await factory(t, AMPLE_MS);
       const [atA, atB] = await openBoth(pair);
       await assert.rejects(pair.a.fetch(randomUUID(), 0n, 1, 32, never), unavailable);
+      if (!hasStreams) return;
       await pair.a.close(atA, never);
       await pair.b.close(atB, never);
       await assert.rejects(pair.a.fetch(atA, 0n, 1, 32, never), unavailable);

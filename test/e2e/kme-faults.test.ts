@@ -4,29 +4,44 @@ import type { KmeSimulatorOptions } from '../../services/kme-simulator/main.ts';
 import { askBoth } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
 import { makeKmeTls } from '../helpers/kme-tls.ts';
-import { eventually, type LocalNode, networkFor, openData, openPair, twoNodes } from '../helpers/network.ts';
+import {
+  eventually,
+  type LocalNode,
+  networkFor,
+  nodeUuid,
+  openData,
+  openPair,
+  twoNodes,
+} from '../helpers/network.ts';
 
 const KEY_BYTES = 32;
 
 const tls = await makeKmeTls();
 after(() => tls.remove());
-const mutual = { server: tls.server, client: await tls.client('node') };
+const clients = { Alice: await tls.client('alice'), Bob: await tls.client('bob') };
+const tlsOf = (node: string) => clients[node as keyof typeof clients];
+const SAE_IDS = { [nodeUuid(0)]: 'alice', [nodeUuid(1)]: 'bob' };
 
 /** Whether the streams of two nodes share their QKD keys, and whatever their key managers speak: trouble must be borne. */
-const WAYS: { name: string; qkd: object; kme?: Partial<KmeSimulatorOptions> }[] = [
-  { name: 'by link', qkd: { sharing: 'link' } },
-  { name: 'by stream', qkd: { sharing: 'stream' } },
+const WAYS: { name: string; qkd: (node: string) => object; kme?: Partial<KmeSimulatorOptions> }[] = [
+  { name: 'by link', qkd: () => ({ sharing: 'link' }) },
+  { name: 'by stream', qkd: () => ({ sharing: 'stream' }) },
   {
     name: 'in the binary protocol over TLS',
-    qkd: { driver: 'etsi004-binary', tls: mutual.client },
-    kme: { dialect: 'etsi004-binary', tls: mutual.server },
+    qkd: (node) => ({ driver: 'etsi004-binary', tls: tlsOf(node) }),
+    kme: { dialect: 'etsi004-binary', tls: tls.server },
+  },
+  {
+    name: 'named by ETSI 014 over TLS',
+    qkd: (node) => ({ driver: 'etsi014', tls: tlsOf(node), sae_ids: SAE_IDS }),
+    kme: { dialect: 'etsi014', tls: tls.server, saeIds: Object.values(SAE_IDS) },
   },
 ];
 
 const networks: Awaited<ReturnType<typeof twoNodes>>[] = [];
 // One after the other: each node is five processes that start.
 for (const { qkd, kme = {} } of WAYS) {
-  networks.push(await twoNodes({ config: () => ({ qkd: { timeout: '400ms', ...qkd } }), kme }));
+  networks.push(await twoNodes({ config: (node) => ({ qkd: { timeout: '400ms', ...qkd(node) } }), kme }));
 }
 
 for (const [i, { network, alice, bob }] of networks.entries()) {

@@ -14,6 +14,7 @@ export interface KmeSimulatorFlags {
   readonly listen: string[];
   readonly dialect: KmeDialect;
   readonly tls?: string;
+  readonly sae?: string[];
   readonly control?: string;
   readonly rateBps?: string;
   readonly buffer: string;
@@ -27,6 +28,7 @@ export async function runKmeSimulator(flags: KmeSimulatorFlags): Promise<void> {
   const simulator = await startKmeSimulator({
     ends,
     dialect: flags.dialect,
+    ...(flags.sae === undefined ? {} : { saeIds: flags.sae }),
     ...(flags.tls === undefined ? {} : { tls: await mutualTls(flags.tls, ends) }),
     ...(flags.control === undefined ? {} : { control: parseAddress(flags.control) }),
     ...(flags.rateBps === undefined ? {} : { rateBps: parseCount('--rate-bps', flags.rateBps) }),
