@@ -170,8 +170,17 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   wrong('a binary key manager elsewhere without TLS', 'qkd.tls', /is for loopback/, {
     ...{ qkd_address: { host: '192.0.2.1', port: 25_575 }, qkd: { driver: 'etsi004-binary' } },
   });
-  wrong('a binary key manager that is to pair by URIs', 'qkd.join', /by a KSID alone/, {
+  wrong('a binary key manager that is to pair by URIs', 'qkd.join', /is for etsi004-json/, {
     qkd: { driver: 'etsi004-binary', join: 'uris' },
+  });
+  wrong('a key manager of ETSI 014 elsewhere without TLS', 'qkd.tls', /is for loopback/, {
+    ...{ qkd_address: { host: '192.0.2.1', port: 443 }, qkd: { driver: 'etsi014' } },
+  });
+  wrong('two nodes of one SAE id', `qkd.sae_ids.${PEER}`, /is that of node/, {
+    qkd: { driver: 'etsi014', sae_ids: { [OWN]: 'one', [PEER]: 'one' } },
+  });
+  wrong('a SAE id with blanks', `qkd.sae_ids.${PEER}`, /letters, digits and signs/, {
+    qkd: { sae_ids: { [PEER]: 'a b' } },
   });
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },

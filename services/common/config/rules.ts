@@ -13,6 +13,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...addressFaults(config),
     ...appListenerFaults(config),
     ...qkdFaults(config),
+    ...saeFaults(config),
     ...timeoutFaults(config),
     ...telemetryFaults(config),
   ];
@@ -108,12 +109,25 @@ function qkdFaults({ qkd, qkd_address: { host } }: NodeConfig): Fault[] {
   const faults = tls ? pairFaults(['qkd', 'tls'], tls) : [];
   if (driver === 'etsi004-json') return faults;
   if (join === 'uris') {
-    const message = `is not for ${driver}, whose key managers know the two ends by a KSID alone`;
-    faults.push({ path: ['qkd', 'join'], message });
+    faults.push({ path: ['qkd', 'join'], message: `uris is for etsi004-json, not for ${driver}` });
   }
   if (tls?.cert_path === undefined && tls?.key_path === undefined && !isLoopbackHost(host)) {
     const message = `needs ca_path, cert_path and key_path: without TLS both ways ${driver} is for loopback, which ${host} is not`;
     faults.push({ path: ['qkd', 'tls'], message });
+  }
+  return faults;
+}
+
+/** Key managers tell nodes apart by their SAE ids. */
+function saeFaults({ uuid, qkd: { driver, sae_ids: ids } }: NodeConfig): Fault[] {
+  if (driver !== 'etsi014') return [];
+  const faults: Fault[] = [];
+  const known = new Map([[ids[uuid] ?? uuid, uuid]]);
+  for (const [node, id] of Object.entries(ids)) {
+    const other = known.get(id) ?? node;
+    if (other !== node)
+      faults.push({ path: ['qkd', 'sae_ids', node], message: `is that of node ${other} too` });
+    known.set(id, node);
   }
   return faults;
 }
