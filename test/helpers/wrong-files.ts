@@ -1,6 +1,7 @@
 import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
+import { wrongKeyManagers } from './wrong-key-managers.ts';
 import { wrongTelemetry } from './wrong-telemetry.ts';
 
 type Json = Record<string, unknown>;
@@ -167,21 +168,7 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   wrong('a service at port 0', 'services.gateway.address.port', /dialled/, {
     services: { gateway: { address: { ...host, port: 0 } } },
   });
-  wrong('a binary key manager elsewhere without TLS', 'qkd.tls', /is for loopback/, {
-    ...{ qkd_address: { host: '192.0.2.1', port: 25_575 }, qkd: { driver: 'etsi004-binary' } },
-  });
-  wrong('a binary key manager that is to pair by URIs', 'qkd.join', /is for etsi004-json/, {
-    qkd: { driver: 'etsi004-binary', join: 'uris' },
-  });
-  wrong('a key manager of ETSI 014 elsewhere without TLS', 'qkd.tls', /is for loopback/, {
-    ...{ qkd_address: { host: '192.0.2.1', port: 443 }, qkd: { driver: 'etsi014' } },
-  });
-  wrong('two nodes of one SAE id', `qkd.sae_ids.${PEER}`, /is that of node/, {
-    qkd: { driver: 'etsi014', sae_ids: { [OWN]: 'one', [PEER]: 'one' } },
-  });
-  wrong('a SAE id with blanks', `qkd.sae_ids.${PEER}`, /letters, digits and signs/, {
-    qkd: { sae_ids: { [PEER]: 'a b' } },
-  });
+  wrongKeyManagers(wrong);
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },
   });
