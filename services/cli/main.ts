@@ -129,6 +129,16 @@ program
   .command('kme-simulator')
   .description('simulated key managers, one for each address; their keys are NOT secret')
   .requiredOption('--listen <host:port...>', 'where each key manager listens; any two share streams')
+  .addOption(
+    new Option('--dialect <name>', 'what they speak')
+      .choices(['etsi004-json', 'etsi004-binary', 'etsi014'])
+      .default('etsi004-json'),
+  )
+  .option(
+    '--tls <ca.crt>',
+    'TLS with client certificates of this CA; its ca.key beside it makes the own certificate',
+  )
+  .option('--sae <id...>', 'with etsi014: the SAE id of who calls each address, in their order')
   .option('--control <host:port>', 'HTTP port for faults: GET /state, POST /fault')
   .option('--rate-bps <bit/s>', 'key rate over all streams; unlimited by default')
   .option('--buffer <bytes>', 'key that can be saved up', '1048576')

@@ -1,10 +1,20 @@
 import type { TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
+import type { Etsi014Limits } from './dialects/etsi014-end.ts';
 import type { FaultKind, Habit } from './faults.ts';
+
+/** What the key managers speak, named as the drivers for it. */
+export type KmeDialect = 'etsi004-json' | 'etsi004-binary' | 'etsi014';
 
 export interface KmeSimulatorOptions {
   /** One address for each node's key manager, two or more; any two ends can share a stream. */
   ends: readonly Address[];
+  /** What all of them speak; ETSI 004 as JSON by default. */
+  dialect?: KmeDialect;
+  /** ETSI 014: SAE ids of who calls, one for each of `ends`; required there. */
+  saeIds?: readonly string[];
+  /** ETSI 014: sizes and numbers of keys. */
+  limits?: Partial<Etsi014Limits>;
   /** HTTP port for faults and counters; none by default. */
   control?: Address;
   /** Key rate in bit/s over all streams; without a limit by default. */
@@ -21,7 +31,7 @@ export interface KmeSimulatorOptions {
   blocking?: boolean;
   /** What all the key managers always do, beside whatever fault is set. */
   habit?: Habit;
-  /** How keys are written; a list of numbers by default. */
+  /** How keys are written in JSON; a list of numbers by default. */
   keyFormat?: 'list' | 'base64' | 'hex';
   /** Serve TLS instead of plain TCP. */
   tls?: TlsOptions;

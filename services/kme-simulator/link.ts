@@ -36,8 +36,7 @@ export type OpenResult =
 /**
  * The quantum link that is not there: gives the two ends of a stream equal
  * random keys in the same order, at a limited rate. Two ends meet by KSID, or
- * by identical URIs in order of arrival. The index that a caller names does
- * not matter.
+ * by identical URIs in order of arrival.
  */
 export class SimulatedLink {
   readonly #options: LinkOptions;
@@ -93,14 +92,23 @@ export class SimulatedLink {
     return opened(stream);
   }
 
-  /** The next key of this end's side, the caller's own; undefined when the link has run dry, null for an unknown stream. */
-  take(end: number, ksid: string): Buffer | undefined | null {
+  /**
+   * A key of this end's side, the caller's own; undefined when the link has run
+   * dry or the key is gone, null for an unknown stream.
+   *
+   * @param index which key, the next one by default; those before it are gone for this side.
+   */
+  take(end: number, ksid: string, index?: number): Buffer | undefined | null {
     const stream = this.#streams.get(ksid);
     const side = stream?.sides.find((one) => one.end === end);
     if (!stream || !side) return null;
-    const waiting = stream.keys.get(side.next);
+    const ordinal = index ?? side.next;
+    if (ordinal < side.next) return undefined;
+    const waiting = stream.keys.get(ordinal);
     if (waiting) {
-      stream.keys.delete(side.next++);
+      this.#skipTo(stream, side, ordinal);
+      stream.keys.delete(ordinal);
+      side.next = ordinal + 1;
       this.#heldBytes -= waiting.length;
       return waiting;
     }
@@ -112,10 +120,15 @@ export class SimulatedLink {
     ) {
       return undefined;
     }
-    const key = randomBytes(stream.chunkBytes);
-    stream.keys.set(side.next++, key);
-    this.#heldBytes = held;
+    this.#skipTo(stream, side, ordinal);
+    side.next = ordinal + 1;
     this.#made += 1;
+    const key = randomBytes(stream.chunkBytes);
+    const other = stream.sides.find((one) => one !== side);
+    // The other side has skipped it: nobody else will ask.
+    if (other && other.next > ordinal) return key;
+    stream.keys.set(ordinal, key);
+    this.#heldBytes += key.length;
     return Buffer.from(key);
   }
 
@@ -131,6 +144,16 @@ export class SimulatedLink {
     if (!other) this.#drop(stream);
     else if (left && left.next <= other.next) this.#forgetKeys(stream);
     return true;
+  }
+
+  /** The keys before `ordinal` that wait for this side are wanted no more. */
+  #skipTo(stream: Stream, side: Side, ordinal: number): void {
+    if (ordinal === side.next) return;
+    for (const [waiting, key] of stream.keys) {
+      if (waiting < side.next || waiting >= ordinal) continue;
+      stream.keys.delete(waiting);
+      this.#heldBytes -= key.length;
+    }
   }
 
   #half(end: number, source: string, destination: string): Stream | undefined {

@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { JsonClient } from '#common/etsi/json-client.ts';
+import { BinaryClient } from '#test/helpers/binary-client.ts';
 import { type KmeSimulatorOptions, type KmeSimulatorState, startKmeSimulator } from './main.ts';
 
 const anyPort = { host: '127.0.0.1', port: 0 };
@@ -180,5 +181,133 @@ describe('KME simulator', () => {
     await assert.rejects(startKmeSimulator({ ends: [anyPort], warn }), (error) =>
       isReason(error, 'BAD_CONFIG'),
     );
+  });
+});
+
+describe('KME simulator in the binary protocol', () => {
+  async function ends(t: TestContext) {
+    const { kme } = await simulator(t, { dialect: 'etsi004-binary' });
+    const clients = await Promise.all(
+      kme.addresses.slice(0, 2).map((address) => BinaryClient.connect(address)),
+    );
+    t.after(() => {
+      for (const client of clients) client.disconnect();
+    });
+    const [a, b] = clients as [BinaryClient, BinaryClient];
+    return { kme, a, b };
+  }
+
+  it('gives both ends the keys of the index, each once, also where some are passed over', async (t) => {
+    const { kme, a, b } = await ends(t);
+    const { status, ksid } = await a.open(URIS);
+    assert.deepEqual([status, (await b.open({ ...URIS, ksid })).ksid], [0, ksid]);
+    const id = ksid as string;
+    const [first, third] = [await a.getKey(id, 0), await a.getKey(id, 2)];
+    assert.equal(first.key?.length, 512);
+    assert.deepEqual((await b.getKey(id, 0)).key, first.key);
+    assert.equal((await b.getKey(id, 1)).status, 0, 'what the other end has passed over is there');
+    assert.deepEqual((await b.getKey(id, 2)).key, third.key);
+    for (const index of [0, 1, 2]) assert.equal((await a.getKey(id, index)).status, 2, 'it is gone');
+    assert.deepEqual([(await a.getKey(id)).index, kme.state().heldBytes], [0xffff_ffff, 512]);
+    assert.deepEqual([await a.close(id), await a.close(id), await b.close(id)], [0, 3, 0]);
+    assert.equal(kme.state().heldBytes, 0);
+  });
+
+  it('forgets the keys that the end they wait for has passed over', async (t) => {
+    const { kme, a, b } = await ends(t);
+    const { ksid = '' } = await a.open(URIS);
+    await b.open({ ...URIS, ksid });
+    for (const index of [0, 1, 2, 3]) await a.getKey(ksid, index);
+    assert.equal(kme.state().heldBytes, 4 * 512);
+    assert.equal((await b.getKey(ksid, 3)).status, 0);
+    assert.equal(kme.state().heldBytes, 0);
+  });
+
+  it('refuses URIs that are none, and says nothing to what it cannot read', async (t) => {
+    const { a, b } = await ends(t);
+    assert.equal((await a.open({ source: 'client', destination: 'server://b' })).status, 4);
+    a.send(Buffer.from('0100010600000000', 'hex'));
+    assert.equal(await a.close('11111111-1111-4111-8111-111111111111'), 3);
+    b.send(Buffer.from('010001040000000100', 'hex'));
+    assert.equal(await b.message(), undefined);
+  });
+});
+
+describe('KME simulator that speaks ETSI 014', () => {
+  const saeIds = ['alice', 'bob', 'charlie/1'];
+
+  async function asker(t: TestContext, options: Partial<KmeSimulatorOptions> = {}) {
+    const { kme } = await simulator(t, { dialect: 'etsi014', saeIds, ...options });
+    const ask = async (end: number, path: string, body?: unknown) => {
+      const { host, port } = kme.addresses[end] as Address;
+      const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+      const response = await fetch(`http://${host}:${port}/api/v1/keys/${path}`, init);
+      return { code: response.status, body: (await response.json()) as Record<string, unknown> };
+    };
+    return { kme, ask };
+  }
+
+  const keysIn = ({ body }: { body: Record<string, unknown> }) =>
+    body.keys as { key_ID: string; key: string }[];
+
+  it('gives keys to one end, and those of their ids to the other, once', async (t) => {
+    const { kme, ask } = await asker(t);
+    const given = keysIn(await ask(0, 'bob/enc_keys', { number: 3, size: 512 }));
+    assert.equal(Buffer.from(given[0]?.key ?? '', 'base64').length, 64);
+    const key_IDs = given.map(({ key_ID }) => ({ key_ID }));
+    assert.equal((await ask(2, 'alice/dec_keys', { key_IDs })).code, 400, "they are bob's");
+    assert.deepEqual(keysIn(await ask(1, 'alice/dec_keys', { key_IDs })), given);
+    const again = await ask(1, 'alice/dec_keys', { key_IDs });
+    assert.deepEqual(again, {
+      code: 400,
+      body: { message: 'one or more keys specified are not found on KME' },
+    });
+    assert.equal(kme.state().heldBytes, 0);
+  });
+
+  it('answers GET with a query', async (t) => {
+    const { ask } = await asker(t);
+    const [given] = keysIn(await ask(0, `${encodeURIComponent('charlie/1')}/enc_keys?number=1&size=256`));
+    assert.deepEqual(keysIn(await ask(2, `alice/dec_keys?key_ID=${given?.key_ID}`)), [given]);
+    assert.equal(keysIn(await ask(0, 'bob/enc_keys')).length, 1);
+  });
+
+  it('refuses as the standard says', async (t) => {
+    const { ask } = await asker(t);
+    assert.equal((await ask(0, 'bob/status')).body.slave_SAE_ID, 'bob');
+    for (const [path, body, code, message] of [
+      ['bob/enc_keys', { size: 12 }, 400, 'size shall be a multiple of 8'],
+      ['bob/enc_keys', { number: 129 }, 400, 'number or size is out of range'],
+      ['bob/enc_keys', { number: 'x' }, 400, 'the key request cannot be met'],
+      ['bob/dec_keys', { key_IDs: [{ key_ID: 'x' }] }, 400, 'the key IDs cannot be read'],
+      ['alice/enc_keys', {}, 404, 'the SAE is not known'],
+      ['bob/keys', {}, 404, 'there is no such resource'],
+      ['bob/enc_keys/x', {}, 404, 'there is no such resource'],
+    ] as const) {
+      assert.deepEqual(await ask(0, path, body), { code, body: { message } }, path);
+    }
+  });
+
+  it('gives what there is, and is dry then', async (t) => {
+    const { ask } = await asker(t, { rateBps: 1, bufferBytes: 70 });
+    assert.equal(keysIn(await ask(0, 'bob/enc_keys', { number: 3 })).length, 2);
+    assert.equal((await ask(0, 'bob/enc_keys', { number: 3 })).code, 503);
+  });
+
+  it('forgets the oldest keys that nobody fetches', async (t) => {
+    const { kme, ask } = await asker(t, { maxHeldBytes: 64 });
+    const [first, , third] = keysIn(await ask(0, 'bob/enc_keys', { number: 3 }));
+    assert.equal(kme.state().heldBytes, 64);
+    assert.equal((await ask(1, 'alice/dec_keys', { key_IDs: [{ key_ID: first?.key_ID }] })).code, 400);
+    assert.equal((await ask(1, 'alice/dec_keys', { key_IDs: [{ key_ID: third?.key_ID }] })).code, 200);
+  });
+
+  it('needs a SAE id for each end', async () => {
+    for (const ids of [undefined, ['one']]) {
+      const options = { ends: [anyPort, anyPort], dialect: 'etsi014', warn: () => undefined } as const;
+      await assert.rejects(startKmeSimulator({ ...options, ...(ids && { saeIds: ids }) }), (error) =>
+        isReason(error, 'BAD_CONFIG'),
+      );
+    }
   });
 });

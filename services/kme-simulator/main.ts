@@ -2,12 +2,18 @@ import type { Address } from '#common/config/fields.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { type ControlServer, startControlServer } from './control-server.ts';
-import { SimulatedEnd } from './etsi004-json-server.ts';
+import { binaryConversation } from './dialects/etsi004-binary.ts';
+import { jsonConversation } from './dialects/etsi004-json.ts';
+import { DEFAULT_LIMITS, Etsi014End } from './dialects/etsi014-end.ts';
+import { SocketEnd } from './dialects/socket-end.ts';
+import { Faults } from './faults.ts';
+import { KeyDesk } from './key-desk.ts';
+import { KeyPool } from './key-pool.ts';
 import { KeySupply } from './key-supply.ts';
-import type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
+import type { KmeSimulator, KmeSimulatorOptions } from './kme-simulator.ts';
 import { SimulatedLink } from './link.ts';
 
-export type { KmeSimulator, KmeSimulatorOptions, KmeSimulatorState };
+export type { KmeDialect, KmeSimulator, KmeSimulatorOptions, KmeSimulatorState } from './kme-simulator.ts';
 
 const WARNING =
   'KME SIMULATOR: these keys come from no quantum link and are NOT SECRET. For demonstrations and tests only.';
@@ -30,18 +36,31 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     outages: options.outages,
     now: systemClock.monotonicMs,
   });
-  const link = new SimulatedLink({
-    supply,
-    maxHeldBytes: options.maxHeldBytes ?? 67_108_864,
+  const { maxHeldBytes = 67_108_864 } = options;
+  const link = new SimulatedLink({ supply, maxHeldBytes });
+  const pool = new KeyPool({ supply, maxHeldBytes });
+  const { blocking = false, habit, keyFormat = 'list', tls, dialect = 'etsi004-json', saeIds = [] } = options;
+  if (dialect === 'etsi014' && saeIds.length !== options.ends.length) {
+    throw new KeyweaveError('BAD_CONFIG', 'key managers that speak ETSI 014 need a SAE id for each end');
+  }
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const ends = options.ends.map((_, end) => {
+    const faults = new Faults();
+    const desk = new KeyDesk({ link, end, blocking, faults });
+    const converse = () =>
+      dialect === 'etsi004-binary' ? binaryConversation(desk) : jsonConversation(desk, keyFormat);
+    const server =
+      dialect === 'etsi014'
+        ? new Etsi014End({ end, desk, pool, faults, habit, tls, saeIds, limits })
+        : new SocketEnd({ faults, habit, tls, converse });
+    return { faults, desk, server };
   });
-  const { blocking = false, habit, keyFormat = 'list', tls } = options;
-  const ends = options.ends.map((_, end) => new SimulatedEnd({ link, end, blocking, habit, keyFormat, tls }));
   const addresses: Address[] = [];
   let control: ControlServer | undefined;
 
   const stop = async () => {
     await control?.stop();
-    await Promise.all(ends.map((end) => end.stop()));
+    await Promise.all(ends.map(({ server }) => server.stop()));
   };
   const simulator: KmeSimulator = {
     addresses,
@@ -51,26 +70,26 @@ export async function startKmeSimulator(options: KmeSimulatorOptions): Promise<K
     hasEnd: (end) => ends[end] !== undefined,
     setFault: (end, kind, times) => ends[end]?.faults.set(kind, times),
     setRate: (bps) => supply.setRate(bps),
-    stopEnd: async (end) => ends[end]?.stop(),
+    stopEnd: async (end) => ends[end]?.server.stop(),
     startEnd: async (end) => {
-      await ends[end]?.start(addresses[end] as Address);
+      await ends[end]?.server.start(addresses[end] as Address);
     },
     state: () => ({
       streams: link.streams,
       openStreams: link.openStreams,
-      keysMade: link.made,
-      heldBytes: link.heldBytes,
-      ends: ends.map(({ delivered, deliveredBytes, connections, faults }) => ({
-        delivered,
-        deliveredBytes,
-        connections,
+      keysMade: link.made + pool.made,
+      heldBytes: link.heldBytes + pool.heldBytes,
+      ends: ends.map(({ desk, server, faults }) => ({
+        delivered: desk.delivered,
+        deliveredBytes: desk.deliveredBytes,
+        connections: server.connections,
         fault: faults.kind ?? null,
       })),
     }),
     stop,
   };
   try {
-    for (const [i, end] of ends.entries()) addresses.push(await end.start(options.ends[i] as Address));
+    for (const [i, end] of ends.entries()) addresses.push(await end.server.start(options.ends[i] as Address));
     if (options.control) control = await startControlServer(simulator, options.control);
   } catch (error) {
     await stop();

@@ -6,7 +6,7 @@ import { uuidText } from '#common/ids/uuid.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Log } from '#common/log/log.ts';
 import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
-import { MAX_HANDLE_CHARS, type QkdDriver } from './drivers/qkd-driver.ts';
+import { MAX_HANDLE_CHARS, MAX_KEY_NAME_BYTES, type QkdDriver } from './drivers/qkd-driver.ts';
 import { GivenKeys, type KeyFault } from './given-keys.ts';
 import { Openings } from './openings.ts';
 import { nameOf, type StreamKey, StreamPositions } from './stream-positions.ts';
@@ -21,6 +21,14 @@ const FAULTS: Record<KeyFault, string> = {
   repeated: 'gave a key that it had given before',
   zero: 'gave a key of zeros',
 };
+
+/** Keys that a stream is to be read for. */
+interface Wanted {
+  readonly stream: StreamKey;
+  readonly position: bigint;
+  readonly count: number;
+  readonly keyBytes: number;
+}
 
 export interface QkdSourceOptions {
   readonly driver: QkdDriver;
@@ -50,8 +58,37 @@ export function createQkdSourceService(options: QkdSourceOptions): QkdSourceServ
     throw new KeyweaveError('SOURCE_FAULT', `the key manager of node ${nodeUuid} ${FAULTS[fault]}`);
   }
 
-  async function fetchOne(fetch: QkdFetch, signal: AbortSignal): Promise<Buffer> {
-    const { epoch, position, count, keyBytes, qkdKeyStreamId } = fetch;
+  /** The next keys of a stream, or the new ones that its key manager names. */
+  async function readNext({ stream, position, count, keyBytes }: Wanted, signal: AbortSignal) {
+    const handle = stream.qkdKeyStreamId;
+    let names: readonly Buffer[] = [];
+    const { keys } = await positions.reading(stream, position, async () => {
+      const read = driver.named
+        ? await driver.named.take(handle, count, keyBytes, signal)
+        : { keys: await driver.fetch(handle, position, count, keyBytes, signal), names };
+      assertSound(stream, position, read.keys, keyBytes);
+      names = read.names;
+      return { keys: read.keys, read: BigInt(read.keys.length / keyBytes) };
+    });
+    return { keys, names };
+  }
+
+  /** The keys that the other end has named. */
+  async function readNamed(
+    { stream, position, keyBytes }: Wanted,
+    names: readonly Uint8Array[],
+    signal: AbortSignal,
+  ) {
+    if (!driver.named) {
+      throw new KeyweaveError('QKD_UNAVAILABLE', `the key manager of node ${nodeUuid} finds no keys by name`);
+    }
+    const keys = await driver.named.find(stream.qkdKeyStreamId, names, keyBytes, signal);
+    assertSound(stream, position, keys, keyBytes);
+    return { keys, names: [] };
+  }
+
+  async function fetchOne(fetch: QkdFetch, signal: AbortSignal) {
+    const { epoch, position, count, keyBytes, qkdKeyStreamId, keyNames } = fetch;
     const keyStreamId = uuidText('key_stream_id', fetch.keyStreamId);
     assertKeyBytes(keyBytes);
     if (qkdKeyStreamId === '') throw new KeyweaveError('BAD_REQUEST', 'qkd_key_stream_id must not be empty');
@@ -59,13 +96,10 @@ export function createQkdSourceService(options: QkdSourceOptions): QkdSourceServ
     if (count < 1 || count > MAX_COUNT) {
       throw new KeyweaveError('BAD_REQUEST', `count must be 1 to ${MAX_COUNT}, not ${count}`);
     }
-    const stream = { keyStreamId, epoch, qkdKeyStreamId };
-    const { keys } = await positions.reading(stream, position, async () => {
-      const read = await driver.fetch(qkdKeyStreamId, position, count, keyBytes, signal);
-      assertSound(stream, position, read, keyBytes);
-      return { keys: read, read: BigInt(read.length / keyBytes) };
-    });
-    return keys;
+    const wanted = { stream: { keyStreamId, epoch, qkdKeyStreamId }, position, count, keyBytes };
+    if (keyNames.length === 0) return readNext(wanted, signal);
+    assertNames(keyNames, count);
+    return readNamed(wanted, keyNames, signal);
   }
 
   return {
@@ -96,8 +130,8 @@ export function createQkdSourceService(options: QkdSourceOptions): QkdSourceServ
       return {
         results: settled.map((result) =>
           result.status === 'fulfilled'
-            ? { keys: result.value, failure: undefined }
-            : { keys: NO_KEYS, failure: failureOf(result.reason) },
+            ? { keys: result.value.keys, failure: undefined, keyNames: [...result.value.names] }
+            : { keys: NO_KEYS, failure: failureOf(result.reason), keyNames: [] },
         ),
         blockBytes: driver.blockBytes,
       };
@@ -123,6 +157,16 @@ function assertFetches(fetches: readonly QkdFetch[]): void {
       'BAD_REQUEST',
       `one call reads at most ${MAX_FETCHES} streams and ${MAX_TOTAL_BYTES} bytes`,
     );
+  }
+}
+
+/** One for each key. */
+function assertNames(names: readonly Uint8Array[], count: number): void {
+  if (names.length !== count) {
+    throw new KeyweaveError('BAD_REQUEST', `key_names must be ${count}, not ${names.length}`);
+  }
+  if (names.some(({ length }) => length < 1 || length > MAX_KEY_NAME_BYTES)) {
+    throw new KeyweaveError('BAD_REQUEST', `each of key_names must have 1 to ${MAX_KEY_NAME_BYTES} bytes`);
   }
 }
 

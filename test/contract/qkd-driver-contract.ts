@@ -14,6 +14,10 @@ export interface QkdDriverPair {
   cutNext(): void;
   /** Makes it answer once that it has run dry. */
   dryOnce(): void;
+  /** Makes it give a key once that the other end does not get. */
+  wrongKeyOnce(): void;
+  /** Makes it give the key once more that it gave last. */
+  repeatOnce(): void;
   /** Switches it off, and on again with its streams. */
   switchOff(): Promise<void>;
   switchOn(): Promise<void>;
@@ -49,8 +53,16 @@ export async function openBoth(
 const unavailable = (error: unknown) => isReason(error, 'QKD_UNAVAILABLE');
 const outOfStep = (error: unknown) => isReason(error, 'QKD_OUT_OF_STEP');
 
-/** What every QKD driver must do, whatever its key manager speaks. */
-export function qkdDriverContract(name: string, factory: QkdDriverPairFactory): void {
+/**
+ * What every QKD driver must do, whatever its key manager speaks.
+ *
+ * @param options.hasStreams whether key managers of the driver know streams, which can be closed.
+ */
+export function qkdDriverContract(
+  name: string,
+  factory: QkdDriverPairFactory,
+  { hasStreams = true }: { hasStreams?: boolean } = {},
+): void {
   describe(`QKD driver contract: ${name}`, () => {
     it('reads the same keys at both ends, in whatever batches', async (t) => {
       const pair = await factory(t, AMPLE_MS);
@@ -123,6 +135,42 @@ export function qkdDriverContract(name: string, factory: QkdDriverPairFactory): 
       assert.deepEqual(await pair.b.fetch(atB, 0n, 2, 32, never), keys);
     });
 
+    it('goes on at the other end while one key manager is off, and is in step when that is back', async (t) => {
+      const pair = await factory(t, AMPLE_MS);
+      const [atA, atB] = await openBoth(pair);
+      const before = await pair.a.fetch(atA, 0n, 4, 32, never);
+      await pair.switchOff();
+      await assert.rejects(pair.a.open(qkdStreamName(), 32, '', never), unavailable);
+      await assert.rejects(pair.a.fetch(atA, 4n, 1, 32, never), unavailable);
+      assert.deepEqual(await pair.b.fetch(atB, 0n, 4, 32, never), before);
+      await pair.switchOn();
+      const after = await pair.a.fetch(atA, 4n, 3, 32, never);
+      assert.deepEqual(await pair.b.fetch(atB, 4n, 3, 32, never), after);
+    });
+
+    it('hands on a wrong key, which is what confirmation is for, and stays in step', async (t) => {
+      const pair = await factory(t, AMPLE_MS);
+      const [atA, atB] = await openBoth(pair);
+      pair.wrongKeyOnce();
+      const [fromA, fromB] = [
+        await pair.a.fetch(atA, 0n, 2, 32, never),
+        await pair.b.fetch(atB, 0n, 2, 32, never),
+      ];
+      assert.notDeepEqual(fromA.subarray(0, 32), fromB.subarray(0, 32));
+      assert.deepEqual(fromA.subarray(32), fromB.subarray(32));
+    });
+
+    it('hands on a repeated key, which its service finds, and stays in step', async (t) => {
+      const pair = await factory(t, AMPLE_MS);
+      const [atA, atB] = await openBoth(pair);
+      const first = await pair.a.fetch(atA, 0n, 1, 32, never);
+      pair.repeatOnce();
+      assert.deepEqual(await pair.a.fetch(atA, 1n, 1, 32, never), first);
+      const third = await pair.a.fetch(atA, 2n, 1, 32, never);
+      const fromB = await pair.b.fetch(atB, 0n, 3, 32, never);
+      assert.deepEqual([fromB.subarray(0, 32), fromB.subarray(64)], [first, third]);
+    });
+
     it('says that a key may be lost when an answer is cut', async (t) => {
       const pair = await factory(t, AMPLE_MS);
       const [atA] = await openBoth(pair);
@@ -153,6 +201,7 @@ export function qkdDriverContract(name: string, factory: QkdDriverPairFactory): 
       const pair = await factory(t, AMPLE_MS);
       const [atA, atB] = await openBoth(pair);
       await assert.rejects(pair.a.fetch(randomUUID(), 0n, 1, 32, never), unavailable);
+      if (!hasStreams) return;
       await pair.a.close(atA, never);
       await pair.b.close(atB, never);
       await assert.rejects(pair.a.fetch(atA, 0n, 1, 32, never), unavailable);

@@ -1,20 +1,51 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
+import type { KmeSimulatorOptions } from '../../services/kme-simulator/main.ts';
 import { askBoth } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
-import { eventually, type LocalNode, networkFor, openData, openPair, twoNodes } from '../helpers/network.ts';
+import { makeKmeTls } from '../helpers/kme-tls.ts';
+import {
+  eventually,
+  type LocalNode,
+  networkFor,
+  nodeUuid,
+  openData,
+  openPair,
+  twoNodes,
+} from '../helpers/network.ts';
 
 const KEY_BYTES = 32;
 
-/** Whether the streams of two nodes share their QKD keys: trouble must be borne either way. */
-const SHARING = ['link', 'stream'] as const;
+const tls = await makeKmeTls();
+after(() => tls.remove());
+const clients = { Alice: await tls.client('alice'), Bob: await tls.client('bob') };
+const tlsOf = (node: string) => clients[node as keyof typeof clients];
+const SAE_IDS = { [nodeUuid(0)]: 'alice', [nodeUuid(1)]: 'bob' };
 
-const networks = await Promise.all(
-  SHARING.map((sharing) => twoNodes({ config: () => ({ qkd: { timeout: '400ms', sharing } }) })),
-);
+/** Whether the streams of two nodes share their QKD keys, and whatever their key managers speak: trouble must be borne. */
+const WAYS: { name: string; qkd: (node: string) => object; kme?: Partial<KmeSimulatorOptions> }[] = [
+  { name: 'by link', qkd: () => ({ sharing: 'link' }) },
+  { name: 'by stream', qkd: () => ({ sharing: 'stream' }) },
+  {
+    name: 'in the binary protocol over TLS',
+    qkd: (node) => ({ driver: 'etsi004-binary', tls: tlsOf(node) }),
+    kme: { dialect: 'etsi004-binary', tls: tls.server },
+  },
+  {
+    name: 'named by ETSI 014 over TLS',
+    qkd: (node) => ({ driver: 'etsi014', tls: tlsOf(node), sae_ids: SAE_IDS }),
+    kme: { dialect: 'etsi014', tls: tls.server, saeIds: Object.values(SAE_IDS) },
+  },
+];
+
+const networks: Awaited<ReturnType<typeof twoNodes>>[] = [];
+// One after the other: each node is five processes that start.
+for (const { qkd, kme = {} } of WAYS) {
+  networks.push(await twoNodes({ config: (node) => ({ qkd: { timeout: '400ms', ...qkd(node) } }), kme }));
+}
 
 for (const [i, { network, alice, bob }] of networks.entries()) {
-  describe(`trouble with key managers (invariants 1 and 2), QKD keys by ${SHARING[i]}`, () => {
+  describe(`trouble with key managers (invariants 1 and 2), QKD keys ${WAYS[i]?.name}`, () => {
     const faults: [string, (end: number) => Promise<void>, (end: number) => Promise<void>][] = [
       ['is stopped', (end) => network.kme.stopEnd(end), (end) => network.kme.startEnd(end)],
       ...(['refuse', 'hang', 'drop', 'dry', 'wrong-key', 'repeat', 'zero'] as const).map(

@@ -97,7 +97,10 @@ function fromNothing(method: Method): object {
     firstIndex: 0,
     count: 1,
     publicKeys: [{ slot: 0, publicKeys: Buffer.alloc(1184, 1) }],
-    qkd: { epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 },
+    qkd: {
+      ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1 },
+      keyNames: [Buffer.from('bc490419-7d60-487f-adc1-4ddcc177c139')],
+    },
   };
   const confirmation = { firstIndex: 0, count: 1, initiatorTags: Buffer.alloc(32) };
   switch (method) {

@@ -1,3 +1,4 @@
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound, type Outcome } from '#common/errors/outcome.ts';
 import type { CloseQkdRequest, OpenQkdRequest, QkdFetch } from '#gen/keyweave/v1/qkd_source.ts';
 import type { FetchedKeys, QkdClient } from '../../services/gateway/clients/qkd-client.ts';
@@ -22,6 +23,9 @@ export function numbersOf(keys: Buffer): number[] {
   return Array.from({ length: keys.length / KEY_BYTES }, (_, i) => keys.readUInt32BE(i * KEY_BYTES + 4));
 }
 
+/** What a key manager that names its keys calls one; the same at both ends. */
+export const keyName = (epoch: number, number: number) => Buffer.from(`key ${epoch} ${number}`);
+
 /** One end's key manager, which gives what a test lets it give, and notes what it is asked. */
 export class FakeKeyManager implements QkdClient {
   readonly opened: OpenQkdRequest[] = [];
@@ -33,6 +37,9 @@ export class FakeKeyManager implements QkdClient {
   left = Number.POSITIVE_INFINITY;
   /** Bytes of the largest key that it is known to give. */
   blockBytes = 0;
+  /** Whether it names its keys, and gives those that are named, each once. */
+  namesKeys = false;
+  readonly #found = new Set<string>();
   /** Set them to have it answer when and what the test says. */
   onOpen: (request: OpenQkdRequest, signal: AbortSignal) => Promise<string> = async ({ epoch }) =>
     `kme-${epoch}`;
@@ -46,14 +53,35 @@ export class FakeKeyManager implements QkdClient {
   async fetch(fetches: readonly QkdFetch[]): Promise<FetchedKeys> {
     this.fetches.push(...fetches);
     const results = await Promise.all(fetches.map((fetch) => this.#give(fetch)));
-    return { results, blockBytes: this.blockBytes };
+    const names = fetches.map((fetch, i) => this.#namesOf(fetch, results[i]));
+    return { results, blockBytes: this.blockBytes, ...(this.namesKeys && { names }) };
   }
 
   async close(request: CloseQkdRequest): Promise<void> {
     this.closed.push(request);
   }
 
+  #namesOf({ epoch, position, keyNames }: QkdFetch, keys: Outcome<Buffer> | undefined): Buffer[] {
+    if (keyNames.length > 0 || keys === undefined || !isSound(keys)) return [];
+    const first = Number(position);
+    return Array.from({ length: keys.length / KEY_BYTES }, (_, i) => keyName(epoch, first + i));
+  }
+
+  async #find(fetch: QkdFetch): Promise<Outcome<Buffer>> {
+    const names = fetch.keyNames.map((name) => Buffer.from(name).toString());
+    const known = names.map((name) => /^key (\d+) (\d+)$/.exec(name));
+    if (names.some((name, i) => !known[i] || this.#found.has(name))) {
+      return new KeyweaveError('QKD_UNAVAILABLE', 'no such key');
+    }
+    for (const name of names) this.#found.add(name);
+    const keys = Buffer.concat(known.map((match) => keyOf(Number(match?.[1]), Number(match?.[2]))));
+    const result = await this.onFetch(keys, fetch);
+    if (isSound(result)) this.given.push(result);
+    return result;
+  }
+
   async #give(fetch: QkdFetch): Promise<Outcome<Buffer>> {
+    if (fetch.keyNames.length > 0) return this.#find(fetch);
     const { epoch, position, count, keyBytes } = fetch;
     const blockKeys = keyBytes / KEY_BYTES;
     const blocks = Math.min(count, Math.floor(this.left / blockKeys));

@@ -4,9 +4,10 @@ import { afterEach, beforeEach, mock } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
-import type { KmeConnections } from '../../services/qkd-source/drivers/kme-connections.ts';
-import { KmeLearning } from '../../services/qkd-source/drivers/kme-learning.ts';
-import { PipelineWindow } from '../../services/qkd-source/drivers/pipeline-window.ts';
+import { JSON_DIALECT } from '../../services/qkd-source/drivers/etsi004/etsi004-json.ts';
+import type { KmeConnections } from '../../services/qkd-source/drivers/etsi004/kme-connections.ts';
+import { KmeLearning } from '../../services/qkd-source/drivers/etsi004/kme-learning.ts';
+import { PipelineWindow } from '../../services/qkd-source/drivers/etsi004/pipeline-window.ts';
 
 export const BETWEEN = { sourceNode: 'node-a', destinationNode: 'node-b' };
 export const REFUSED = { status: 3, message: 'unknown stream' };
@@ -95,11 +96,12 @@ export function learner(answers: Answers, change: object = {}) {
       return connection();
     },
     staysOpen: async () => state.staysOpen,
-  } as unknown as KmeConnections;
+  } as unknown as KmeConnections<unknown>;
   const said = (message: string, fields: { why?: unknown } = {}) =>
     void lines.push({ message, why: fields.why });
   const settings = nodeConfigSchema.shape.qkd.parse(change);
   const learning = new KmeLearning({
+    dialect: JSON_DIALECT,
     connections,
     settings,
     log: { ...silentLog, info: said, warning: said },

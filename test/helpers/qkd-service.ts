@@ -27,6 +27,7 @@ export const FETCH = {
   count: 2,
   keyBytes: 32,
   qkdKeyStreamId: 'kme-1',
+  keyNames: [] as Uint8Array[],
 };
 export const CONTEXT = { signal: new AbortController().signal } as CallContext;
 

@@ -83,5 +83,6 @@ export const answerOf = (count: number): BatchAnswer => ({
 export const qkdReference = (change: Partial<QkdReference> = {}): QkdReference => ({
   ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1, burned: 0n, read: 0n },
   reservoir: Buffer.alloc(16, 1),
+  keyNames: [],
   ...change,
 });

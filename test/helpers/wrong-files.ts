@@ -1,6 +1,7 @@
 import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
+import { wrongKeyManagers } from './wrong-key-managers.ts';
 import { wrongTelemetry } from './wrong-telemetry.ts';
 
 type Json = Record<string, unknown>;
@@ -167,6 +168,7 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   wrong('a service at port 0', 'services.gateway.address.port', /dialled/, {
     services: { gateway: { address: { ...host, port: 0 } } },
   });
+  wrongKeyManagers(wrong);
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },
   });

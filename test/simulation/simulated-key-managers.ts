@@ -86,13 +86,14 @@ export class SimulatedKeyManagers {
         const fail = (reason: 'QKD_UNAVAILABLE' | 'QKD_OUT_OF_STEP', detail: string) => ({
           keys: nothing,
           failure: { reason, detail },
+          keyNames: [],
         });
         const faults = this.faultsOf(node);
         const end = this.#ends.get(endOf(node, fetch));
         if (faults.down || !end) return fail('QKD_UNAVAILABLE', 'the key manager is down');
         if (BigInt(end.position) !== fetch.position)
           return fail('QKD_OUT_OF_STEP', 'the stream does not stand there');
-        if (faults.dry) return { keys: nothing, failure: undefined };
+        if (faults.dry) return { keys: nothing, failure: undefined, keyNames: [] };
         const keys = this.#secrets.give(
           'QKD keys',
           Buffer.allocUnsafeSlow(fetch.count * fetch.keyBytes),
@@ -107,7 +108,7 @@ export class SimulatedKeyManagers {
           );
         }
         end.position += fetch.count;
-        return { keys, failure: undefined };
+        return { keys, failure: undefined, keyNames: [] };
       }),
     };
   }

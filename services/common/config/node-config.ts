@@ -85,10 +85,20 @@ const reservoirSection = z.strictObject({
   max_age: durationField('60s'),
 });
 
-const qkdSection = z.strictObject({
-  driver: z.enum(['etsi004-json']).default('etsi004-json'),
+/** What key managers speak. */
+const QKD_DRIVERS = ['etsi004-json', 'etsi004-binary', 'etsi014'] as const;
+
+/** So that two of them fit into a handle, however they are encoded. */
+const SAE_ID = /^[\x21-\x7e]{1,40}$/;
+const SAE_ID_WORDS = 'must be 1 to 40 letters, digits and signs of ASCII';
+
+const qkdKeys = z.strictObject({
+  driver: z.enum(QKD_DRIVERS).default('etsi004-json'),
   tls: qkdTls.optional(),
-  /** How the two ends meet at the key managers; auto: by KSID where one comes at once, else by URIs. */
+  /**
+   * How the two ends meet at the key managers; auto: by KSID where one comes at
+   * once, else by URIs. Those of other drivers than etsi004-json know KSIDs only.
+   */
   join: z.enum(['auto', 'ksid', 'uris']).default('auto'),
   /** reuse: one connection for many calls; per-call: as the reference; auto: reuse until the key manager closes. */
   connection: z.enum(['auto', 'reuse', 'per-call']).default('auto'),
@@ -97,6 +107,8 @@ const qkdSection = z.strictObject({
   /** Fixed application names towards the key manager, as the reference's Application1 and Application4. */
   source_application: z.string().min(1).optional(),
   destination_application: z.string().min(1).optional(),
+  /** ETSI 014: SAE ids by the UUIDs of nodes, the own one among them; a node that is not named has its UUID for one. */
+  sae_ids: z.record(uuidField, z.string().regex(SAE_ID, SAE_ID_WORDS)).default({}),
   /** Keys that are asked for as one where a stream is fast and the key manager gives so much at a time; 1 = never. */
   block_keys: z.int().min(1).max(64).default(16),
   /** link: all streams to one node take their QKD keys from one stream at the key managers; stream: each has its own. */
@@ -107,6 +119,11 @@ const qkdSection = z.strictObject({
   /** Limit of one call to the key manager. */
   timeout: durationField('5s'),
 });
+
+const qkdSection = qkdKeys.transform((qkd) => ({
+  ...qkd,
+  join: qkd.driver === 'etsi004-json' || qkd.join !== 'auto' ? qkd.join : ('ksid' as const),
+}));
 
 const pqcSection = z.strictObject({
   /** Engines that may do KEM operations; which one does what is in the table of algorithms. */

@@ -3,7 +3,7 @@ import { appListenerFaults } from '#common/config/app-listener-rules.ts';
 import type { Address, Fault } from '#common/config/fields.ts';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
-import { isUnspecified, sameHost } from '#common/net/same-host.ts';
+import { isLoopback as isLoopbackHost, isUnspecified, sameHost } from '#common/net/same-host.ts';
 
 /** What the single keys of config.json cannot say of each other. */
 export function configFaults(config: NodeConfig): Fault[] {
@@ -12,7 +12,8 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...certificateFaults(config),
     ...addressFaults(config),
     ...appListenerFaults(config),
-    ...qkdTlsFaults(config),
+    ...qkdFaults(config),
+    ...saeFaults(config),
     ...timeoutFaults(config),
     ...telemetryFaults(config),
   ];
@@ -103,8 +104,32 @@ function dialledFaults(path: readonly PropertyKey[], { host, port }: Address): F
   return faults;
 }
 
-function qkdTlsFaults({ qkd: { tls } }: NodeConfig): Fault[] {
-  return tls ? pairFaults(['qkd', 'tls'], tls) : [];
+function qkdFaults({ qkd, qkd_address: { host } }: NodeConfig): Fault[] {
+  const { driver, tls, join } = qkd;
+  const faults = tls ? pairFaults(['qkd', 'tls'], tls) : [];
+  if (driver === 'etsi004-json') return faults;
+  if (join === 'uris') {
+    faults.push({ path: ['qkd', 'join'], message: `uris is for etsi004-json, not for ${driver}` });
+  }
+  if (tls?.cert_path === undefined && tls?.key_path === undefined && !isLoopbackHost(host)) {
+    const message = `needs ca_path, cert_path and key_path: without TLS both ways ${driver} is for loopback, which ${host} is not`;
+    faults.push({ path: ['qkd', 'tls'], message });
+  }
+  return faults;
+}
+
+/** Key managers tell nodes apart by their SAE ids. */
+function saeFaults({ uuid, qkd: { driver, sae_ids: ids } }: NodeConfig): Fault[] {
+  if (driver !== 'etsi014') return [];
+  const faults: Fault[] = [];
+  const known = new Map([[ids[uuid] ?? uuid, uuid]]);
+  for (const [node, id] of Object.entries(ids)) {
+    const other = known.get(id) ?? node;
+    if (other !== node)
+      faults.push({ path: ['qkd', 'sae_ids', node], message: `is that of node ${other} too` });
+    known.set(id, node);
+  }
+  return faults;
 }
 
 /** A certificate and its key go together. */

@@ -7,7 +7,7 @@ export type BinaryFrame =
   | { readonly type: number; readonly error: 'too-large'; readonly bytes: number };
 
 /** Lengths that the payload of each request may have, bytes: least and most. */
-const LENGTHS: ReadonlyMap<number, readonly [number, number]> = new Map([
+const REQUEST_LENGTHS: ReadonlyMap<number, readonly [number, number]> = new Map([
   [ETSI004_MESSAGE.OPEN_CONNECT_REQUEST, [MIN_OPEN_BYTES, MAX_OPEN_BYTES]],
   [ETSI004_MESSAGE.GET_KEY_REQUEST, [24, 24]],
   [ETSI004_MESSAGE.CLOSE_REQUEST, [16, 16]],
@@ -17,13 +17,14 @@ const TYPE_AT = 3;
 const LENGTH_AT = 4;
 
 /**
- * Cuts a byte stream into requests of the binary protocol, whatever the
- * segments. Nothing is held but the header and the payload of a request whose
- * length can be right, 8.5 KB at most: all others are counted off as they
- * come. The version in the header is not looked at, as the reference does not.
+ * Cuts a byte stream into requests of the binary protocol, or into answers,
+ * whatever the segments. Nothing is held but the header and the payload of a
+ * message whose length can be right, 8.5 KB of a request at most: all others
+ * are counted off as they come. The version in the header is not looked at, as the reference does not.
  */
 export class BinaryFramer {
   readonly #maxBytes: number;
+  readonly #lengths: ReadonlyMap<number, readonly [number, number]>;
   readonly #header = Buffer.alloc(HEADER_BYTES);
   #headerBytes = 0;
   /** Payload bytes that have come. */
@@ -35,9 +36,13 @@ export class BinaryFramer {
   #dead = false;
   #end = 0;
 
-  /** @param options.maxBytes longest payload that is read to its end; a longer one is too-large. */
-  constructor(options: { maxBytes: number }) {
+  /**
+   * @param options.maxBytes longest payload that is read to its end; a longer one is too-large.
+   * @param options.lengths of payloads, least and most bytes, by the types that are known; by default those of requests.
+   */
+  constructor(options: { maxBytes: number; lengths?: ReadonlyMap<number, readonly [number, number]> }) {
     this.#maxBytes = options.maxBytes;
+    this.#lengths = options.lengths ?? REQUEST_LENGTHS;
   }
 
   /** Bytes of a message that has begun and not ended. */
@@ -78,7 +83,7 @@ export class BinaryFramer {
     const part = segment.subarray(at, at + length - this.#payloadBytes);
     this.#end = at + part.length;
     const isWhole = this.#payloadBytes + part.length === length;
-    const error = errorOf(type, length);
+    const error = this.#errorOf(type, length);
     if (error !== undefined) {
       this.#payloadBytes += part.length;
       if (!isWhole) return undefined;
@@ -123,11 +128,11 @@ export class BinaryFramer {
     this.#given?.fill(0);
     this.#given = undefined;
   }
-}
 
-function errorOf(type: number, length: number): 'unknown-type' | 'wrong-length' | undefined {
-  const range = LENGTHS.get(type);
-  if (!range) return 'unknown-type';
-  const [least, most] = range;
-  return length < least || length > most ? 'wrong-length' : undefined;
+  #errorOf(type: number, length: number): 'unknown-type' | 'wrong-length' | undefined {
+    const range = this.#lengths.get(type);
+    if (!range) return 'unknown-type';
+    const [least, most] = range;
+    return length < least || length > most ? 'wrong-length' : undefined;
+  }
 }

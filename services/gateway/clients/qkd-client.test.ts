@@ -12,6 +12,7 @@ const OPEN: OpenQkdRequest = {
 };
 const FETCH: QkdFetch = {
   ...{ keyStreamId: ID, epoch: 3, position: 0n, count: 2, keyBytes: 32, qkdKeyStreamId: 'qkd' },
+  keyNames: [],
 };
 const NO_KEYS = Buffer.alloc(0);
 
@@ -52,8 +53,8 @@ describe('the client of qkd-source', () => {
     const keys = new Uint8Array(64).fill(7);
     fetched = Promise.resolve({
       results: [
-        { keys, failure: undefined },
-        { keys: NO_KEYS, failure: { reason: 'INSUFFICIENT_KEY', detail: 'dry' } },
+        { keys, failure: undefined, keyNames: [] },
+        { keys: NO_KEYS, failure: { reason: 'INSUFFICIENT_KEY', detail: 'dry' }, keyNames: [] },
       ],
       blockBytes: 512,
     });
@@ -79,6 +80,7 @@ describe('the client of qkd-source', () => {
       const results = Array.from({ length: count }, () => ({
         keys: new Uint8Array(64).fill(7),
         failure: undefined,
+        keyNames: [],
       }));
       fetched = Promise.resolve({ results, blockBytes: 0 });
       await assert.rejects(client.fetch([FETCH, FETCH]), /INTERNAL: qkd-source answered for a wrong number/);

@@ -15,6 +15,8 @@ export interface FetchedKeys {
   readonly results: readonly Outcome<Buffer>[];
   /** Bytes of the largest key that the key manager is known to give; 0 = no news. */
   readonly blockBytes: number;
+  /** For each fetch the names of its keys, where the key manager names them; absent where it names none. */
+  readonly names?: readonly (readonly Uint8Array[])[];
 }
 
 /** QKD keys of the own node's qkd-source. Every call has a limit of time; errors are KeyweaveErrors. */
@@ -49,6 +51,7 @@ export function createQkdClient(qkdSource: ServiceClient<QkdSourceDefinition>, t
       return {
         results: results.map(({ keys, failure }) => (failure ? errorOf(failure) : asBuffer(keys))),
         blockBytes,
+        names: results.map(({ keyNames }) => keyNames),
       };
     },
     close: async (request) => {

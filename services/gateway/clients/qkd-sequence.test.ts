@@ -4,7 +4,7 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { FakeKeyManager, keysFrom } from '#test/helpers/fake-key-manager.ts';
+import { FakeKeyManager, keyName, keysFrom } from '#test/helpers/fake-key-manager.ts';
 import { ALICE, BOB } from '#test/helpers/streams.ts';
 import { QkdSequence } from './qkd-sequence.ts';
 
@@ -168,5 +168,63 @@ describe('QkdSequence', () => {
       assert.match(await opened, isAborted ? /has been left/ : /late/);
       await clock.advance(1_000);
     }
+  });
+
+  it('keeps the names of the keys that it has read until nobody asks for them', async () => {
+    manager.namesKeys = true;
+    const one = sequence();
+    await one.open('');
+    await one.next(3);
+    await one.next(2);
+    const names = [0, 1, 2, 3, 4].map((number) => keyName(3, number));
+    assert.deepEqual(one.namesOf(0, 5), names);
+    one.forgetNames(2);
+    assert.deepEqual(one.namesOf(2, 3), names.slice(2));
+    assert.deepEqual(one.namesOf(0, 1), [new Uint8Array(1)], 'a name that finds nothing');
+  });
+
+  it('has no names where the key manager names none', async () => {
+    const one = sequence();
+    await one.open('');
+    await one.next(3);
+    assert.deepEqual(one.namesOf(0, 3), []);
+  });
+
+  it('fetches the keys that the other end names, in whatever order', async () => {
+    const one = sequence();
+    await assert.rejects(one.named(0, [keyName(3, 0)]), left);
+    await one.open('');
+    const keys = await one.named(7, [keyName(3, 7), keyName(3, 2)]);
+    assert.deepEqual(keys, Buffer.concat([keysFrom(3, 7, 1), keysFrom(3, 2, 1)]));
+    assert.deepEqual([manager.fetches.at(-1)?.position, manager.fetches.at(-1)?.count, one.read], [7n, 2, 0]);
+    await assert.rejects(one.named(7, [keyName(3, 7)]), /no such key/);
+  });
+
+  it('takes no names that are not one for each key, or too long', async () => {
+    const wrong: Uint8Array[][] = [
+      [keyName(3, 0)],
+      [keyName(3, 0), Buffer.alloc(0)],
+      [keyName(3, 0), Buffer.alloc(161)],
+    ];
+    for (const names of wrong) {
+      const one = sequence();
+      await one.open('');
+      const { fetch } = manager;
+      manager.fetch = async (fetches) => ({ ...(await fetch.call(manager, fetches)), names: [names] });
+      await assert.rejects(one.next(2), /named the keys otherwise/);
+      assert.ok(manager.given.at(-1)?.every((byte) => byte === 0));
+      manager.fetch = fetch;
+    }
+  });
+
+  it('wipes what it has fetched by name when it has ended meanwhile', async () => {
+    const one = sequence();
+    await one.open('');
+    manager.onFetch = async (keys) => {
+      one.end();
+      return keys;
+    };
+    await assert.rejects(one.named(0, [keyName(3, 0)]), left);
+    assert.ok(manager.given.at(-1)?.every((byte) => byte === 0));
   });
 });

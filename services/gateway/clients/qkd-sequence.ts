@@ -1,4 +1,4 @@
-import { wipe } from '#common/crypto/bytes.ts';
+import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound } from '#common/errors/outcome.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -6,8 +6,14 @@ import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { QkdClient } from './qkd-client.ts';
 
+/** Longest name of a key that is taken from a key manager or from the other end, bytes. */
+export const MAX_KEY_NAME_BYTES = 160;
+
 /** How long an opening that nobody waits for any more may still take. */
 const LEAVING_MS = 500;
+
+/** No key is found by it. */
+const NO_NAME = new Uint8Array(1);
 
 /** What every QKD stream of a gateway leans on. */
 export interface QkdTools {
@@ -50,6 +56,8 @@ export class QkdSequence {
   /** The key manager's id of this end's stream, once open. */
   #handle: string | undefined;
   #blocks = 0;
+  /** Of keys that were read, by their numbers, where the key manager names them. */
+  readonly #names = new Map<number, Uint8Array>();
   #ended = false;
 
   constructor(tools: QkdTools, name: QkdSequenceName) {
@@ -125,7 +133,11 @@ export class QkdSequence {
       Math.floor(MESSAGE_LIMITS.qkdBytes.filled / blockBytes),
     );
     const blocks = Math.min(most, Math.ceil(count / blockKeys));
-    const { results, blockBytes: given } = await this.#tools.qkd.fetch([
+    const {
+      results,
+      blockBytes: given,
+      names: [names = []] = [],
+    } = await this.#tools.qkd.fetch([
       {
         keyStreamId: reservoir,
         epoch,
@@ -133,6 +145,7 @@ export class QkdSequence {
         count: blocks,
         keyBytes: blockBytes,
         qkdKeyStreamId: handle,
+        keyNames: [],
       },
     ]);
     const [keys] = results;
@@ -146,8 +159,52 @@ export class QkdSequence {
       wipe(keys);
       throw new KeyweaveError('QKD_OUT_OF_STEP', 'qkd-source answered with a wrong size');
     }
+    if (!this.#keepNames(names, got)) {
+      wipe(keys);
+      throw new KeyweaveError('QKD_OUT_OF_STEP', 'qkd-source named the keys otherwise than one by one');
+    }
     this.#blocks += got;
     return { keys, ranDry: got < blocks, givenBlockKeys: Math.floor(given / keyBytes) };
+  }
+
+  /** Names of `count` keys from number `first` on, which were read; none where the key manager names none. */
+  namesOf(first: number, count: number): Uint8Array[] {
+    if (this.#names.size === 0) return [];
+    return Array.from({ length: count }, (_, i) => this.#names.get(first + i) ?? NO_NAME);
+  }
+
+  /** Nobody asks for the names of keys below number `end` any more. */
+  forgetNames(end: number): void {
+    for (const number of this.#names.keys()) {
+      if (number >= end) return;
+      this.#names.delete(number);
+    }
+  }
+
+  /**
+   * Exactly the keys that the other end has named, the caller's to wipe. The
+   * stream must be open.
+   *
+   * @param position number of the first of them.
+   * @throws KeyweaveError QKD_UNAVAILABLE where surely none of them is lost.
+   */
+  async named(position: number, keyNames: readonly Uint8Array[]): Promise<Buffer> {
+    const { reservoir, epoch, keyBytes } = this.name;
+    const handle = this.#handle;
+    if (handle === undefined) throw this.#hasEnded();
+    const { results } = await this.#tools.qkd.fetch([
+      {
+        ...{ keyStreamId: reservoir, epoch, position: BigInt(position), count: keyNames.length, keyBytes },
+        ...{ qkdKeyStreamId: handle, keyNames: [...keyNames] },
+      },
+    ]);
+    const [keys] = results;
+    if (keys === undefined || !isSound(keys)) throw keys ?? this.#hasEnded();
+    if (this.#ended || keys.length !== keyNames.length * keyBytes) {
+      wipe(keys);
+      throw this.#hasEnded();
+    }
+    return keys;
   }
 
   /** Closes the stream at the key manager, or gives up opening it; safe to repeat. */
@@ -162,6 +219,15 @@ export class QkdSequence {
       ?.then((qkdKeyStreamId) => qkd.close({ keyStreamId, epoch, qkdKeyStreamId }))
       .catch((cause: unknown) => log.debug('the QKD stream was not closed', { epoch }, cause));
     this.#handle = undefined;
+  }
+
+  /** False where they are not one for each key. */
+  #keepNames(names: readonly Uint8Array[], got: number): boolean {
+    if (names.length === 0 && this.#names.size === 0) return true;
+    const fit = names.length === got && this.name.blockKeys === 1;
+    if (!fit || names.some(({ length }) => length < 1 || length > MAX_KEY_NAME_BYTES)) return false;
+    for (const [i, name] of names.entries()) this.#names.set(this.#blocks + i, ownCopy(name));
+    return true;
   }
 
   #hasEnded(): KeyweaveError {

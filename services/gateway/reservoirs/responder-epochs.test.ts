@@ -31,6 +31,7 @@ beforeEach(() => {
 
 const reference = (epoch: number, change: Partial<QkdReference> = {}): QkdReference => ({
   ...{ epoch, qkdKeyStreamId: '', position: 0n, blockKeys: 1, reservoir: ID, burned: 0n, read: 0n },
+  keyNames: [],
   ...change,
 });
 

@@ -5,7 +5,7 @@ import type { ErrorReason } from '#common/errors/status-table.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
-import { FakeKeyManager, keysFrom, numbersOf } from '#test/helpers/fake-key-manager.ts';
+import { FakeKeyManager, keyName, keysFrom, numbersOf } from '#test/helpers/fake-key-manager.ts';
 import { ALICE, BOB } from '#test/helpers/streams.ts';
 import { ReservoirAccount } from './reservoir-account.ts';
 import { ResponderReservoir } from './responder-reservoir.ts';
@@ -35,6 +35,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
+  // Whoever got them has used them.
+  for (const keys of got) keys.fill(0);
   const { taken, woven, burned } = account.balance;
   const lost = [...burned.values()].reduce((sum, keys) => sum + keys, 0);
   assert.equal(taken, woven + lost + reservoir.held, 'a key is nowhere, or twice');
@@ -50,6 +52,7 @@ afterEach(async () => {
 
 const reference = (change: Partial<QkdReference> = {}): QkdReference => ({
   ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1, reservoir: ID, burned: 0n, read: 0n },
+  keyNames: [],
   ...change,
 });
 
@@ -300,5 +303,71 @@ describe('a responder whose key manager', () => {
       manager.closed.map(({ epoch }) => epoch),
       [0],
     );
+  });
+});
+
+/** A reference to keys that the initiator names. */
+const naming = (first: number, count: number, change: Partial<QkdReference> = {}) => ({
+  keyNames: Array.from({ length: count }, (_, i) => keyName(0, first + i)),
+  ...change,
+});
+
+describe('the reservoir of a responder whose key manager names its keys', () => {
+  it('fetches exactly the keys of each batch, in whatever order the batches come', async () => {
+    assert.deepEqual((await taken(5, 3, naming(5, 3, { read: 20n }))).numbers, [5, 6, 7]);
+    assert.deepEqual((await taken(0, 2, naming(0, 2))).numbers, [0, 1]);
+    assert.deepEqual(
+      manager.fetches.map(({ count }) => count),
+      [3, 2],
+    );
+    assert.deepEqual([reservoir.held, account.balance.taken, account.balance.woven], [0, 5, 5]);
+  });
+
+  it('fetches the first keys only, where it makes fewer chunks than were offered', async () => {
+    assert.deepEqual((await taken(0, 2, naming(0, 6))).numbers, [0, 1]);
+    assert.deepEqual((await taken(2, 4, naming(2, 4))).numbers, [2, 3, 4, 5]);
+  });
+
+  it('gives no key twice', async () => {
+    await taken(0, 4, naming(0, 4));
+    isRefused(await taken(3, 2, naming(3, 2)), 'QKD_OUT_OF_STEP', /has been used/);
+    assert.equal(manager.fetches.length, 1);
+  });
+
+  it('takes no names that are too few, empty or too long', async () => {
+    isRefused(await taken(0, 3, naming(0, 2)), 'BAD_REQUEST', /key_names must be 3, not 2/);
+    for (const name of [Buffer.alloc(0), Buffer.alloc(161)]) {
+      isRefused(await taken(0, 1, { keyNames: [name] }), 'BAD_REQUEST', /1 to 160 bytes/);
+    }
+    assert.equal(manager.fetches.length, 0);
+  });
+
+  it('remembers no more names than an honest initiator has under way', async () => {
+    for (let first = 0; first < 2 * MAX_KEYS; first += 32) {
+      assert.equal((await taken(first, 32, naming(first, 32))).numbers?.length, 32);
+    }
+    const next = 2 * MAX_KEYS;
+    isRefused(await taken(next, 1, naming(next, 1)), 'LIMIT_EXCEEDED', /burns none/);
+    const burned = BigInt(next);
+    assert.deepEqual((await taken(next, 1, naming(next, 1, { burned }))).numbers, [next]);
+  });
+
+  it('waits no longer for a silent key manager than for one that reads in sequence, and wipes what comes late', async () => {
+    const late = Promise.withResolvers<void>();
+    manager.onFetch = async (keys) => {
+      await late.promise;
+      return keys;
+    };
+    const outcome = take(0, 2, naming(0, 2));
+    await clock.advance(1_010);
+    isRefused(outcome, 'QKD_UNAVAILABLE', /did not answer in time/);
+    late.resolve();
+    await clock.settle();
+    assert.deepEqual(account.balance.burned.get('came too late'), 2);
+  });
+
+  it('says why the key manager does not give them', async () => {
+    manager.onFetch = async () => new KeyweaveError('QKD_UNAVAILABLE', 'not found on KME');
+    isRefused(await taken(0, 2, naming(0, 2)), 'QKD_UNAVAILABLE', /not found on KME/);
   });
 });

@@ -4,7 +4,7 @@ import type { Timer } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
-import { QkdSequence } from '../clients/qkd-sequence.ts';
+import { MAX_KEY_NAME_BYTES, QkdSequence } from '../clients/qkd-sequence.ts';
 import { QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
 import { KeyRuns } from './key-runs.ts';
 import type { ReservoirAccount } from './reservoir-account.ts';
@@ -35,6 +35,8 @@ interface Wait {
 interface Epoch {
   readonly sequence: QkdSequence;
   readonly held: KeyRuns;
+  /** Numbers of keys that were fetched by their names, as far as they may be named again. */
+  readonly named: Set<number>;
   readonly waits: Set<Wait>;
   /** As far as the initiator's end has read. */
   hinted: number;
@@ -122,6 +124,7 @@ export class ResponderReservoir {
     const position = Number(reference.position);
     const burned = Math.min(Number(reference.burned), position);
     this.account.burned(held.burnBelow(burned), 'burned at the other end');
+    if (reference.keyNames.length > 0) return this.#takeNamed(epoch, reference, count);
     const unread = position + count - sequence.read;
     if (unread > this.#tools.maxKeys || unread + held.count > 2 * this.#tools.maxKeys) {
       throw new KeyweaveError(
@@ -145,6 +148,43 @@ export class ResponderReservoir {
       throw outOfStep(`QKD key ${position} has been used or burned at the other end`);
     }
     throw epoch.failure ?? dry();
+  }
+
+  /**
+   * The keys of a batch that its initiator has named, all of them: they are
+   * fetched now, whatever was fetched before.
+   */
+  async #takeNamed({ sequence, named }: Epoch, reference: QkdReference, count: number): Promise<Buffer> {
+    const position = Number(reference.position);
+    const names = reference.keyNames.slice(0, count);
+    assertNames(names, count);
+    for (const number of named) if (number < Number(reference.burned)) named.delete(number);
+    const numbers = Array.from({ length: count }, (_, i) => position + i);
+    if (numbers.some((number) => named.has(number))) {
+      throw outOfStep(`QKD key ${position}, or one behind it, has been used`);
+    }
+    if (named.size + count > 2 * this.#tools.maxKeys) {
+      throw new KeyweaveError('LIMIT_EXCEEDED', 'the other end burns none of the QKD keys that it has named');
+    }
+    for (const number of numbers) named.add(number);
+    const fetching = sequence.open(reference.qkdKeyStreamId).then(() => sequence.named(position, names));
+    try {
+      const keys = await waitFor(fetching, WAIT_MS, undefined, this.#tools.clock);
+      if (keys === undefined) throw silent();
+      this.account.taken(count);
+      this.account.woven(count);
+      return keys;
+    } catch (thrown) {
+      fetching.then(
+        (late) => {
+          late.fill(0);
+          this.account.taken(count);
+          this.account.burned(count, 'came too late');
+        },
+        () => undefined,
+      );
+      throw thrown;
+    }
   }
 
   /** Wipes what came before `ms` of the monotonic clock. */
@@ -200,7 +240,8 @@ export class ResponderReservoir {
       ...{ initiatorNode: this.#initiatorNode, responderNode: this.#responderNode },
     });
     const epoch: Epoch = {
-      ...{ sequence, held: new KeyRuns(), waits: new Set(), hinted: 0, reading: false, dryReads: 0 },
+      ...{ sequence, held: new KeyRuns(), named: new Set<number>(), waits: new Set<Wait>() },
+      ...{ hinted: 0, reading: false, dryReads: 0 },
       ...{ pause: undefined, failure: undefined, late: undefined },
     };
     this.#epochs.set(number, epoch);
@@ -291,6 +332,19 @@ export class ResponderReservoir {
         this.#read(epoch, shared);
       },
       true,
+    );
+  }
+}
+
+/** @throws KeyweaveError BAD_REQUEST unless there is a name for each of `count` keys. */
+function assertNames(names: readonly Uint8Array[], count: number): void {
+  if (names.length < count) {
+    throw new KeyweaveError('BAD_REQUEST', `qkd.key_names must be ${count}, not ${names.length}`);
+  }
+  if (names.some(({ length }) => length < 1 || length > MAX_KEY_NAME_BYTES)) {
+    throw new KeyweaveError(
+      'BAD_REQUEST',
+      `each of qkd.key_names must have 1 to ${MAX_KEY_NAME_BYTES} bytes`,
     );
   }
 }

@@ -114,4 +114,37 @@ describe('loggedDriver', () => {
       ],
     );
   });
+
+  it('watches keys that are named as it watches those of a stream, and names none of them', async () => {
+    let fails = false;
+    const answer = <T>(value: T) => {
+      if (fails) throw new KeyweaveError('QKD_UNAVAILABLE', 'off');
+      return value;
+    };
+    const { lines, log } = recorded();
+    const driver = loggedDriver(
+      {
+        ...{ open: async () => 'a b', fetch: async () => Buffer.alloc(0), close: async () => undefined },
+        ...{ blockBytes: 0, learn: async () => undefined, stop: () => undefined },
+        named: {
+          take: async () => answer({ keys: Buffer.alloc(32, 0xc0), names: [Buffer.from('secretly')] }),
+          find: async () => answer(Buffer.alloc(32, 0xc0)),
+        },
+      },
+      log,
+    );
+    const { named } = driver;
+    assert.ok(named);
+    assert.equal((await named.take('a b', 2, 32, never)).names.length, 1);
+    fails = true;
+    for (let i = 0; i < 2; i++) await assert.rejects(named.find('a b', [], 32, never), /off/);
+    fails = false;
+    assert.equal((await named.find('a b', [Buffer.from('secretly')], 32, never)).length, 32);
+    assert.deepEqual(
+      lines.map((line) => line.split(' ')[0]),
+      ['debug', 'warning', 'debug', 'info', 'debug'],
+    );
+    assert.match(lines[0] ?? '', /"wanted":2,"got":1/);
+    assert.ok(!/secretly|c0c0|wMDA/.test(lines.join('\n')));
+  });
 });

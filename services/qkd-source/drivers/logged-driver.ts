@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import type { QkdDriver } from './qkd-driver.ts';
+import type { NamedKeys, QkdDriver } from './qkd-driver.ts';
 
 /**
  * Tells the operator what goes on at the key manager: one warning when it
@@ -27,7 +27,23 @@ export function loggedDriver(driver: QkdDriver, log: Log): QkdDriver {
     }
   }
 
+  const { named } = driver;
+  const watchedNames: NamedKeys | undefined = named && {
+    async take(handle, count, keyBytes, signal) {
+      const taken = await watched('enc_keys', signal, named.take(handle, count, keyBytes, signal));
+      log.debug('QKD keys were taken', { qkdKsid: handle, wanted: count, got: taken.names.length });
+      return taken;
+    },
+    async find(handle, names, keyBytes, signal) {
+      const keys = await watched('dec_keys', signal, named.find(handle, names, keyBytes, signal));
+      log.debug('QKD keys were found', { qkdKsid: handle, got: names.length });
+      return keys;
+    },
+  };
+
   return {
+    ...(watchedNames && { named: watchedNames }),
+
     async open(stream, keyBytes, join, signal) {
       const handle = await watched('OPEN_CONNECT', signal, driver.open(stream, keyBytes, join, signal));
       const { keyStreamId: ksid, epoch } = stream;

@@ -10,6 +10,34 @@ export interface QkdStreamName {
   readonly destinationNode: string;
 }
 
+/** Longest name of a key, bytes: four UUIDs and what is between them. */
+export const MAX_KEY_NAME_BYTES = 160;
+
+/**
+ * The keys of a key manager that names each of them instead of numbering those
+ * of a stream. Errors are those of the driver; a key that one end may have lost
+ * is lost alone, what follows is not.
+ */
+export interface NamedKeys {
+  /**
+   * Up to `count` new keys of `keyBytes`, end to end and the caller's to wipe,
+   * and for each the name by which the other end finds it.
+   */
+  take(handle: string, count: number, keyBytes: number, signal: AbortSignal): Promise<TakenKeys>;
+  /**
+   * Exactly the keys that the other end has taken under these names, end to end.
+   *
+   * @throws KeyweaveError QKD_UNAVAILABLE also for names that are none or that nobody knows.
+   */
+  find(handle: string, names: readonly Uint8Array[], keyBytes: number, signal: AbortSignal): Promise<Buffer>;
+}
+
+export interface TakenKeys {
+  readonly keys: Buffer;
+  /** At most MAX_KEY_NAME_BYTES each. */
+  readonly names: readonly Buffer[];
+}
+
 /**
  * Speaks one key manager protocol.
  *
@@ -24,6 +52,8 @@ export interface QkdStreamName {
  * when one may have been.
  */
 export interface QkdDriver {
+  /** Set where the key manager names its keys: they are read by this, and `fetch` refuses. */
+  readonly named?: NamedKeys;
   /**
    * @param keyBytes size of each key of the stream.
    * @param join the handle that the other end was given, where it should be joined by it; else empty.

@@ -85,6 +85,14 @@ export interface QkdReference {
   burned: bigint;
   /** Keys that the initiator's end has read: the other end may read as far. */
   read: bigint;
+  /**
+   * Where the key managers name each key instead of numbering those of a
+   * stream: the names of the keys of the batch, from position on, one for each
+   * that the offer can take, at most 160 bytes each; block_keys is 1 then. The
+   * other end fetches exactly those of its batch, in whatever order the
+   * batches come. Else empty.
+   */
+  keyNames: Uint8Array[];
 }
 
 /** Whether the other end is ready to read an epoch. */
@@ -672,6 +680,7 @@ function createBaseQkdReference(): QkdReference {
     reservoir: new Uint8Array(0),
     burned: 0n,
     read: 0n,
+    keyNames: [],
   };
 }
 
@@ -706,6 +715,9 @@ export const QkdReference: MessageFns<QkdReference> = {
         throw new globalThis.Error("value provided for field message.read of type uint64 too large");
       }
       writer.uint32(56).uint64(message.read);
+    }
+    for (const v of message.keyNames) {
+      writer.uint32(66).bytes(v!);
     }
     return writer;
   },
@@ -779,6 +791,14 @@ export const QkdReference: MessageFns<QkdReference> = {
             message.read = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.keyNames.push(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -803,6 +823,7 @@ export const QkdReference: MessageFns<QkdReference> = {
     message.reservoir = object.reservoir ?? new Uint8Array(0);
     message.burned = (object.burned !== undefined && object.burned !== null) ? BigInt(object.burned) : 0n;
     message.read = (object.read !== undefined && object.read !== null) ? BigInt(object.read) : 0n;
+    message.keyNames = object.keyNames?.map((e) => e) || [];
     return message;
   },
 };

@@ -46,13 +46,26 @@ export interface QkdFetch {
   count: number;
   keyBytes: number;
   qkdKeyStreamId: string;
+  /**
+   * Names of exactly these keys, count of them, as the other end was given
+   * them; empty: the next keys. See QkdFetched.
+   */
+  keyNames: Uint8Array[];
 }
 
 export interface QkdFetched {
   /** Keys of key_bytes each, end to end. */
   keys: Uint8Array;
   /** Set when the fetch failed; then there are no keys. */
-  failure: Failure | undefined;
+  failure:
+    | Failure
+    | undefined;
+  /**
+   * Where the key manager names each key instead of numbering those of a
+   * stream (ETSI GS QKD 014): the name of each of the keys, at most 160 bytes,
+   * by which the other end fetches it. Else empty.
+   */
+  keyNames: Uint8Array[];
 }
 
 export interface FetchKeysRequest {
@@ -256,7 +269,15 @@ export const OpenQkdResponse: MessageFns<OpenQkdResponse> = {
 };
 
 function createBaseQkdFetch(): QkdFetch {
-  return { keyStreamId: new Uint8Array(0), epoch: 0, position: 0n, count: 0, keyBytes: 0, qkdKeyStreamId: "" };
+  return {
+    keyStreamId: new Uint8Array(0),
+    epoch: 0,
+    position: 0n,
+    count: 0,
+    keyBytes: 0,
+    qkdKeyStreamId: "",
+    keyNames: [],
+  };
 }
 
 export const QkdFetch: MessageFns<QkdFetch> = {
@@ -281,6 +302,9 @@ export const QkdFetch: MessageFns<QkdFetch> = {
     }
     if (message.qkdKeyStreamId !== "") {
       writer.uint32(50).string(message.qkdKeyStreamId);
+    }
+    for (const v of message.keyNames) {
+      writer.uint32(58).bytes(v!);
     }
     return writer;
   },
@@ -346,6 +370,14 @@ export const QkdFetch: MessageFns<QkdFetch> = {
             message.qkdKeyStreamId = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.keyNames.push(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -369,12 +401,13 @@ export const QkdFetch: MessageFns<QkdFetch> = {
     message.count = object.count ?? 0;
     message.keyBytes = object.keyBytes ?? 0;
     message.qkdKeyStreamId = object.qkdKeyStreamId ?? "";
+    message.keyNames = object.keyNames?.map((e) => e) || [];
     return message;
   },
 };
 
 function createBaseQkdFetched(): QkdFetched {
-  return { keys: new Uint8Array(0), failure: undefined };
+  return { keys: new Uint8Array(0), failure: undefined, keyNames: [] };
 }
 
 export const QkdFetched: MessageFns<QkdFetched> = {
@@ -384,6 +417,9 @@ export const QkdFetched: MessageFns<QkdFetched> = {
     }
     if (message.failure !== undefined) {
       Failure.encode(message.failure, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.keyNames) {
+      writer.uint32(26).bytes(v!);
     }
     return writer;
   },
@@ -417,6 +453,14 @@ export const QkdFetched: MessageFns<QkdFetched> = {
             message.failure = Failure.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyNames.push(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -438,6 +482,7 @@ export const QkdFetched: MessageFns<QkdFetched> = {
     message.failure = (object.failure !== undefined && object.failure !== null)
       ? Failure.fromPartial(object.failure)
       : undefined;
+    message.keyNames = object.keyNames?.map((e) => e) || [];
     return message;
   },
 };

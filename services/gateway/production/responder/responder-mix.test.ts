@@ -68,12 +68,12 @@ function encapsulate({ algorithm, publicKeys }: EncapsulateRequest) {
 function fetched(fetch: QkdFetch) {
   fetches.push(fetch);
   if (fetches.length - 1 === refusedFetch) {
-    return { keys: Buffer.alloc(0), failure: { reason: 'QKD_UNAVAILABLE', detail: 'no link' } };
+    return { keys: Buffer.alloc(0), failure: { reason: 'QKD_UNAVAILABLE', detail: 'no link' }, keyNames: [] };
   }
   const keys = items(Math.min(fetch.count, keysLeft), 32, 0x40);
   keysLeft -= keys.length / 32;
   given.push(keys);
-  return { keys, failure: undefined };
+  return { keys, failure: undefined, keyNames: [] };
 }
 
 function derived(batch: DeriveBatch) {

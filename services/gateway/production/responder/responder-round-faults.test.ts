@@ -21,7 +21,11 @@ beforeEach(() => {
   sourceFaults = new SourceFaults(log);
   bench = new ResponderBench({
     fetchKeys: async ({ fetches }) => ({
-      results: fetches.map(({ count }) => ({ keys: Buffer.alloc(count * 32, 0xab), failure: undefined })),
+      results: fetches.map(({ count }) => ({
+        keys: Buffer.alloc(count * 32, 0xab),
+        failure: undefined,
+        keyNames: [],
+      })),
       blockBytes: 0,
     }),
     derive: async ({ batches }) => ({

@@ -34,9 +34,10 @@ export class InitiatorEpoch {
     return this.#ready;
   }
 
-  /** Names the keys from number `position` on for the other end, those below `burned` being nobody's any more. */
-  reference(position: number, burned: number): QkdReference {
+  /** Names the `count` keys from number `position` on for the other end, those below `burned` being nobody's any more. */
+  reference(position: number, burned: number, count = 0): QkdReference {
     const { name, read } = this.sequence;
+    this.sequence.forgetNames(burned);
     return {
       epoch: name.epoch,
       qkdKeyStreamId: this.#shared,
@@ -45,6 +46,7 @@ export class InitiatorEpoch {
       reservoir: name.reservoir,
       burned: BigInt(burned),
       read: BigInt(read),
+      keyNames: this.sequence.namesOf(position, count),
     };
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { numbersOf } from '#test/helpers/fake-key-manager.ts';
+import { keyName, numbersOf } from '#test/helpers/fake-key-manager.ts';
 import { ReservoirBench } from '#test/helpers/reservoir-bench.ts';
 import { ALICE, BOB } from '#test/helpers/streams.ts';
 
@@ -37,6 +37,7 @@ describe('the reservoir of an initiator', () => {
       {
         ...{ epoch: 0, qkdKeyStreamId: '', position: 0n, blockKeys: 1, burned: 0n, read: 0n },
         reservoir: Buffer.alloc(16, 7),
+        keyNames: [],
       },
     ]);
     assert.deepEqual([taker.numbers, read()], [[[0, 1, 2]], 3]);
@@ -332,5 +333,27 @@ describe('the reservoir of an initiator', () => {
     assert.equal(takers.filter(({ grants }) => grants.length === 1).length, 1_000);
     assert.ok(asked <= 3 * 1_000 * 1_000, `${asked} looks`);
     assert.ok(looks <= 20 * 1_000 * 200, `${looks} looks`);
+  });
+
+  it('names the keys of a grant where the key manager names them, also those that were given back', async () => {
+    bench.keys.namesKeys = true;
+    const [one, two] = [bench.taker(), bench.taker()];
+    await one.ask(4);
+    const [grant] = one.grants;
+    assert.ok(grant);
+    const trimmed = bench.reservoir.trim(grant, 3);
+    const { keyNames, blockKeys } = bench.reservoir.reference(trimmed);
+    assert.deepEqual([keyNames, blockKeys], [[0, 1, 2].map((number) => keyName(0, number)), 1]);
+    bench.reservoir.use(trimmed, 2).fill(0);
+    bench.out.delete(grant);
+    await two.ask(2);
+    const [next] = two.grants;
+    assert.ok(next);
+    const named = bench.reservoir.reference(next);
+    assert.deepEqual(
+      named.keyNames,
+      numbersOf(next.keys).map((number) => keyName(0, number)),
+    );
+    assert.equal(numbersOf(next.keys)[0], 2, 'what was given back comes first');
   });
 });

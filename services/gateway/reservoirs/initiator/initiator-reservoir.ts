@@ -133,7 +133,8 @@ export class InitiatorReservoir {
   reference(grant: QkdGrant): QkdReference {
     const { epoch } = grant;
     const unused = epoch.held.first ?? epoch.sequence.read;
-    return epoch.reference(grant.first, Math.min(unused, this.#grants.lowest(epoch)));
+    const burned = Math.min(unused, this.#grants.lowest(epoch));
+    return epoch.reference(grant.first, burned, grant.keys.length / QKD_SECRET_BYTES);
   }
 
   /**

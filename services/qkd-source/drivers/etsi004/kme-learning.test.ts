@@ -4,7 +4,7 @@ import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { openBoth, qkdStreamName } from '#test/contract/qkd-driver-contract.ts';
-import { type KmeSimulatorOptions, startKmeSimulator } from '../../kme-simulator/main.ts';
+import { type KmeSimulatorOptions, startKmeSimulator } from '../../../kme-simulator/main.ts';
 import { createEtsi004JsonDriver } from './etsi004-json.ts';
 
 const never = new AbortController().signal;

@@ -1,21 +1,29 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
-import { decodeKeyBuffer, type JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { decodeKeyBuffer } from '#common/etsi/etsi004-json-codec.ts';
+import { indexOf, type KmeAnswer } from './etsi004-dialect.ts';
 
 /** Collects the keys of one fetch in order and knows whether any may have been lost. */
 export class KeyReader {
   readonly #keys: Buffer;
   readonly #keyBytes: number;
+  readonly #first: bigint;
   #sent = 0;
+  #answered = 0;
   #refused = 0;
   #count = 0;
   #dry = false;
   #misfit = false;
 
-  /** Fills `keys`, which stays the caller's, with keys of `keyBytes` each. */
-  constructor(keys: Buffer, keyBytes: number) {
+  /**
+   * Fills `keys`, which stays the caller's, with keys of `keyBytes` each.
+   *
+   * @param first number of the first key that is asked for.
+   */
+  constructor(keys: Buffer, keyBytes: number, first = 0n) {
     this.#keys = keys;
     this.#keyBytes = keyBytes;
+    this.#first = first;
   }
 
   /** Keys read so far. */
@@ -43,7 +51,8 @@ export class KeyReader {
    *
    * @throws KeyweaveError QKD_UNAVAILABLE or QKD_OUT_OF_STEP for anything but a key or status 2.
    */
-  accept(answer: JsonAnswer): void {
+  accept(answer: KmeAnswer): void {
+    const index = indexOf(this.#first + BigInt(this.#answered++));
     if (answer.status !== ETSI004_STATUS.SUCCESS) {
       this.#refused += 1;
       this.#dry ||= answer.status === ETSI004_STATUS.INSUFFICIENT_KEY;
@@ -52,13 +61,14 @@ export class KeyReader {
       throw new KeyweaveError('QKD_UNAVAILABLE', detail);
     }
     const key = this.#take(answer);
-    const inSequence = !this.#dry;
+    const inSequence = !this.#dry && (answer.index ?? index) === index;
     if (inSequence) key.copy(this.#keys, this.#count++ * this.#keyBytes);
     key.fill(0);
-    if (!inSequence) throw new KeyweaveError('QKD_OUT_OF_STEP', 'the key manager skipped a key');
+    if (!inSequence)
+      throw new KeyweaveError('QKD_OUT_OF_STEP', 'the key manager skipped a key, or gave another one');
   }
 
-  #take(answer: JsonAnswer): Buffer {
+  #take(answer: KmeAnswer): Buffer {
     try {
       return takeKey(answer, this.#keyBytes);
     } catch (error) {
@@ -76,15 +86,17 @@ export class KeyReader {
 }
 
 /** The key of an answer, wiped there; the caller wipes the result. @throws KeyweaveError QKD_UNAVAILABLE for anything but `keyBytes` bytes. */
-export function takeKey(answer: JsonAnswer, keyBytes: number): Buffer {
+export function takeKey(answer: Pick<KmeAnswer, 'key'>, keyBytes: number): Buffer {
+  const { key } = answer;
+  if (Buffer.isBuffer(key) && key.length === keyBytes) return key;
   try {
-    return decodeKeyBuffer(answer.key_buffer, keyBytes);
+    return decodeKeyBuffer(key, keyBytes);
   } finally {
     wipeAnswer(answer);
   }
 }
 
-/** Wipes the key of an answer where it is a list; texts cannot be wiped. */
-export function wipeAnswer(answer: { key_buffer?: unknown }): void {
-  if (Array.isArray(answer.key_buffer)) answer.key_buffer.fill(0);
+/** Wipes the key of an answer where it is a list or bytes; texts cannot be wiped. */
+export function wipeAnswer({ key }: { readonly key?: unknown }): void {
+  if (Array.isArray(key) || Buffer.isBuffer(key)) key.fill(0);
 }

@@ -3,13 +3,12 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { ETSI004_STATUS } from '#common/errors/status-table.ts';
-import { encodeClose, type JsonAnswer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import type { JsonClient } from '#common/etsi/json-client.ts';
+import type { AnswerClient } from '#common/etsi/answer-client.ts';
 import type { Log } from '#common/log/log.ts';
 import { waitFor } from '#common/time/wait-for.ts';
-import { SECRET_BYTES } from '../secret-bytes.ts';
+import { SECRET_BYTES } from '../../secret-bytes.ts';
 import { Attempts, type Outcome } from './attempts.ts';
-import { getKeyRequest, isOpen, openRequest } from './etsi004-json-calls.ts';
+import { type Etsi004Dialect, isOpen, type KmeAnswer } from './etsi004-dialect.ts';
 import { takeKey, wipeAnswer } from './key-reader.ts';
 import type { KmeConnections } from './kme-connections.ts';
 import { MAX_WINDOW } from './pipeline-window.ts';
@@ -57,8 +56,9 @@ export interface Between {
  * Until that is known, and where the configuration says so, it is one request
  * at a time and single keys.
  */
-export class KmeLearning {
-  readonly #connections: KmeConnections;
+export class KmeLearning<A> {
+  readonly #dialect: Etsi004Dialect<A>;
+  readonly #connections: KmeConnections<A>;
   readonly #settings: NodeConfig['qkd'];
   readonly #log: Log;
   readonly #requests: Attempts;
@@ -71,11 +71,13 @@ export class KmeLearning {
 
   /** @param options.now monotonic milliseconds. */
   constructor(options: {
-    connections: KmeConnections;
+    dialect: Etsi004Dialect<A>;
+    connections: KmeConnections<A>;
     settings: NodeConfig['qkd'];
     log: Log;
     now: () => number;
   }) {
+    this.#dialect = options.dialect;
     this.#connections = options.connections;
     this.#settings = options.settings;
     this.#log = options.log;
@@ -124,8 +126,8 @@ export class KmeLearning {
       const handle = crypto.randomUUID();
       let position = 0n;
       const requests = (count: number) =>
-        Array.from({ length: count }, () => getKeyRequest(handle, position++));
-      const [alone] = await answersTo(connection, requests(1));
+        Array.from({ length: count }, () => this.#dialect.getKey(handle, position++));
+      const [alone] = await this.#answersTo(connection, requests(1));
       if (!alone) return 'unknown';
       if (alone.status === ETSI004_STATUS.SUCCESS) {
         wipeAnswer(alone);
@@ -134,8 +136,8 @@ export class KmeLearning {
       if (!(await this.#connections.staysOpen(connection))) {
         return this.#oneAtATime('it closes the connection after each answer');
       }
-      const together = await answersTo(connection, requests(MAX_WINDOW));
-      const [after] = together.length === MAX_WINDOW ? await answersTo(connection, requests(1)) : [];
+      const together = await this.#answersTo(connection, requests(MAX_WINDOW));
+      const [after] = together.length === MAX_WINDOW ? await this.#answersTo(connection, requests(1)) : [];
       if (after && [...together, after].every((answer) => isSameRefusal(answer, alone))) {
         this.#connections.window.open();
         this.#log.info('the key manager takes several requests at once', { requests: MAX_WINDOW });
@@ -168,7 +170,7 @@ export class KmeLearning {
     const whole = await this.#open(between, bytes);
     if (whole === 'refused') return this.#singleKeys(`it does not open streams of ${bytes}-byte keys`);
     if (typeof whole === 'string') return whole;
-    await this.#ask(encodeClose({ key_stream_id: whole.handle }));
+    await this.#close(whole.handle);
     const sampleBytes = SAMPLE_SECRETS * SECRET_BYTES;
     const sample = await this.#open(between, sampleBytes);
     if (sample === 'refused') return this.#singleKeys(`it does not open streams of ${sampleBytes}-byte keys`);
@@ -183,7 +185,7 @@ export class KmeLearning {
       }
       return outcome;
     } finally {
-      await this.#ask(encodeClose({ key_stream_id: sample.handle }));
+      await this.#close(sample.handle);
     }
   }
 
@@ -199,20 +201,23 @@ export class KmeLearning {
       source: `${name}@${between.sourceNode}`,
       destination: `${name}@${between.destinationNode}`,
     };
-    const answer = await this.#ask(openRequest(uris, keyBytes, CALL_LIMIT_MS));
+    const join = this.#dialect.probeId(uris);
+    const answer = await this.#ask(
+      this.#dialect.openConnect({ uris, keyBytes, timeoutMs: CALL_LIMIT_MS, join }),
+    );
     if (answer === 'unreached') return answer;
     if (!answer) return 'unknown';
     if (!isOpen(answer)) return answer.status === ETSI004_STATUS.QOS_NOT_MET ? 'refused' : 'unknown';
-    const handle = answer.key_stream_id;
-    if ((answer.qos?.key_chunk_size ?? keyBytes) === keyBytes) return { handle };
-    await this.#ask(encodeClose({ key_stream_id: handle }));
+    const { handle } = answer;
+    if ((answer.chunkBytes ?? keyBytes) === keyBytes) return { handle };
+    await this.#close(handle);
     return 'refused';
   }
 
   /** One key, of which nothing is kept; the other end may take a moment to come. */
   async #takeSample(handle: string, keyBytes: number): Promise<'refused' | Outcome> {
     for (let waitedMs = 0; waitedMs < CALL_LIMIT_MS; waitedMs += SAMPLE_PAUSE_MS) {
-      const answer = await this.#ask(getKeyRequest(handle, 0n));
+      const answer = await this.#ask(this.#dialect.getKey(handle, 0n));
       if (answer === 'unreached') return answer;
       if (!answer) return ++this.#lostSamples < MAX_LOST_SAMPLES ? 'unknown' : 'refused';
       if (answer.status === ETSI004_STATUS.SUCCESS) {
@@ -229,17 +234,22 @@ export class KmeLearning {
   }
 
   /** One call on a connection of its own; undefined when no answer came in time. */
-  async #ask(request: Buffer): Promise<JsonAnswer | 'unreached' | undefined> {
+  async #ask(request: Buffer): Promise<KmeAnswer | 'unreached' | undefined> {
     const connection = await this.#connect();
     if (!connection) return 'unreached';
     try {
-      return (await answersTo(connection, [request]))[0];
+      return (await this.#answersTo(connection, [request]))[0];
     } finally {
       connection.destroy();
     }
   }
 
-  async #connect(): Promise<JsonClient | undefined> {
+  async #close(handle: string): Promise<void> {
+    const request = this.#dialect.close(handle);
+    if (request) await this.#ask(request);
+  }
+
+  async #connect(): Promise<AnswerClient<A> | undefined> {
     try {
       return await this.#connections.fresh(AbortSignal.timeout(CALL_LIMIT_MS));
     } catch (error) {
@@ -247,23 +257,23 @@ export class KmeLearning {
       throw error;
     }
   }
-}
 
-/** Sends the requests in one piece; gives the answers in order, up to the first that does not come in time. */
-async function answersTo(connection: JsonClient, requests: readonly Buffer[]): Promise<JsonAnswer[]> {
-  const coming = connection.requestTogether(requests).map((answer) => answer.catch(() => undefined));
-  const answers: JsonAnswer[] = [];
-  for (const answer of coming) {
-    const json = await waitFor(answer, answers.length === 0 ? CALL_LIMIT_MS : GAP_LIMIT_MS);
-    if (json === undefined || json === null) break;
-    answers.push(parseJsonAnswer(json));
+  /** Sends the requests in one piece; gives the answers in order, up to the first that does not come in time. */
+  async #answersTo(connection: AnswerClient<A>, requests: readonly Buffer[]): Promise<KmeAnswer[]> {
+    const coming = connection.requestTogether(requests).map((answer) => answer.catch(() => undefined));
+    const answers: KmeAnswer[] = [];
+    for (const answer of coming) {
+      const given = await waitFor(answer, answers.length === 0 ? CALL_LIMIT_MS : GAP_LIMIT_MS);
+      if (given === undefined || given === null) break;
+      answers.push(this.#dialect.read(given));
+    }
+    return answers;
   }
-  return answers;
 }
 
 /** @param alone a refusal, of a request that was sent by itself. */
-function isSameRefusal(answer: JsonAnswer, alone: JsonAnswer): boolean {
-  const hasKey = answer.key_buffer !== undefined;
+function isSameRefusal(answer: KmeAnswer, alone: KmeAnswer): boolean {
+  const hasKey = answer.key !== undefined;
   wipeAnswer(answer);
   return !hasKey && answer.status === alone.status && answer.message === alone.message;
 }

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { JsonClient } from '#common/etsi/json-client.ts';
+import type { AnswerClient } from '#common/etsi/answer-client.ts';
+import { JSON_DIALECT } from './etsi004-json.ts';
 import { KmeConnections } from './kme-connections.ts';
 
 const never = new AbortController().signal;
@@ -41,7 +42,7 @@ async function connections(t: TestContext, change: object = {}) {
   await once(listener, 'listening');
   const { port } = listener.address() as AddressInfo;
   const settings = nodeConfigSchema.shape.qkd.parse(change);
-  const kme = new KmeConnections({ host: '127.0.0.1', port }, settings);
+  const kme = new KmeConnections(JSON_DIALECT, { host: '127.0.0.1', port }, settings);
   t.after(() => {
     kme.stop();
     for (const socket of sockets) socket.destroy();
@@ -53,7 +54,7 @@ async function connections(t: TestContext, change: object = {}) {
     return connection;
   };
   /** Whether it stays open, once the moment is over in which that may be unknown. */
-  const settled = async (connection: JsonClient) => {
+  const settled = async (connection: AnswerClient<unknown>) => {
     const open = kme.staysOpen(connection);
     if (server.closes) await connection.whenClosed;
     else t.mock.timers.tick(31);
@@ -128,7 +129,7 @@ describe('connections to a key manager', () => {
 
   it('are kept idle for so long and so many, and left alone once they are taken again', async (t) => {
     const { kme, asked, tick } = await connections(t, { connection: 'reuse' });
-    const all: JsonClient[] = [];
+    const all: AnswerClient<unknown>[] = [];
     for (let i = 0; i < 10; i++) all.push(await asked());
     for (const connection of all) kme.giveBack(connection);
     await turn();
@@ -251,7 +252,11 @@ describe('connections to a key manager', () => {
 
   it('fail in words where nobody listens, and at once where the caller has gone', async (t) => {
     const { kme, port, sockets } = await connections(t);
-    const nowhere = new KmeConnections({ host: '127.0.0.1', port: 1 }, nodeConfigSchema.shape.qkd.parse({}));
+    const nowhere = new KmeConnections(
+      JSON_DIALECT,
+      { host: '127.0.0.1', port: 1 },
+      nodeConfigSchema.shape.qkd.parse({}),
+    );
     await assert.rejects(
       nowhere.take(never),
       (error) => unavailable(error) && /127\.0\.0\.1:1 cannot be reached/.test(String(error)),
@@ -305,7 +310,11 @@ describe('connections to a key manager', () => {
     const { kme: other } = await connections(t, { connection: 'reuse' });
     await other.fresh(signal);
     assert.equal(getEventListeners(signal, 'abort').length, 0);
-    const nowhere = new KmeConnections({ host: '127.0.0.1', port: 1 }, nodeConfigSchema.shape.qkd.parse({}));
+    const nowhere = new KmeConnections(
+      JSON_DIALECT,
+      { host: '127.0.0.1', port: 1 },
+      nodeConfigSchema.shape.qkd.parse({}),
+    );
     await assert.rejects(nowhere.fresh(signal), unavailable);
     assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
@@ -330,7 +339,7 @@ describe('connections to a key manager', () => {
     ]) {
       const settings = nodeConfigSchema.shape.qkd.parse({ tls });
       assert.throws(
-        () => new KmeConnections({ host: '127.0.0.1', port: 1 }, settings),
+        () => new KmeConnections(JSON_DIALECT, { host: '127.0.0.1', port: 1 }, settings),
         (error) => isReason(error, 'BAD_CONFIG') && /qkd\.tls: /.test(String(error)),
       );
     }
@@ -338,7 +347,7 @@ describe('connections to a key manager', () => {
 
   it('to a host that is no host name fail like any other', async () => {
     const settings = nodeConfigSchema.shape.qkd.parse({});
-    const nowhere = new KmeConnections({ host: '127.0.0.1', port: 65_536 }, settings);
+    const nowhere = new KmeConnections(JSON_DIALECT, { host: '127.0.0.1', port: 65_536 }, settings);
     await assert.rejects(nowhere.take(never), unavailable);
   });
 });

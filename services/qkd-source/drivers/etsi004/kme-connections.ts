@@ -1,13 +1,14 @@
-import { readFileSync } from 'node:fs';
 import { type Socket, connect as tcpConnect } from 'node:net';
-import { createSecureContext, type SecureContextOptions, connect as tlsConnect } from 'node:tls';
+import { connect as tlsConnect } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { JsonClient } from '#common/etsi/json-client.ts';
+import type { AnswerClient } from '#common/etsi/answer-client.ts';
 import { waitFor } from '#common/time/wait-for.ts';
+import { assertUsable, tlsContext } from '../kme-tls.ts';
+import { Slots } from '../slots.ts';
+import type { Etsi004Dialect } from './etsi004-dialect.ts';
 import { PipelineWindow } from './pipeline-window.ts';
-import { Slots } from './slots.ts';
 
 /** Connections to one key manager at a time. */
 const MAX_CONNECTIONS = 64;
@@ -19,8 +20,8 @@ const IDLE_MS = 4_000;
 /** A key manager that closes after each answer does so within this. */
 const CLOSE_PROBE_MS = 30;
 
-interface Idle {
-  readonly connection: JsonClient;
+interface Idle<A> {
+  readonly connection: AnswerClient<A>;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -29,31 +30,27 @@ interface Idle {
  * where it closes them, as the reference's does. Which of the two is learnt
  * from what it does unless the configuration says it.
  */
-export class KmeConnections {
+export class KmeConnections<A> {
   /** Requests that may go together on a connection that is known to carry several. */
   readonly window = new PipelineWindow();
+  readonly #dialect: Pick<Etsi004Dialect<A>, 'connect'>;
   readonly #address: Address;
   readonly #settings: NodeConfig['qkd'];
   readonly #slots = new Slots(MAX_CONNECTIONS);
-  readonly #idle: Idle[] = [];
-  readonly #open = new Set<JsonClient>();
+  readonly #idle: Idle<A>[] = [];
+  readonly #open = new Set<AnswerClient<A>>();
   #reusable: boolean | undefined;
   /** Whether some connection has carried more than one answer. */
   #proven = false;
   #stopped = false;
 
   /** @throws KeyweaveError BAD_CONFIG when the TLS files are not usable. */
-  constructor(address: Address, settings: NodeConfig['qkd']) {
+  constructor(dialect: Pick<Etsi004Dialect<A>, 'connect'>, address: Address, settings: NodeConfig['qkd']) {
+    this.#dialect = dialect;
     this.#address = address;
     this.#settings = settings;
     if (settings.connection !== 'auto') this.#reusable = settings.connection === 'reuse';
-    if (settings.tls) {
-      try {
-        createSecureContext(tlsContext(settings.tls));
-      } catch (cause) {
-        throw new KeyweaveError('BAD_CONFIG', `qkd.tls: ${(cause as Error).message}`, { cause });
-      }
-    }
+    assertUsable(settings.tls);
   }
 
   /** Requests that may be sent together on `connection`. */
@@ -74,7 +71,7 @@ export class KmeConnections {
   }
 
   /** An open connection for the caller alone, who gives it back or destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
-  async take(signal: AbortSignal): Promise<JsonClient> {
+  async take(signal: AbortSignal): Promise<AnswerClient<A>> {
     for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) {
       clearTimeout(idle.timer);
       if (!idle.connection.closed) return idle.connection;
@@ -83,8 +80,8 @@ export class KmeConnections {
   }
 
   /** A new connection, which no call in turn is given; the caller destroys it. @throws KeyweaveError QKD_UNAVAILABLE */
-  async fresh(signal: AbortSignal): Promise<JsonClient> {
-    const connection = new JsonClient(await this.#connect(signal));
+  async fresh(signal: AbortSignal): Promise<AnswerClient<A>> {
+    const connection = this.#dialect.connect(await this.#connect(signal));
     this.#open.add(connection);
     void connection.whenClosed.then(() => this.#open.delete(connection));
     if (this.#stopped) connection.destroy();
@@ -92,7 +89,7 @@ export class KmeConnections {
   }
 
   /** After an answer: whether the connection may carry another request. Waits a moment while that is unknown. */
-  async staysOpen(connection: JsonClient): Promise<boolean> {
+  async staysOpen(connection: AnswerClient<A>): Promise<boolean> {
     if (connection.answers > 1) this.#proven = true;
     if (this.#reusable === undefined) {
       await waitFor(connection.whenClosed, CLOSE_PROBE_MS);
@@ -102,7 +99,7 @@ export class KmeConnections {
   }
 
   /** Gives a connection back after its last answer. */
-  giveBack(connection: JsonClient): void {
+  giveBack(connection: AnswerClient<A>): void {
     void this.staysOpen(connection).then((open) => {
       if (!open || this.#stopped || this.#idle.length >= MAX_IDLE) return connection.destroy();
       const timer = setTimeout(() => connection.destroy(), IDLE_MS);
@@ -116,7 +113,7 @@ export class KmeConnections {
    * answers before and gave no byte of this one, as when the server closes
    * after each answer or has been restarted.
    */
-  lost(connection: JsonClient): boolean {
+  lost(connection: AnswerClient<A>): boolean {
     if (connection.answers === 0 || !connection.untouched) return false;
     if (this.#settings.connection === 'auto') {
       // Never more than one answer: it closes, only later than expected. Else it is learnt anew.
@@ -168,13 +165,4 @@ export class KmeConnections {
     // Read anew each time, so that renewed certificates need no restart.
     return tlsConnect({ ...this.#address, ...tlsContext(tls), ...name });
   }
-}
-
-function tlsContext(tls: NonNullable<NodeConfig['qkd']['tls']>): SecureContextOptions {
-  return {
-    minVersion: 'TLSv1.2',
-    ca: readFileSync(tls.ca_path),
-    ...(tls.cert_path === undefined ? {} : { cert: readFileSync(tls.cert_path) }),
-    ...(tls.key_path === undefined ? {} : { key: readFileSync(tls.key_path) }),
-  };
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { nodeConfigSchema } from '#common/config/node-config.ts';
-import { parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
-import { getKeyRequest, isOpen, openRequest, urisOf } from './etsi004-json-calls.ts';
+import { isOpen, urisOf } from './etsi004-dialect.ts';
+import { JSON_DIALECT } from './etsi004-json.ts';
 
 const NODES = { sourceNode: 'node-a', destinationNode: 'node-b' };
 const URIS = { source: 'qkd://s@node-a', destination: 'qkd://s@node-b' };
+const openRequest = (keyBytes: number, timeoutMs: number, join = '') =>
+  JSON_DIALECT.openConnect({ uris: URIS, keyBytes, timeoutMs, join });
 const settings = (change: object = {}) => nodeConfigSchema.shape.qkd.parse(change);
 const sent = (request: Buffer) =>
   JSON.parse(request.toString()) as {
@@ -24,7 +26,7 @@ describe('the calls of ETSI 004 as JSON', () => {
   });
 
   it('ask for keys of the size, at the best rate, and for an answer before we give up', () => {
-    const { command, data } = sent(openRequest(URIS, 48, 5_000));
+    const { command, data } = sent(openRequest(48, 5_000));
     assert.deepEqual(
       { command, data },
       {
@@ -45,12 +47,12 @@ describe('the calls of ETSI 004 as JSON', () => {
       },
     );
     for (const timeoutMs of [50, 100, 101])
-      assert.equal(sent(openRequest(URIS, 48, timeoutMs)).data.qos.timeout, 1, `${timeoutMs}`);
+      assert.equal(sent(openRequest(48, timeoutMs)).data.qos.timeout, 1, `${timeoutMs}`);
   });
 
   it('join a stream by its id only where there is one', () => {
-    assert.equal(sent(openRequest(URIS, 48, 5_000, 'kme-1')).data.key_stream_id, 'kme-1');
-    assert.ok(!('key_stream_id' in sent(openRequest(URIS, 48, 5_000, '')).data));
+    assert.equal(sent(openRequest(48, 5_000, 'kme-1')).data.key_stream_id, 'kme-1');
+    assert.ok(!('key_stream_id' in sent(openRequest(48, 5_000, '')).data));
   });
 
   it('ask for a key by the low 32 bits of its position, with room for metadata', () => {
@@ -60,7 +62,7 @@ describe('the calls of ETSI 004 as JSON', () => {
       [2n ** 32n, 0],
       [3n * 2n ** 32n + 9n, 9],
     ] as const) {
-      assert.deepEqual(sent(getKeyRequest('kme-1', position)), {
+      assert.deepEqual(sent(JSON_DIALECT.getKey('kme-1', position)), {
         command: 'GET_KEY',
         data: { key_stream_id: 'kme-1', index, metadata: { size: 1024, buffer: '' } },
       });
@@ -68,7 +70,7 @@ describe('the calls of ETSI 004 as JSON', () => {
   });
 
   it('take a stream for open where it is, on whatever QoS', () => {
-    const open = (answer: object) => isOpen(parseJsonAnswer(answer));
+    const open = (answer: object) => isOpen(JSON_DIALECT.read(answer));
     assert.equal(open({ status: 0, key_stream_id: 'k' }), true);
     assert.equal(open({ status: 7, key_stream_id: 'k', qos: { key_chunk_size: 24 } }), true);
     assert.equal(open({ status: 0 }), false);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { JSON_DIALECT } from './etsi004-json.ts';
 import { KeyReader, takeKey, wipeAnswer } from './key-reader.ts';
 
 const KEY_BYTES = 3;
 const keyOf = (first: number) => [first, first + 1, first + 2];
-const answer = (status: number, key_buffer?: unknown) => parseJsonAnswer({ status, key_buffer });
+const answer = (status: number, key_buffer?: unknown) => JSON_DIALECT.read({ status, key_buffer });
 const DRY = answer(2);
 
 function reader(count = 4) {
