@@ -93,7 +93,7 @@ export class MasterStreams {
   readyKeys(group: Group, bytes: number): number {
     const stream = this.#ready(group, bytes);
     if (stream) return stream.readyKeys;
-    this.#opened(group, bytes).catch(() => undefined);
+    this.#openedAtOnce(group, bytes).catch(() => undefined);
     return 0;
   }
 
@@ -209,6 +209,7 @@ export class MasterStreams {
     );
   }
 
+  /** Where even the beginning fails, the promise does. */
   async #openedAtOnce(group: Group, bytes: number): Promise<MasterStream> {
     return this.#opened(group, bytes);
   }
