@@ -27,7 +27,7 @@ export interface MasterStreamsOptions {
     'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
   >;
   readonly clock: Clock;
-  readonly log: Pick<Log, 'info' | 'debug'>;
+  readonly log: Pick<Log, 'debug'>;
 }
 
 /** Keys that a request wants. */
