@@ -253,6 +253,20 @@ describe('the REST API of ETSI GS QKD 014', () => {
     socket.destroy();
   });
 
+  it('tells no key in any log', async () => {
+    const { keys } = await a.get('sae-b/enc_keys?number=5');
+    await b.post('sae-a/dec_keys', idsOf(keys));
+    await b.post('sae-a/dec_keys', idsOf(keys));
+    for (const { folder } of network.nodes) {
+      const log = readFileSync(join(folder, 'hybrid.log'), 'utf8');
+      assert.ok(log.length > 0);
+      for (const { key } of keys) {
+        for (const form of ['base64', 'base64url', 'hex'] as const)
+          assert.ok(!log.includes(key.toString(form)));
+      }
+    }
+  });
+
   it('describes itself', async () => {
     const { code, body } = await a.get('/api/v1/openapi.json');
     assert.equal(code, 200);

@@ -35,7 +35,7 @@ export function saeStreams(
     new Saes(ALICE, settings, 'keyweave'),
     new Saes(BOB, { ...settings, ...ofBob }, 'keyweave'),
   ];
-  const log = { info: () => undefined, debug: () => undefined };
+  const log = { debug: () => undefined };
   const masters = new MasterStreams({ delivery: alice.delivery, saes, settings, clock: alice.clock, log });
   const slaves = new SlaveStreams({
     ...{ delivery: bob.delivery, saes: bobsSaes, settings: { ...settings, ...ofBob }, clock: bob.clock },

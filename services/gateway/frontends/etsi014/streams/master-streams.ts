@@ -27,7 +27,7 @@ export interface MasterStreamsOptions {
     'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
   >;
   readonly clock: Clock;
-  readonly log: Pick<Log, 'info' | 'debug'>;
+  readonly log: Pick<Log, 'debug'>;
 }
 
 /** Keys that a request wants. */
@@ -93,7 +93,7 @@ export class MasterStreams {
   readyKeys(group: Group, bytes: number): number {
     const stream = this.#ready(group, bytes);
     if (stream) return stream.readyKeys;
-    this.#opened(group, bytes).catch(() => undefined);
+    this.#openedAtOnce(group, bytes).catch(() => undefined);
     return 0;
   }
 
@@ -209,6 +209,7 @@ export class MasterStreams {
     );
   }
 
+  /** Where even the beginning fails, the promise does. */
   async #openedAtOnce(group: Group, bytes: number): Promise<MasterStream> {
     return this.#opened(group, bytes);
   }

@@ -132,13 +132,6 @@ export class SlaveStreams implements OfferTaker {
     return { missing };
   }
 
-  /** Keys that lie here for a slave, of one master. */
-  waitingKeys(): number {
-    let keys = 0;
-    for (const { ksid, held } of this.#streams.values()) keys += held.size + (this.#readyOf(ksid) ?? 0);
-    return keys;
-  }
-
   /** Wipes what has lain too long, and ends the streams that have no keys any more and get none. */
   sweep(): void {
     const { delivery, settings, clock } = this.#o;

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Secret } from '#common/crypto/secret.ts';
+import { isReason } from '#common/errors/keyweave-error.ts';
+import { ALICE, BOB, CAROL, configOf } from '#test/helpers/openings.ts';
+import { REST_SETTINGS } from '#test/helpers/sae-streams.ts';
+import { type Caller, NotEntitledError, RestCalls } from './calls.ts';
+import { BadRequestError } from './requests.ts';
+import { type Sae, Saes } from './saes.ts';
+import type { Wanted } from './streams/master-streams.ts';
+import type { Found } from './streams/slave-streams.ts';
+import type { TakenKey } from './streams/taken-keys.ts';
+
+const ID = 'bc490419-7d60-487f-adc1-4ddcc177c139';
+const taken = (): TakenKey => ({ id: ID, key: new Secret(Buffer.alloc(32, 1)) });
+
+const saes = new Saes(ALICE, { saes: { ...REST_SETTINGS.saes, c: { node: CAROL } } }, 'keyweave');
+
+/** The calls of SAE a of Alice, whose keys come as the test says. */
+function world(take: (wanted: Wanted) => TakenKey[] | Promise<TakenKey[]>, found: Found = { keys: [] }) {
+  const gone = new AbortController();
+  const returned: TakenKey[] = [];
+  const caller: Caller = { sae: saes.find('a') as Sae, address: '127.0.0.1:1', signal: gone.signal };
+  const calls = new RestCalls({
+    ...{ saes, settings: REST_SETTINGS, limits: configOf(ALICE).limits },
+    masters: { take, readyKeys: () => 5_000, putBack: (_of, key) => returned.push(key) },
+    slaves: { take: () => found },
+  });
+  return { calls, caller, gone, returned };
+}
+
+const parsed = (answer: Buffer | Promise<Buffer>) => {
+  assert.ok(Buffer.isBuffer(answer), 'it was not given at once');
+  return JSON.parse(answer.toString());
+};
+
+const refused = (words: RegExp) => (error: unknown) =>
+  error instanceof BadRequestError && words.test(error.detail);
+
+describe('Get key', () => {
+  it('asks for the keys of the group, whose slaves are each named once, in one order', () => {
+    const asked: Wanted[] = [];
+    const { calls, caller } = world((wanted) => {
+      asked.push(wanted);
+      return [taken()];
+    });
+    assert.equal(parsed(calls.encKeys(caller, 'b3', undefined)).keys[0].key_ID, ID);
+    calls.encKeys(caller, 'b3', { number: 2, size: 64, additional_slave_SAE_IDs: ['b', 'b3'] });
+    const seen = asked.map(({ group, bytes, count }) => [group.slaves.map(({ id }) => id), bytes, count]);
+    assert.deepEqual(seen, [
+      [['b3'], 32, 1],
+      [['b', 'b3'], 8, 2],
+    ]);
+  });
+
+  it('is refused for SAEs that no stream can reach, and for more than a stream holds', () => {
+    const { calls, caller } = world(() => assert.fail('it was asked for keys'));
+    assert.throws(() => calls.encKeys(caller, 'a2', {}), refused(/is at this KME/));
+    assert.throws(() => calls.encKeys(caller, 'x', {}), refused(/"x" is no SAE/));
+    const apart = { additional_slave_SAE_IDs: ['c'] };
+    assert.throws(() => calls.encKeys(caller, 'b', apart), refused(/slave SAEs of one KME only/));
+    const few = new RestCalls({
+      ...{ saes, settings: REST_SETTINGS, limits: { max_buffered_chunks: 1_024, max_buffered_bytes: 1_024 } },
+      masters: { take: () => [], readyKeys: () => 0, putBack: () => undefined },
+      slaves: { take: () => ({ keys: [] }) },
+    });
+    assert.throws(
+      () => few.encKeys(caller, 'b', { number: 33 }),
+      refused(/number shall be 1 to 32 for keys of 256/),
+    );
+  });
+
+  it('gives back what came for an SAE that has gone away', async () => {
+    const coming = Promise.withResolvers<TakenKey[]>();
+    const { calls, caller, gone, returned } = world(() => coming.promise);
+    const answer = calls.encKeys(caller, 'b', {});
+    gone.abort();
+    const keys = [taken(), taken()];
+    coming.resolve(keys);
+    await assert.rejects(
+      async () => answer,
+      (error) => isReason(error, 'TIMEOUT'),
+    );
+    assert.deepEqual(returned, keys);
+    assert.ok(!keys.some(({ key }) => key.wiped));
+  });
+
+  it('waits for 64 calls of one SAE at most, and for others as ever', async () => {
+    const coming = Promise.withResolvers<TakenKey[]>();
+    const { calls, caller } = world(() => coming.promise);
+    const waiting = Array.from({ length: 64 }, () => calls.encKeys(caller, 'b', {}));
+    assert.throws(
+      () => calls.encKeys(caller, 'b', {}),
+      (error) => isReason(error, 'LIMIT_EXCEEDED'),
+    );
+    const other = calls.encKeys({ ...caller, sae: saes.find('a2') as Sae }, 'b', {});
+    coming.resolve([]);
+    await Promise.all([...waiting, other]);
+    await calls.encKeys(caller, 'b', {});
+  });
+});
+
+describe('Get status', () => {
+  it('never tells of more keys than are held at most', () => {
+    const { calls, caller } = world(() => []);
+    const { stored_key_count, max_key_count, target_KME_ID } = parsed(calls.status(caller, 'b'));
+    assert.deepEqual([stored_key_count, max_key_count, target_KME_ID], [1_024, 1_024, BOB]);
+  });
+});
+
+describe('Get key with key IDs', () => {
+  it('tells which keys are missing, and keys of others from them', () => {
+    const body = { key_IDs: [{ key_ID: ID }] };
+    const missing = world(() => [], { missing: [ID] });
+    assert.throws(
+      () => missing.calls.decKeys(missing.caller, 'b', body),
+      (error) => {
+        assert.ok(error instanceof BadRequestError);
+        assert.deepEqual(error.details, [{ key_ID: ID }]);
+        return true;
+      },
+    );
+    const barred = world(() => [], { barred: [ID] });
+    assert.throws(() => barred.calls.decKey(barred.caller, 'b', { key_ID: ID }), NotEntitledError);
+    assert.throws(() => barred.calls.decKey(barred.caller, 'nobody', { key_ID: ID }), refused(/no SAE/));
+  });
+});
