@@ -38,7 +38,7 @@ const refusal = (code: status, details: string, reason?: string): Answer => {
 async function server(
   t: TestContext,
   answers: Answer[],
-  port = 0,
+  { port = 0, timeoutMs = 20 } = {},
 ): Promise<{ port: number; end: () => void }> {
   const raw = { requestStream: false, responseStream: false } as const;
   const bytes = (value: Buffer) => value;
@@ -52,7 +52,11 @@ async function server(
       responseDeserialize: bytes,
     },
   });
-  const opened = OpenConnectResponse.encode({ keyStreamId: KSID, qos: QOS, adjusted: '' }).finish();
+  const opened = OpenConnectResponse.encode({
+    keyStreamId: KSID,
+    qos: { ...QOS, timeoutMs },
+    adjusted: '',
+  }).finish();
   const made = new Server();
   made.addService(
     { openConnect: method('OpenConnect'), getKeys: method('GetKeys'), close: method('Close') },
@@ -137,8 +141,8 @@ describe('a client over gRPC', () => {
 
   it('waits for the other application where it is absent, and not for a stream that nobody knows', async (t) => {
     const absent = refusal(status.FAILED_PRECONDITION, 'not yet', 'PEER_APPLICATION_ABSENT');
-    const { port } = await server(t, [absent, absent, keys(key(0, 4))]);
-    const retry = { forMs: 9_000, firstPauseMs: 1, longestPauseMs: 1 };
+    const { port } = await server(t, [absent, absent, keys(key(0, 4))], { timeoutMs: 20_000 });
+    const retry = { forMs: 20_000, firstPauseMs: 1, longestPauseMs: 1 };
     assert.equal((await (await opened(t, port, retry)).next()).index, 0);
     const unknown = await server(t, [refusal(status.NOT_FOUND, 'who?', 'UNKNOWN_STREAM'), keys(key(0, 4))]);
     const stream = await opened(t, unknown.port, retry);
@@ -147,11 +151,11 @@ describe('a client over gRPC', () => {
 
   it('goes on once the server is there again', async (t) => {
     const first = await server(t, [keys(key(0, 4))]);
-    const stream = await opened(t, first.port, { forMs: 10_000, firstPauseMs: 10, longestPauseMs: 50 });
+    const stream = await opened(t, first.port, { forMs: 20_000, firstPauseMs: 10, longestPauseMs: 50 });
     (await stream.next()).wipe();
     first.end();
     const waiting = stream.next();
-    await server(t, [keys(key(1, 4))], first.port);
+    await server(t, [keys(key(1, 4))], { port: first.port });
     assert.equal((await waiting).index, 1);
   });
 

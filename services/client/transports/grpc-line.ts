@@ -142,7 +142,6 @@ class GrpcCalls {
         return failed('CONNECTION_LOST', call, message, { cause: error, mayHaveActed: true });
       }
       case status.DEADLINE_EXCEEDED: {
-        this.#renew(client);
         const message = `${call} at ${at} got no answer within ${limitMs / 1000} s`;
         return failed('NO_ANSWER', call, message, { mayHaveActed: true });
       }
