@@ -132,9 +132,8 @@ export class InitiatorReservoir {
   /** Names the keys of a grant for the other end. */
   reference(grant: QkdGrant): QkdReference {
     const { epoch } = grant;
-    const unused = epoch.held.first ?? epoch.sequence.read;
-    const burned = Math.min(unused, this.#grants.lowest(epoch));
-    return epoch.reference(grant.first, burned, grant.keys.length / QKD_SECRET_BYTES);
+    const unused = Math.min(epoch.held.first ?? epoch.sequence.read, this.#grants.lowest(epoch));
+    return epoch.reference(grant.first, unused, grant.keys.length / QKD_SECRET_BYTES);
   }
 
   /**
