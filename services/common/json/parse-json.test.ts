@@ -13,11 +13,14 @@ const SERVICES = fileURLToPath(new URL('../../', import.meta.url));
 const PARSERS = [
   'cli/demo/local-node.ts',
   'cli/version/commit.ts',
+  'client/delivered-key.ts',
   'common/etsi/json-framer.ts',
   'common/json/json-places.ts',
   'common/json/parse-json.ts',
   'common/service/version.ts',
+  'gateway/frontends/etsi014/server.ts',
   'kme-simulator/control-server.ts',
+  'kme-simulator/dialects/etsi014-end.ts',
 ];
 
 function isJson(text: string): boolean {

@@ -12,7 +12,7 @@ const CLOCK = 'common/time/clock.ts';
 
 /** Those that deal in dates, and so may ask for the wall clock: certificates, logs, the starts of processes, gRPC's deadlines. */
 const WALL =
-  /^common\/(tls\/|log\/|grpc\/server\.ts$|telemetry\/process-metrics\.ts$)|^cli\/(issue-network|commands\/(service|call)|status\/[a-z-]+)\.ts$|^gateway\/telemetry\/audit-log\.ts$/;
+  /^common\/(tls\/|log\/|grpc\/server\.ts$|telemetry\/process-metrics\.ts$)|^cli\/(issue-network|commands\/(service|call)|status\/[a-z-]+)\.ts$|^client\/transports\/grpc-line\.ts$|^gateway\/telemetry\/audit-log\.ts$/;
 
 /** A clock that is read past the clock module, by whatever name. */
 const READ = /\bDate\b(?!\s*\(\s*[^\s)])|\bperformance\b|\bhrtime\b|\bTemporal\b/;

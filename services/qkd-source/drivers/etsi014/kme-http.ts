@@ -9,6 +9,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI014_BASE_PATH, errorSchema } from '#common/etsi/etsi014.ts';
+import { decodeJson } from '#common/etsi/json-framer.ts';
 import { assertUsable, tlsContext } from '../kme-tls.ts';
 
 /** Requests under way at a time, each on a connection of its own. */
@@ -147,7 +148,7 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 /** Undefined for what is no JSON, as the empty body of a 401. */
 function jsonOf(body: Buffer): unknown {
   try {
-    return JSON.parse(body.toString('utf8'));
+    return decodeJson(body);
   } catch {
     return undefined;
   }
