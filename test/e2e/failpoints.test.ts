@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { askBoth, askEnd } from '../helpers/asking.ts';
+import { askBoth, askEnd, meet } from '../helpers/asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from '../helpers/delivery-history.ts';
 import { eventually, openData, openPair, type Pair, twoNodes } from '../helpers/network.ts';
 
@@ -55,17 +55,6 @@ async function untilRefused(history: HistoryEntry[], pair: Pair): Promise<number
   throw new Error('the failpoint was never felt');
 }
 
-/** Lets the end that is behind catch up, so that what only one end was given shows. */
-async function level(history: HistoryEntry[], pair: Pair): Promise<void> {
-  const highest = (end: 0 | 1) =>
-    Math.max(
-      ...history.filter((entry) => entry.end === end && entry.status === 0).map(({ index }) => index ?? -1),
-    );
-  for (let i = 0; i < 100 && highest(0) !== highest(1); i++) {
-    await askEnd(history, pair, highest(0) < highest(1) ? 0 : 1);
-  }
-}
-
 describe('a step of the exchange that fails (invariants 1 to 3)', () => {
   for (const name of FAILPOINTS) {
     it(`${name}: no two different keys, none at one end only, and keys again when it is over`, async () => {
@@ -83,7 +72,7 @@ describe('a step of the exchange that fails (invariants 1 to 3)', () => {
         return a === 0 && b === 0 ? true : undefined;
       });
       for (let i = 0; i < 5; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
-      await level(history, pair);
+      await meet(history, pair);
       assert.deepEqual(breaches(history, 32), []);
       assert.equal(countDeliveries(history).alone, 0, 'an end was given a key alone');
       await pair.close();

@@ -12,7 +12,7 @@ import {
   OpenRequest,
 } from '#gen/keyweave/v1/key_agreement.ts';
 import { LIES, type Spoilt } from '../helpers/agreement-lies.ts';
-import { askBoth, askEnd } from '../helpers/asking.ts';
+import { askBoth, meet } from '../helpers/asking.ts';
 import { breaches, type HistoryEntry } from '../helpers/delivery-history.ts';
 import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { dial, impersonate, silence, startWiredNetwork, type WiredNetwork } from '../helpers/lying-peer.ts';
@@ -187,14 +187,7 @@ async function recovered(history: HistoryEntry[], pair: Pair): Promise<void> {
     return statuses.every((status) => status === 0) ? true : undefined;
   });
   for (let i = 0; i < 3; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
-  const highest = (end: 0 | 1) =>
-    Math.max(
-      ...history.filter((entry) => entry.end === end && entry.status === 0).map(({ index }) => index ?? -1),
-    );
-  for (let i = 0; i < 100 && highest(0) !== highest(1); i++) {
-    await askEnd(history, pair, highest(0) < highest(1) ? 0 : 1);
-  }
-  assert.equal(highest(0), highest(1), 'the two ends do not meet');
+  await meet(history, pair);
 }
 
 describe('a peer that claims to be another one', () => {

@@ -225,7 +225,7 @@ describe('an application that reads more slowly than the other', () => {
       ['refuse', 'refuse'],
       async (network) => {
         const [alice, bob] = network.nodes as [LocalNode, LocalNode];
-        const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 700, max_bps: 0 }));
+        const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 2_000, max_bps: 0 }));
         for (let i = 0; i < LITTLE_ROOM; i++) assert.equal((await pair.a.getKey(pair.ksid)).status, 0);
         const { status, message } = await pair.a.getKey(pair.ksid);
         assert.equal(status, 2, message);

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { type HistoryEntry, keyIn } from './delivery-history.ts';
 import type { Pair } from './network.ts';
 
@@ -29,4 +30,17 @@ export async function askEnd(
 /** Asks both ends at the same time; gives both statuses. */
 export function askBoth(history: HistoryEntry[], pair: Pair): Promise<number[]> {
   return Promise.all([askEnd(history, pair, 0), askEnd(history, pair, 1)]);
+}
+
+/** Asks the end that is behind until both have been given the same newest index: where one was refused, what it lacks still comes. */
+export async function meet(history: HistoryEntry[], pair: Pair): Promise<void> {
+  const highest = (end: 0 | 1) =>
+    Math.max(
+      -1,
+      ...history.filter((entry) => entry.end === end && entry.status === 0).map(({ index }) => index ?? -1),
+    );
+  for (let i = 0; i < 100 && highest(0) !== highest(1); i++) {
+    await askEnd(history, pair, highest(0) < highest(1) ? 0 : 1);
+  }
+  assert.equal(highest(0), highest(1), 'the two ends do not meet');
 }

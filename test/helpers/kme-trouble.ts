@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { askBoth } from './asking.ts';
+import { askBoth, meet } from './asking.ts';
 import { breaches, countDeliveries, type HistoryEntry } from './delivery-history.ts';
 import { eventually, openData, openPair, type twoNodes } from './network.ts';
 
@@ -44,6 +44,8 @@ export function troubleWithKeyManagers(
             return a === 0 && b === 0 ? true : undefined;
           });
           for (let i = 0; i < 10; i++) assert.deepEqual(await askBoth(history, pair), [0, 0]);
+          // One end may have been refused once more than the other, which is no key lost.
+          await meet(history, pair);
           assert.deepEqual(breaches(history, KEY_BYTES), []);
           assert.equal(countDeliveries(history).alone, 0, 'an end was given a key alone');
           await pair.close();
