@@ -22,6 +22,15 @@ const SETTING = 'listeners.rest';
 /** How often keys that have lain too long are looked for, at most. */
 const SWEEP_MS = 15_000;
 
+/** @throws KeyweaveError BAD_CONFIG where the run time lets the library's router not do as it does. */
+async function usableServer(options: Parameters<typeof createRestServer>[0]) {
+  return createRestServer(options).catch((cause: unknown) => {
+    if (!(cause instanceof EvalError)) throw cause;
+    const detail = `${SETTING}: needs a Node that makes code from strings; start it without --disallow-code-generation-from-strings`;
+    throw new KeyweaveError('BAD_CONFIG', detail, { cause });
+  });
+}
+
 /**
  * ETSI GS QKD 014 V1.1.1 over HTTPS with client certificates.
  *
@@ -54,7 +63,7 @@ export async function startEtsi014(
   );
   const slaves = started.adopt(new SlaveStreams({ delivery, saes, settings, clock }), (open) => open.stop());
   started.defer(delivery.takeOffers(slaves));
-  const app = await createRestServer({
+  const app = await usableServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
     calls: new RestCalls({ saes, masters, slaves, settings, limits }),
     stranger: (client) => {
