@@ -10,6 +10,7 @@ import { clientTrust } from '#common/tls/client-trust.ts';
 import type { KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
 import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { FrontEnd } from '../frontend.ts';
+import { assertMakesCode } from './assert-makes-code.ts';
 import { RestCalls } from './calls.ts';
 import { type RestSettings, Saes } from './saes.ts';
 import { createRestServer } from './server.ts';
@@ -21,15 +22,6 @@ const SETTING = 'listeners.rest';
 
 /** How often keys that have lain too long are looked for, at most. */
 const SWEEP_MS = 15_000;
-
-/** @throws KeyweaveError BAD_CONFIG where the run time lets the library's router not do as it does. */
-async function usableServer(options: Parameters<typeof createRestServer>[0]) {
-  return createRestServer(options).catch((cause: unknown) => {
-    if (!(cause instanceof EvalError)) throw cause;
-    const detail = `${SETTING}: needs a Node that makes code from strings; start it without --disallow-code-generation-from-strings`;
-    throw new KeyweaveError('BAD_CONFIG', detail, { cause });
-  });
-}
 
 /**
  * ETSI GS QKD 014 V1.1.1 over HTTPS with client certificates.
@@ -50,6 +42,7 @@ export async function startEtsi014(
     takeOffers: (taker) => streams.takeOffers(taker),
     wipeOlder: (request, ageMs) => streams.wipeOlder(request, ageMs),
   };
+  assertMakesCode(SETTING);
   const clock = systemClock;
   const { limits } = config;
   await using started = new AsyncDisposableStack();
@@ -63,7 +56,7 @@ export async function startEtsi014(
   );
   const slaves = started.adopt(new SlaveStreams({ delivery, saes, settings, clock }), (open) => open.stop());
   started.defer(delivery.takeOffers(slaves));
-  const app = await usableServer({
+  const app = await createRestServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
     calls: new RestCalls({ saes, masters, slaves, settings, limits }),
     stranger: (client) => {
