@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import type { Address } from '#common/config/fields.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { listen } from '#common/net/listen.ts';
 import { FAULT_KINDS } from './faults.ts';
 import type { KmeSimulator } from './kme-simulator.ts';
 
@@ -30,7 +30,7 @@ interface Reply {
  *
  * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
  */
-export function startControlServer(simulator: KmeSimulator, address: Address): Promise<ControlServer> {
+export async function startControlServer(simulator: KmeSimulator, address: Address): Promise<ControlServer> {
   const server = createServer((request, response) => {
     answer(simulator, request)
       // The request was cut off: nobody waits for this.
@@ -45,16 +45,8 @@ export function startControlServer(simulator: KmeSimulator, address: Address): P
       server.close(() => done());
       server.closeAllConnections();
     });
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${address.host}:${address.port}`, { cause }));
-    });
-    server.listen(address.port, address.host, () => {
-      const bound = server.address();
-      const port = typeof bound === 'object' && bound ? bound.port : address.port;
-      resolve({ address: { host: address.host, port }, stop });
-    });
-  });
+  server.on('error', () => undefined);
+  return { address: await listen(server, address), stop };
 }
 
 async function answer(simulator: KmeSimulator, request: IncomingMessage): Promise<Reply> {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Address } from '#common/config/fields.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { listen } from '#common/net/listen.ts';
 import type { Readiness } from '#common/service/readiness.ts';
 
 /** A probe opens, asks and closes: anything that stays longer is no probe. */
@@ -34,7 +34,7 @@ export interface HealthPort {
  * @param metrics what `/metrics` answers, in Prometheus' text format; without it there is no such path.
  * @throws KeyweaveError BAD_CONFIG when the address cannot be bound.
  */
-export function openHealthPort(
+export async function openHealthPort(
   { host, port }: Address,
   readiness: Pick<Readiness, 'starting' | 'problems'>,
   metrics?: () => Promise<string>,
@@ -53,22 +53,17 @@ export function openHealthPort(
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(REQUEST_LIMIT_MS);
 
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(new KeyweaveError('BAD_CONFIG', `the health port ${host}:${port} cannot be bound`, { cause }));
-    });
-    server.listen(port, host, () => {
-      const bound = server.address();
-      resolve({
-        address: { host, port: typeof bound === 'object' && bound ? bound.port : port },
-        close: () =>
-          new Promise((done) => {
-            server.close(() => done());
-            server.closeAllConnections();
-          }),
-      });
-    });
-  });
+  const address = await listen(server, { host, port }, `the health port ${host}:${port} cannot be bound`);
+  // A probe that cannot be taken is asked again.
+  server.on('error', () => undefined);
+  return {
+    address,
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
+  };
 }
 
 async function answer(

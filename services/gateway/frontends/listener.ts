@@ -7,10 +7,10 @@ import {
 } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
+import { listen } from '#common/net/listen.ts';
 import { isLoopback } from '#common/net/same-host.ts';
 import type { Owner } from '../streams/owner.ts';
 import { clientIdentity } from './client-identity.ts';
@@ -172,22 +172,10 @@ export class Listener {
     connection.socket.once('close', () => this.#connections.delete(connection));
   }
 
-  #listen(): Promise<void> {
-    const { setting } = this.#o;
-    const { host, port } = this.#o.address;
-    const server = this.#server;
-    return new Promise((resolve, reject) => {
-      const fail = (cause: Error) => {
-        reject(new KeyweaveError('BAD_CONFIG', `${setting}: cannot listen on ${host}:${port}`, { cause }));
-      };
-      server.once('error', fail);
-      server.listen({ host, port, backlog: BACKLOG }, () => {
-        server.off('error', fail);
-        const bound = server.address();
-        this.#address = { host, port: typeof bound === 'object' && bound ? bound.port : port };
-        resolve();
-      });
-    });
+  async #listen(): Promise<void> {
+    const { setting, address } = this.#o;
+    const failure = `${setting}: cannot listen on ${address.host}:${address.port}`;
+    this.#address = await listen(this.#server, address, failure, { backlog: BACKLOG });
   }
 }
 

@@ -2,11 +2,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { PeerCertificate, TLSSocket, TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ETSI014_BASE_PATH, keyIdsSchema, keyRequestSchema } from '#common/etsi/etsi014.ts';
 import type { Faults, Habit } from '../faults.ts';
 import type { KeyDesk } from '../key-desk.ts';
 import type { KeyPool } from '../key-pool.ts';
+import { EndListener } from './end-listener.ts';
 import type { SimulatedEnd } from './simulated-end.ts';
 
 const MAX_BODY_BYTES = 65_536;
@@ -48,8 +48,10 @@ const refusal = (code: number, message: string): Reply => ({ code, body: { messa
 /** One key manager of the simulated network that speaks ETSI GS QKD 014 V1.1.1. */
 export class Etsi014End implements SimulatedEnd {
   readonly #options: Etsi014EndOptions;
-  #server: Server | undefined;
-  #address: Address | undefined;
+  readonly #listener = new EndListener({
+    make: () => this.#make(),
+    cut: (server) => (server as Server).closeAllConnections(),
+  });
   #connections = 0;
 
   constructor(options: Etsi014EndOptions) {
@@ -61,7 +63,14 @@ export class Etsi014End implements SimulatedEnd {
   }
 
   start(address: Address): Promise<Address> {
-    if (this.#server && this.#address) return Promise.resolve(this.#address);
+    return this.#listener.start(address);
+  }
+
+  stop(): Promise<void> {
+    return this.#listener.stop();
+  }
+
+  #make(): Server {
     const { tls } = this.#options;
     const listener = (request: IncomingMessage, response: ServerResponse) =>
       void this.#serve(request, response).catch(() => request.socket.destroy());
@@ -69,28 +78,7 @@ export class Etsi014End implements SimulatedEnd {
     server.on(tls ? 'secureConnection' : 'connection', () => {
       this.#connections += 1;
     });
-    this.#server = server;
-    const { host, port } = this.#address ?? address;
-    return new Promise((resolve, reject) => {
-      server.once('error', (cause) => {
-        if (!server.listening) this.#server = undefined;
-        reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${host}:${port}`, { cause }));
-      });
-      server.listen(port, host, () => {
-        const bound = server.address();
-        this.#address = { host, port: typeof bound === 'object' && bound ? bound.port : port };
-        resolve(this.#address);
-      });
-    });
-  }
-
-  async stop(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    if (!server) return;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
-    await closed;
+    return server;
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

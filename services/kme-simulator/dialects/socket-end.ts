@@ -1,8 +1,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Faults, Habit } from '../faults.ts';
+import { EndListener } from './end-listener.ts';
 import type { SimulatedEnd } from './simulated-end.ts';
 
 /** How an answer is written byte by byte: so much of it in segments of one byte, then in longer and longer ones. */
@@ -37,8 +37,12 @@ export interface SocketEndOptions {
 export class SocketEnd implements SimulatedEnd {
   readonly #options: SocketEndOptions;
   readonly #sockets = new Set<Socket>();
-  #server: Server | undefined;
-  #address: Address | undefined;
+  readonly #listener = new EndListener({
+    make: () => this.#make(),
+    cut: () => {
+      for (const socket of this.#sockets) socket.destroy();
+    },
+  });
   #connections = 0;
 
   constructor(options: SocketEndOptions) {
@@ -50,35 +54,21 @@ export class SocketEnd implements SimulatedEnd {
   }
 
   start(address: Address): Promise<Address> {
-    if (this.#server && this.#address) return Promise.resolve(this.#address);
+    return this.#listener.start(address);
+  }
+
+  stop(): Promise<void> {
+    return this.#listener.stop();
+  }
+
+  #make(): Server {
     const { tls } = this.#options;
     const accept = (socket: Socket) => this.#accept(socket);
     const server = tls
       ? createTlsServer({ ...tls, noDelay: true }, accept)
       : createServer({ noDelay: true }, accept);
     server.on('tlsClientError', (_, socket: Socket) => socket.destroy());
-    this.#server = server;
-    const { host, port } = this.#address ?? address;
-    return new Promise((resolve, reject) => {
-      server.once('error', (cause) => {
-        if (!server.listening) this.#server = undefined;
-        reject(new KeyweaveError('BAD_CONFIG', `cannot listen on ${host}:${port}`, { cause }));
-      });
-      server.listen(port, host, () => {
-        const bound = server.address();
-        this.#address = { host, port: typeof bound === 'object' && bound ? bound.port : port };
-        resolve(this.#address);
-      });
-    });
-  }
-
-  async stop(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    if (!server) return;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    return server;
   }
 
   #accept(socket: Socket): void {

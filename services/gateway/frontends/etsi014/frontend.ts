@@ -1,8 +1,7 @@
 import type { Server } from 'node:https';
-import type { Address } from '#common/config/fields.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { LimitedLog } from '#common/log/limited-log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
+import { listen } from '#common/net/listen.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { appListenerTlsOptions, reloadingTls } from '#common/tls/app-listener.ts';
@@ -76,7 +75,8 @@ export async function startEtsi014(
     await app.close();
     clearTimeout(cut);
   });
-  const address = await listen(server, { host: settings.host, port: settings.port });
+  const { host, port } = settings;
+  const address = await listen(server, { host, port }, `${SETTING}: cannot listen on ${host}:${port}`);
   masters.keepWarm();
   const sweeps = setInterval(
     () => {
@@ -89,19 +89,4 @@ export async function startEtsi014(
 
   const running = started.move();
   return { listening: { rest: address }, stop: () => running.disposeAsync() };
-}
-
-/** @throws KeyweaveError BAD_CONFIG naming the setting. */
-function listen(server: Server, { host, port }: Address): Promise<Address> {
-  return new Promise((resolve, reject) => {
-    const fail = (cause: Error) => {
-      reject(new KeyweaveError('BAD_CONFIG', `${SETTING}: cannot listen on ${host}:${port}`, { cause }));
-    };
-    server.once('error', fail);
-    server.listen({ host, port }, () => {
-      server.off('error', fail);
-      const bound = server.address();
-      resolve({ host, port: typeof bound === 'object' && bound ? bound.port : port });
-    });
-  });
 }
