@@ -7,6 +7,7 @@ import { isSound } from '#common/errors/outcome.ts';
 import { PEER_METADATA } from '#common/grpc/callers.ts';
 import { silentLog } from '#common/log/silent-log.ts';
 import { PROTOCOL_VERSION } from '#common/service/version.ts';
+import { systemClock } from '#common/time/clock.ts';
 import type {
   BatchConfirmation,
   BatchDecision,
@@ -178,7 +179,7 @@ export function openingsOf(
 ) {
   const config = configOf(nodeUuid);
   Object.assign(config.limits, limits);
-  const clock = new FakeClock();
+  const clock = new TurningClock();
   const log = silentLog;
   const peers = new Map<string, StubPeer>();
   const peerOf = (uuid: string) => {
@@ -318,6 +319,11 @@ export function wishOf(
 }
 
 /** Lets everything that is ready happen. */
-export function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+export async function settle(): Promise<void> {
+  for (let turns = 0; turns < 2; turns++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Time stands until `advance`, but turns of the event loop go on: who awaits an answer need not let them. */
+class TurningClock extends FakeClock {
+  override readonly soon = systemClock.soon;
 }

@@ -41,6 +41,7 @@ describe('an OPEN_CONNECT that is answered at once', () => {
 
   it('gives keys without it where the peer’s node is enough', async () => {
     await open({ presence: 'node' });
+    await alice.clock.settle();
     const stream = alice.store.get(KSID) as KeyStream;
     // It may make keys, and makes none of QKD before the first is asked for.
     assert.deepEqual(idleInitiator(stream).wanted, [0]);

@@ -82,7 +82,16 @@ describe('OPEN_CONNECT', () => {
     assert.ok(stream);
     assert.deepEqual([stream.role, stream.owner, stream.predefined], ['initiator', OWNER, false]);
     assert.deepEqual([qos, adjusted], [QOS, undefined]);
+    await alice.clock.settle();
     assert.deepEqual(idleInitiator(stream).wanted, [0]);
+  });
+
+  it('is answered before keys are made for it, which would take the cores from the answer', async () => {
+    const { ksid } = await open({ ksid: KSID });
+    const producer = idleInitiator(alice.store.get(ksid) as KeyStream);
+    assert.deepEqual(producer.wanted, []);
+    await alice.clock.settle();
+    assert.deepEqual(producer.wanted, [0]);
   });
 
   it('of the source’s node promises what its QKD link has left, and says so', async () => {
@@ -105,6 +114,7 @@ describe('OPEN_CONNECT', () => {
     }
     const names = { source: own, destination: `hybrid://listener~x@${BOB}` };
     const { ksid } = await open({ ...names, byListener: { readyKeys: 7 } });
+    await alice.clock.settle();
     assert.deepEqual(idleInitiator(alice.store.get(ksid) as KeyStream).wanted, [7]);
   });
 
@@ -120,6 +130,7 @@ describe('OPEN_CONNECT', () => {
     const waiting = open(uris);
     await settle();
     await alice.responder.offered(offerOf('app', BOB, ALICE, 4), BOB);
+    await alice.clock.settle();
     await waiting;
     const [one, two, three] = [1, 3, 4].map((n) => ksidOf(n).text);
     assert.deepEqual(told, [

@@ -50,7 +50,7 @@ export interface GatewayDeliveryOptions {
   readonly events: Pick<StreamEvents, 'refused'>;
   readonly kem: Pick<KemClient, 'unavailable'>;
   readonly random: Pick<Random, 'uuid'>;
-  readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
+  readonly clock: Pick<Clock, 'after' | 'monotonicMs' | 'soon'>;
 }
 
 /** The delivery from the key streams of this gateway. */
@@ -69,7 +69,8 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
         ? this.#open(request)
         : this.#openByKsid(request, request.peer));
       if (request.byListener) stream.depth.keepReady(request.byListener.readyKeys);
-      if (!this.#isPeerMissing(stream)) stream.refill();
+      // The answer goes first: making keys takes the cores from it.
+      if (!this.#isPeerMissing(stream)) this.#o.clock.soon(() => stream.refill());
       return { ksid: stream.id, qos: stream.qos, adjusted: unmetQos(request.qos, stream.qos) };
     } catch (thrown) {
       throw this.#refused('open', request, thrown);

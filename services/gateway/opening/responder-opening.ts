@@ -96,7 +96,11 @@ export class ResponderOpening {
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
       } else {
         const stream = await this.#waiting.wait(wish, Math.min(leftMs, silentMs));
-        if (stream) return stream;
+        if (stream) {
+          // The other end is answered first: its application is farther away.
+          await new Promise<void>((resolve) => clock.soon(resolve));
+          return stream;
+        }
       }
     }
   }
