@@ -6,6 +6,7 @@ import { freePorts } from '../../services/cli/free-ports.ts';
 import { startCollector } from '../helpers/collector.ts';
 import { startLocalNetwork } from '../helpers/network.ts';
 import type { BenchCase, BenchOptions } from './cases/case.ts';
+import { doors } from './cases/doors.ts';
 import { firstKey } from './cases/first-key.ts';
 import { memory } from './cases/memory.ts';
 import { openLoop, slowStreams } from './cases/open-loop.ts';
@@ -20,6 +21,7 @@ const CASES = {
   'open-loop': openLoop,
   'slow-streams': slowStreams,
   'first-key': firstKey,
+  doors,
 } as const satisfies Record<string, BenchCase>;
 type CaseName = keyof typeof CASES;
 
@@ -36,6 +38,7 @@ const { values } = parseArgs({
     'open-loop-streams': { type: 'string', default: '8' },
     'slow-streams': { type: 'string', default: '1000' },
     'fresh-streams': { type: 'string', default: '200' },
+    'door-streams': { type: 'string', default: '1,8' },
     pacer: { type: 'string', default: PACERS[0] },
     sources: { type: 'string', default: 'ML-KEM-768,QKD' },
     method: { type: 'string', default: 'xoring' },
@@ -65,6 +68,7 @@ const options: BenchOptions = {
   openLoopStreams: Number(values['open-loop-streams']),
   slowStreams: Number(values['slow-streams']),
   freshStreams: Number(values['fresh-streams']),
+  doorStreams: numbers(values['door-streams']),
   loadMs: Number(values.minutes) * 60_000,
   restMs: Number(values.rest) * 1000,
   pacer: oneOf<PacerKind>('pacer', PACERS, values.pacer),
@@ -80,10 +84,14 @@ interface Checkout {
   readonly results: Map<CaseName, FigureTable[][]>;
 }
 
-const start = ({ home, config }: Checkout) =>
+const start = ({ home, config }: Checkout, { config: ofCase }: Pick<BenchCase, 'config'> = {}) =>
   startLocalNetwork({
     names: ['Alice', 'Bob'],
-    config: (name) => ({ logging_config: { console_log_type: 'error' }, ...config?.(name) }),
+    config: (name) => ({
+      logging_config: { console_log_type: 'error' },
+      ...config?.(name),
+      ...ofCase?.(options),
+    }),
     ...(home === undefined ? {} : { home }),
   });
 
@@ -91,7 +99,7 @@ const start = ({ home, config }: Checkout) =>
 async function runCase(name: CaseName, checkout: Checkout, run: number): Promise<void> {
   const { name: side, results } = checkout;
   const probes = new Probes();
-  const network = await start(checkout);
+  const network = await start(checkout, CASES[name]);
   try {
     await probes.connect(network);
     const progress = (text: string) =>

@@ -17,6 +17,8 @@ export interface BenchOptions {
   /** Streams of one key a second each. */
   readonly slowStreams: number;
   readonly freshStreams: number;
+  /** Numbers of streams, or of connections of one pair of SAEs, at each door. */
+  readonly doorStreams: readonly number[];
   /** Of the load between two looks at what the processes hold, and of the rest after it. */
   readonly loadMs: number;
   readonly restMs: number;
@@ -36,5 +38,7 @@ export interface CaseContext {
 export interface BenchCase {
   /** Whether once is enough, however many runs the others get. */
   readonly isOnce?: boolean;
+  /** What its nodes have in their config.json beside the rest. */
+  readonly config?: (options: BenchOptions) => Record<string, unknown>;
   run(context: CaseContext): Promise<FigureTable[]>;
 }

@@ -66,7 +66,7 @@ export class LoadClient {
   }
 }
 
-function isBalanced(text: string): boolean {
+export function isBalanced(text: string): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
