@@ -8,6 +8,9 @@ NATIVE := services/pqc-source/native
 ADDON := $(NATIVE)/liboqs-node.node
 FUZZ := "test/fuzz/**/*.test.ts"
 
+# Stripped and compiled modules are kept between processes: hundreds of test files load the same ones.
+export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/keyweave
+
 .PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor install demo test check unit e2e fuzz package-test notice notice-check release gen gen-check lint typecheck certs clean
 
 help: ## list the targets
