@@ -1,5 +1,5 @@
 import type { Address } from '#common/config/fields.ts';
-import type { JsonQos, OpenData } from '#common/etsi/etsi004-json-codec.ts';
+import { jsonQos, type OpenData, qosOfJson } from '#common/etsi/etsi004-json-codec.ts';
 import { systemClock } from '#common/time/clock.ts';
 import {
   type ClientTls,
@@ -8,7 +8,6 @@ import {
   type KeyStream,
   type KeyStreamClient,
   KeyStreamError,
-  type QualityOfService,
 } from '../../client/main.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { commandFailure } from './refused-call.ts';
@@ -88,7 +87,7 @@ export async function runCycle(options: CycleOptions): Promise<CycleReport> {
   try {
     client = await clientOf(address, tls);
     const { source, destination, qos, key_stream_id: ksid } = request;
-    const opening = client.open({ source, destination, qos: qosOf(qos), ksid, signal });
+    const opening = client.open({ source, destination, qos: qosOfJson(qos), ksid, signal });
     stream = await timed('OPEN_CONNECT', opening, openReport);
     for (let i = 0; i < keys; i++)
       await timed('GET_KEY', stream.next({ signal }), (key) => keyReport(key, showKey));
@@ -108,35 +107,12 @@ function clientOf({ host, port }: Address, tls: ClientTls | undefined): Promise<
   return createClient({ host, port, tls, limits, retry: false });
 }
 
-/** What a request leaves out is the node's to choose. */
-function qosOf(qos: Partial<JsonQos>): QualityOfService {
-  return {
-    keyChunkSize: qos.key_chunk_size ?? 0,
-    maxBps: qos.max_bps ?? 0,
-    minBps: qos.min_bps ?? 0,
-    jitter: qos.jitter ?? 0,
-    priority: qos.priority ?? 0,
-    timeoutMs: qos.timeout ?? 0,
-    ttlS: qos.ttl ?? 0,
-    metadataMimetype: qos.metadata_mimetype ?? 'application/json',
-  };
-}
-
 function openReport({ ksid, qos, adjusted }: KeyStream): Partial<CallReport> {
   return {
     // A stream that is open on another QoS than was asked for.
     ...(adjusted !== undefined && { status: 7, ...(adjusted && { message: adjusted }) }),
     key_stream_id: ksid,
-    qos: {
-      key_chunk_size: qos.keyChunkSize,
-      max_bps: qos.maxBps,
-      min_bps: qos.minBps,
-      jitter: qos.jitter,
-      priority: qos.priority,
-      timeout: qos.timeoutMs,
-      ttl: qos.ttlS,
-      metadata_mimetype: qos.metadataMimetype,
-    } satisfies JsonQos,
+    qos: jsonQos(qos),
   };
 }
 

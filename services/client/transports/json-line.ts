@@ -5,13 +5,14 @@ import {
   encodeGetKey,
   encodeOpenConnect,
   type JsonAnswer,
-  type JsonQos,
+  jsonQos,
   parseJsonAnswer,
+  qosOfJson,
 } from '#common/etsi/etsi004-json-codec.ts';
 import { JsonClient, NotJsonError } from '#common/etsi/json-client.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { type Call, failed, plain, refused } from '../key-stream-error.ts';
-import { faultOfQos, type QualityOfService } from '../quality-of-service.ts';
+import { faultOfQos } from '../quality-of-service.ts';
 import type { CallLimit, KeyAnswer, KeyWish, Line, OpenedAnswer, OpenWish, Transport } from './line.ts';
 import type { NodeAddress } from './node-address.ts';
 import { SocketCalls } from './socket-calls.ts';
@@ -48,7 +49,7 @@ class JsonLine implements Line {
     const data = {
       source,
       destination,
-      qos: toJson(qos),
+      qos: jsonQos(qos),
       ...(ksid !== undefined && { key_stream_id: ksid }),
     };
     const answer = await this.#ask('OPEN_CONNECT', encodeOpenConnect(data), limit);
@@ -57,7 +58,7 @@ class JsonLine implements Line {
       throw refused('OPEN_CONNECT', status, message);
     if (given === undefined || given === '' || given.length > MAX_KSID)
       throw failed('BAD_ANSWER', 'OPEN_CONNECT', 'the answer to OPEN_CONNECT has no key_stream_id');
-    const agreed = fromJson(answer.qos, qos);
+    const agreed = qosOfJson(answer.qos ?? {}, qos);
     const fault = faultOfQos(agreed);
     if (fault !== undefined)
       throw failed('BAD_ANSWER', 'OPEN_CONNECT', `the QoS of the answer cannot be: ${fault}`);
@@ -120,31 +121,4 @@ class JsonLine implements Line {
 
 function firstHasGone() {
   return refused('GET_KEY', INSUFFICIENT_KEY, 'index 0 has been taken, or was dropped at both ends');
-}
-
-function toJson(qos: QualityOfService): JsonQos {
-  return {
-    key_chunk_size: qos.keyChunkSize,
-    max_bps: qos.maxBps,
-    min_bps: qos.minBps,
-    jitter: qos.jitter,
-    priority: qos.priority,
-    timeout: qos.timeoutMs,
-    ttl: qos.ttlS,
-    metadata_mimetype: qos.metadataMimetype,
-  };
-}
-
-/** What an answer leaves out is as it was asked for. */
-function fromJson(answered: Partial<JsonQos> = {}, asked: QualityOfService): QualityOfService {
-  return {
-    keyChunkSize: answered.key_chunk_size ?? asked.keyChunkSize,
-    maxBps: answered.max_bps ?? asked.maxBps,
-    minBps: answered.min_bps ?? asked.minBps,
-    jitter: answered.jitter ?? asked.jitter,
-    priority: answered.priority ?? asked.priority,
-    timeoutMs: answered.timeout ?? asked.timeoutMs,
-    ttlS: answered.ttl ?? asked.ttlS,
-    metadataMimetype: answered.metadata_mimetype ?? asked.metadataMimetype,
-  };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { isReason } from '#common/errors/keyweave-error.ts';
-import { decodeKeyBuffer, parseJsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
+import { decodeKeyBuffer, jsonQos, parseJsonAnswer, qosOfJson } from '#common/etsi/etsi004-json-codec.ts';
 
 describe('decodeKeyBuffer', () => {
   it('reads lists, hex and base64 of every size apart', () => {
@@ -145,5 +145,23 @@ describe('parseJsonAnswer', () => {
 
   it('refuses what is no answer', () => {
     for (const json of [null, [], 'x', {}]) assert.throws(() => parseJsonAnswer(json), /QKD_UNAVAILABLE/);
+  });
+});
+
+describe('the QoS of the JSON dialect', () => {
+  const qos = {
+    ...{ keyChunkSize: 32, maxBps: 1, minBps: 2, jitter: 3, priority: 4, timeoutMs: 5, ttlS: 6 },
+    metadataMimetype: '',
+  };
+
+  it('is read as it was written', () => {
+    assert.deepEqual(qosOfJson(jsonQos(qos)), qos);
+  });
+
+  it('has what it leaves out from elsewhere, else from the node that is asked', () => {
+    assert.deepEqual(qosOfJson({ ttl: 60 }, qos), { ...qos, ttlS: 60 });
+    const { metadataMimetype, ...numbers } = qosOfJson({});
+    assert.equal(metadataMimetype, 'application/json');
+    assert.deepEqual([...new Set(Object.values(numbers))], [0]);
   });
 });

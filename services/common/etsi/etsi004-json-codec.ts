@@ -1,4 +1,5 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { Qos } from '#gen/keyweave/v1/common.ts';
 
 /** QoS as the JSON dialect names it; units are those of ETSI GS QKD 004 V2.1.1 Table 2. */
 export interface JsonQos {
@@ -10,6 +11,40 @@ export interface JsonQos {
   timeout: number;
   ttl: number;
   metadata_mimetype: string;
+}
+
+/** A QoS as the JSON dialect writes it. */
+export function jsonQos(qos: Readonly<Qos>): JsonQos {
+  return {
+    key_chunk_size: qos.keyChunkSize,
+    max_bps: qos.maxBps,
+    min_bps: qos.minBps,
+    jitter: qos.jitter,
+    priority: qos.priority,
+    timeout: qos.timeoutMs,
+    ttl: qos.ttlS,
+    metadata_mimetype: qos.metadataMimetype,
+  };
+}
+
+/** What a request leaves to the node that it asks. */
+const LEFT_TO_THE_NODE: Readonly<Qos> = {
+  ...{ keyChunkSize: 0, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0, ttlS: 0 },
+  metadataMimetype: 'application/json',
+};
+
+/** The QoS that the JSON dialect has written; what it leaves out is as in `otherwise`. */
+export function qosOfJson(json: Partial<JsonQos>, otherwise: Readonly<Qos> = LEFT_TO_THE_NODE): Qos {
+  return {
+    keyChunkSize: json.key_chunk_size ?? otherwise.keyChunkSize,
+    maxBps: json.max_bps ?? otherwise.maxBps,
+    minBps: json.min_bps ?? otherwise.minBps,
+    jitter: json.jitter ?? otherwise.jitter,
+    priority: json.priority ?? otherwise.priority,
+    timeoutMs: json.timeout ?? otherwise.timeoutMs,
+    ttlS: json.ttl ?? otherwise.ttlS,
+    metadataMimetype: json.metadata_mimetype ?? otherwise.metadataMimetype,
+  };
 }
 
 /** The data of an OPEN_CONNECT. Without a KSID the server makes one or pairs by the URIs. */

@@ -1,5 +1,5 @@
 import { ETSI004_STATUS, STATUS_TABLE } from '#common/errors/status-table.ts';
-import type { Qos } from '#gen/keyweave/v1/common.ts';
+import { jsonQos } from '#common/etsi/etsi004-json-codec.ts';
 import type { Delivered, Opened } from '../../delivery/key-delivery.ts';
 import type { Fault } from '../fault.ts';
 
@@ -56,17 +56,4 @@ export function closeAnswer(): Buffer {
 /** Any failure: an integer status and a message that names the fault. */
 export function errorAnswer(fault: Fault): Buffer {
   return Buffer.from(JSON.stringify({ status: STATUS_TABLE[fault.reason].etsi004, message: fault.detail }));
-}
-
-function jsonQos(qos: Qos) {
-  return {
-    key_chunk_size: qos.keyChunkSize,
-    max_bps: qos.maxBps,
-    min_bps: qos.minBps,
-    jitter: qos.jitter,
-    priority: qos.priority,
-    timeout: qos.timeoutMs,
-    ttl: qos.ttlS,
-    metadata_mimetype: qos.metadataMimetype,
-  };
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { qosOfJson } from '#common/etsi/etsi004-json-codec.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 
 const u32 = z.int().min(0).max(0xffffffff);
@@ -73,16 +74,7 @@ function parseOpen(data: Json): JsonRequest {
     source,
     destination,
     ksid: key_stream_id ?? undefined,
-    qos: {
-      keyChunkSize: qos.key_chunk_size,
-      maxBps: qos.max_bps,
-      minBps: qos.min_bps,
-      jitter: qos.jitter,
-      priority: qos.priority,
-      timeoutMs: qos.timeout,
-      ttlS: qos.ttl,
-      metadataMimetype: qos.metadata_mimetype,
-    },
+    qos: qosOfJson(qos),
   };
 }
 
