@@ -7,6 +7,9 @@ import type { ClientPem } from '../helpers/doors.ts';
 import { nodeUuid, twoNodes } from '../helpers/network.ts';
 import { restDoor } from '../helpers/rest-door.ts';
 
+// As the shipped image has it.
+process.env.NODE_OPTIONS = '--disallow-code-generation-from-strings';
+
 const { network, alice, bob } = await twoNodes({
   config: () => ({
     listeners: {

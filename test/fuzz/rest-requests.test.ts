@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
+import { listen } from '#common/net/listen.ts';
 import { RestCalls } from '../../services/gateway/frontends/etsi014/calls.ts';
 import {
   readKeyIds,
@@ -118,7 +118,7 @@ describe('requests of ETSI GS QKD 014', () => {
   it('are each answered in JSON however they are spoilt, and the next one as ever', async () => {
     const ca = await createCa({ network: 'keyweave', days: 1 });
     const { certificate: cert, key } = await clientCertificate(ca, { subject: 'CN=a' });
-    const server = await createRestServer({
+    const { server, stop } = createRestServer({
       ...{
         calls,
         saes,
@@ -129,9 +129,8 @@ describe('requests of ETSI GS QKD 014', () => {
       tls: { cert, key, ca: ca.certificate, requestCert: true, rejectUnauthorized: true },
       stranger: () => undefined,
     });
-    after(() => server.close());
-    await server.listen({ port: 0, host: '127.0.0.1' });
-    const { port } = server.server.address() as AddressInfo;
+    after(() => stop(0));
+    const { port } = await listen(server, { host: '127.0.0.1', port: 0 });
     const head = 'HTTP/1.1\r\nhost: x\r\nconnection: close\r\n';
     const body = `{"key_IDs":[{"key_ID":"${ID}"}]}`;
     const sound = [

@@ -68,14 +68,6 @@ export function keysAnswer(keys: readonly TakenKey[]): Buffer {
   return answer;
 }
 
-/** Error data format (Table 13). */
-export function errorAnswer(
-  message: string,
-  details: readonly Readonly<Record<string, string>>[] = [],
-): Buffer {
-  return Buffer.from(JSON.stringify(details.length === 0 ? { message } : { message, details }));
-}
-
 function put(answer: Buffer, what: Buffer, at: number): number {
   answer.set(what, at);
   return at + what.length;

@@ -1,7 +1,8 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { BadRequestError } from '../http/bad-request-error.ts';
 import { keysAnswer, statusAnswer } from './answers.ts';
-import { BadRequestError, type KeyRequest, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
+import { type KeyRequest, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
 import type { RestSettings, Sae, Saes } from './saes.ts';
 import type { Taker } from './streams/master-stream.ts';
 import type { MasterStreams, Wanted } from './streams/master-streams.ts';

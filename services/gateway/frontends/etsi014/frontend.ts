@@ -1,4 +1,3 @@
-import type { Server } from 'node:https';
 import { LimitedLog } from '#common/log/limited-log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
 import { listen } from '#common/net/listen.ts';
@@ -9,7 +8,6 @@ import { clientTrust } from '#common/tls/client-trust.ts';
 import type { KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
 import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { FrontEnd } from '../frontend.ts';
-import { assertMakesCode } from './assert-makes-code.ts';
 import { RestCalls } from './calls.ts';
 import { type RestSettings, Saes } from './saes.ts';
 import { createRestServer } from './server.ts';
@@ -41,7 +39,6 @@ export async function startEtsi014(
     takeOffers: (taker) => streams.takeOffers(taker),
     wipeOlder: (request, ageMs) => streams.wipeOlder(request, ageMs),
   };
-  assertMakesCode(SETTING);
   const clock = systemClock;
   const { limits } = config;
   await using started = new AsyncDisposableStack();
@@ -55,7 +52,7 @@ export async function startEtsi014(
   );
   const slaves = started.adopt(new SlaveStreams({ delivery, saes, settings, clock }), (open) => open.stop());
   started.defer(delivery.takeOffers(slaves));
-  const app = await createRestServer({
+  const { server, stop } = createRestServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
     calls: new RestCalls({ saes, masters, slaves, settings, limits }),
     stranger: (client) => {
@@ -63,18 +60,13 @@ export async function startEtsi014(
       refusals.line(clientNetwork(client), 'warning', why, { client });
     },
   });
-  const server = app.server as Server;
   reloadingTls(server, trusted, log);
   server.on('drop', (dropped) => {
     const client = dropped?.remoteAddress ?? '';
     const why = 'a connection was refused: limits.max_connections is reached';
     refusals.line(clientNetwork(client), 'warning', why, { client, setting: SETTING });
   });
-  started.defer(async () => {
-    const cut = setTimeout(() => server.closeAllConnections(), limits.shutdown_grace);
-    await app.close();
-    clearTimeout(cut);
-  });
+  started.defer(() => stop(limits.shutdown_grace));
   const { host, port } = settings;
   const address = await listen(server, { host, port }, `${SETTING}: cannot listen on ${host}:${port}`);
   masters.keepWarm();
