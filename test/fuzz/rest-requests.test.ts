@@ -11,10 +11,11 @@ import {
   readKeyRequest,
   readOneKeyId,
 } from '../../services/gateway/frontends/etsi014/requests.ts';
-import { Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
 import { createRestServer } from '../../services/gateway/frontends/etsi014/server.ts';
-import { KeyIds, readKeyId } from '../../services/gateway/frontends/etsi014/streams/key-ids.ts';
-import { groupOf } from '../../services/gateway/frontends/etsi014/streams/stream-names.ts';
+import { KeyIds, readKeyId } from '../../services/gateway/frontends/named-keys/key-ids.ts';
+import { ETSI014_KEYS } from '../../services/gateway/frontends/named-keys/key-kinds.ts';
+import { Parties } from '../../services/gateway/frontends/named-keys/parties.ts';
+import { groupOf } from '../../services/gateway/frontends/named-keys/stream-names.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, configOf } from '../helpers/openings.ts';
@@ -53,7 +54,7 @@ const anything = fc.letrec<{ value: unknown }>((tie) => ({
   ),
 })).value;
 
-const saes = new Saes(ALICE, REST_SETTINGS, 'keyweave');
+const saes = new Parties(ALICE, REST_SETTINGS.saes, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
@@ -86,7 +87,7 @@ describe('requests of ETSI GS QKD 014', () => {
   });
 
   it('never take a key_ID for another, whatever it is', () => {
-    const ids = new KeyIds('11111111-1111-4111-8111-111111111111');
+    const ids = new KeyIds('11111111-1111-4111-8111-111111111111', ETSI014_KEYS);
     const own = Buffer.from(ids.of(7));
     fc.assert(
       fc.property(fc.oneof(fc.uuid(), mutated([own]).map(String), fc.string()), (text) => {
@@ -106,7 +107,11 @@ describe('requests of ETSI GS QKD 014', () => {
       fc.property(mutated([source]), mutated([destination]), (one, other) => {
         const uris = { source: String(one), destination: String(other) };
         const peer = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
-        const group = groupOf({ ...uris, peer, ksid: '', method: '', sources: [], keyBytes: 32 }, saes);
+        const group = groupOf(
+          ETSI014_KEYS,
+          { ...uris, peer, ksid: '', method: '', sources: [], keyBytes: 32 },
+          saes,
+        );
         if (!group) return;
         assert.equal(group.master.node, peer);
         assert.ok(group.slaves.length >= 1 && group.slaves.every(({ node }) => node === ALICE));

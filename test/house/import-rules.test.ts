@@ -75,7 +75,7 @@ const FORBIDDEN: [folder: string, specifier: string, words: RegExp][] = [
   [`${GATEWAY}/frontends/peer`, '../etsi004-json/answers.ts', /front end peer/],
   [
     `${GATEWAY}/frontends/http`,
-    '../etsi014/saes.ts',
+    '../etsi014/calls.ts',
     /http is shared by front ends: it imports no front end/,
   ],
   [`${GATEWAY}/frontends`, './peer/peer-text.ts', /no front end/],

@@ -66,7 +66,7 @@ function role(name: 'initiator' | 'responder', other: string): Rule {
 }
 
 /** Folders of what some front ends share: each imports itself and those that stand before it. */
-const SHARED_BY_FRONTENDS = ['http'] as const;
+const SHARED_BY_FRONTENDS = ['http', 'named-keys'] as const;
 
 /** A front end imports itself, what front ends share, and the rooms that it calls. */
 function frontend(name: string, calls: readonly GatewayRoom[]): Rule {

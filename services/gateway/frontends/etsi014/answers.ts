@@ -1,4 +1,4 @@
-import type { TakenKey } from './streams/taken-keys.ts';
+import type { TakenKey } from '../named-keys/taken-keys.ts';
 
 const START = Buffer.from('{"keys":[', 'latin1');
 const KEY_ID = Buffer.from('{"key_ID":"', 'latin1');

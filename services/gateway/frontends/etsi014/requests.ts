@@ -1,10 +1,12 @@
+import type { NodeConfig } from '#common/config/node-config.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
-import type { RestSettings } from './saes.ts';
-import { readKeyId } from './streams/key-ids.ts';
+import { readKeyId } from '../named-keys/key-ids.ts';
 
 /** Names of extensions that an answer repeats, at most. */
 const MAX_NAMED = 8;
 const MAX_NAME_CHARS = 64;
+
+export type RestSettings = NonNullable<NodeConfig['listeners']['rest']>;
 
 /** What a key request asks for (ETSI GS QKD 014 V1.1.1, Table 10), with the defaults in. */
 export interface KeyRequest {

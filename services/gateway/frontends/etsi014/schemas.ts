@@ -1,6 +1,6 @@
 import { ETSI014_BASE_PATH } from '#common/etsi/etsi014.ts';
 import type { ObjectSchema, Operation } from './openapi.ts';
-import type { RestSettings } from './saes.ts';
+import type { RestSettings } from './requests.ts';
 
 type Limits = Pick<
   RestSettings,

@@ -7,9 +7,11 @@ import type { Refusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, type HttpServer } from '../http/http-server.ts';
 import type { Call, Resource } from '../http/resources.ts';
-import { type Caller, NotEntitledError, type RestCalls } from './calls.ts';
+import type { Parties } from '../named-keys/parties.ts';
+import type { Caller } from '../named-keys/waiting-calls.ts';
+import { NotEntitledError, type RestCalls } from './calls.ts';
 import { openApiOf } from './openapi.ts';
-import type { RestSettings, Saes } from './saes.ts';
+import type { RestSettings } from './requests.ts';
 import { operationsOf, RESOURCES } from './schemas.ts';
 
 /** Where the description of the API is served (OpenAPI). */
@@ -20,7 +22,7 @@ const WAITS = 4;
 
 export interface RestServerOptions {
   readonly calls: RestCalls;
-  readonly saes: Saes;
+  readonly saes: Parties;
   readonly settings: RestSettings;
   readonly tls: TlsOptions;
   readonly limits: NodeConfig['limits'];
@@ -95,7 +97,7 @@ function callerOf(socket: TLSSocket, { saes, stranger }: RestServerOptions): Cal
   const address = `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`;
   const certificate = socket.getPeerX509Certificate();
   const known = certificate && saes.ofCertificate(certificate);
-  if (known) return { sae: known, address, signal: goneSignal(socket) };
+  if (known) return { party: known, address, signal: goneSignal(socket) };
   stranger(address);
   return undefined;
 }
