@@ -13,7 +13,10 @@ const DATES_MS = 2_000;
 const POLICY: ListenerPolicy = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' };
 
 /** Versions, groups and suites of a listener. */
-export type ListenerPolicy = Pick<TlsOptions, 'minVersion' | 'ecdhCurve' | 'ciphers' | 'secureOptions'>;
+export type ListenerPolicy = Pick<
+  TlsOptions,
+  'minVersion' | 'ecdhCurve' | 'ciphers' | 'dhparam' | 'secureOptions'
+>;
 
 /**
  * TLS of a listener that applications reach, to make its server with; the

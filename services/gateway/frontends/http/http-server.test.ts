@@ -178,6 +178,8 @@ describe('the HTTP server', () => {
     const patient = await world();
     for (const [text, code] of [
       ['no request at all\r\n\r\n', 400],
+      ['GET /now/a HTTP/1.1\r\n\r\n', 400],
+      ['GET /now/a HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n', 417],
       [`GET /now/a HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}`, 431],
       ['GET /now/a HTTP/1.1\r\nHost:', 408],
       ['POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na', 408],

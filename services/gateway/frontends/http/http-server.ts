@@ -64,6 +64,8 @@ export function createHttpServer<C>(options: HttpServerOptions<C>): HttpServer {
   const server = createServer(
     {
       ...tls,
+      // Looked for here, since the run time's own refusal has no message.
+      requireHostHeader: false,
       ...{ noDelay: true, handshakeTimeout: HANDSHAKE_LIMIT_MS, maxHeaderSize: MAX_HEADER_BYTES },
       ...{ requestTimeout, headersTimeout: requestTimeout, keepAliveTimeout },
       connectionsCheckingInterval: Math.min(CHECKING_MS, requestTimeout),
@@ -74,6 +76,9 @@ export function createHttpServer<C>(options: HttpServerOptions<C>): HttpServer {
   // Without a byte in either direction while an answer is waited for or written.
   server.setTimeout(limits.write_timeout + callMs);
   server.on('secureConnection', (socket: TLSSocket) => connections.add(socket));
+  server.on('checkExpectation', (_request, response: ServerResponse) => {
+    sendRefusal(response, { code: 417, message: 'nothing but 100-continue can be expected' }, true);
+  });
   server.on('clientError', (error: ParseError, socket: Socket) => {
     if (error.code === 'HPE_PAUSED' && error.rawPacket) unread(socket, error.rawPacket);
     else refuseUnreadable(error, socket, connections.of(socket)?.pending ?? 0);
@@ -121,6 +126,10 @@ class ServedCalls<C> {
   }
 
   #call(connection: Connection<C>, caller: C, request: IncomingMessage, response: ServerResponse): void {
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      this.#refuse(response, { code: 400, message: 'the header Host is missing', ends: true });
+      return;
+    }
     const target = readTarget(request.url as string);
     const found = this.#resources.find(target);
     if (!found) {
