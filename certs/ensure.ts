@@ -156,7 +156,7 @@ function namesOf(config: NodeConfig, service: string, certificateIp: string): st
 
 /** Where applications dial the gateway. */
 function applicationHosts({ hybridization_server_address: json, listeners }: NodeConfig): string[] {
-  const hosts = [json, listeners.binary, listeners.grpc, listeners.rest].flatMap(
+  const hosts = [json, listeners.binary, listeners.grpc, listeners.rest, listeners.skip].flatMap(
     (listener) => listener?.host ?? [],
   );
   return [...new Set(hosts)];

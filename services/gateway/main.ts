@@ -95,7 +95,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   started.defer(() => core.stop('the gateway is stopping'));
   const json = await startEtsi004Json(context, delivery);
   started.defer(() => json.stop());
-  const { binary: binarySettings, grpc: grpcSettings, rest: restSettings } = config.listeners;
+  const { binary: binarySettings, grpc: grpcSettings } = config.listeners;
+  const { rest: restSettings, skip: skipSettings } = config.listeners;
   const binary = binarySettings && (await startEtsi004Binary(context, delivery, binarySettings));
   if (binary) started.defer(() => binary.stop());
   const tools =
@@ -106,6 +107,9 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     restSettings &&
     (await (await loadRestApi()).startEtsi014(context, delivery, core.delivery, restSettings));
   if (rest) started.defer(() => rest.stop());
+  const skip =
+    skipSettings && (await (await loadSkipApi()).startSkip(context, delivery, core.delivery, skipSettings));
+  if (skip) started.defer(() => skip.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
   const running = started.move();
@@ -116,6 +120,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
       ...binary?.listening,
       ...tools?.listening,
       ...rest?.listening,
+      ...skip?.listening,
     },
     stop: () => running.disposeAsync(),
   };
@@ -126,3 +131,6 @@ export const loadGrpcApi = () => import('./frontends/grpc/frontend.ts');
 
 /** The REST API, for the same reason. */
 export const loadRestApi = () => import('./frontends/etsi014/frontend.ts');
+
+/** SKIP, for the same reason. */
+export const loadSkipApi = () => import('./frontends/skip/frontend.ts');

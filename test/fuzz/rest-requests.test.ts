@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
+import { listen } from '#common/net/listen.ts';
 import { RestCalls } from '../../services/gateway/frontends/etsi014/calls.ts';
 import {
   readKeyIds,
   readKeyRequest,
   readOneKeyId,
 } from '../../services/gateway/frontends/etsi014/requests.ts';
-import { Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
 import { createRestServer } from '../../services/gateway/frontends/etsi014/server.ts';
-import { KeyIds, readKeyId } from '../../services/gateway/frontends/etsi014/streams/key-ids.ts';
-import { groupOf } from '../../services/gateway/frontends/etsi014/streams/stream-names.ts';
+import { KeyIds, readKeyId } from '../../services/gateway/frontends/named-keys/key-ids.ts';
+import { ETSI014_KEYS } from '../../services/gateway/frontends/named-keys/key-kinds.ts';
+import { Parties } from '../../services/gateway/frontends/named-keys/parties.ts';
+import { groupOf } from '../../services/gateway/frontends/named-keys/stream-names.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, configOf } from '../helpers/openings.ts';
@@ -53,7 +54,7 @@ const anything = fc.letrec<{ value: unknown }>((tie) => ({
   ),
 })).value;
 
-const saes = new Saes(ALICE, REST_SETTINGS, 'keyweave');
+const saes = new Parties(ALICE, REST_SETTINGS.saes, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
@@ -86,7 +87,7 @@ describe('requests of ETSI GS QKD 014', () => {
   });
 
   it('never take a key_ID for another, whatever it is', () => {
-    const ids = new KeyIds('11111111-1111-4111-8111-111111111111');
+    const ids = new KeyIds('11111111-1111-4111-8111-111111111111', ETSI014_KEYS);
     const own = Buffer.from(ids.of(7));
     fc.assert(
       fc.property(fc.oneof(fc.uuid(), mutated([own]).map(String), fc.string()), (text) => {
@@ -106,7 +107,11 @@ describe('requests of ETSI GS QKD 014', () => {
       fc.property(mutated([source]), mutated([destination]), (one, other) => {
         const uris = { source: String(one), destination: String(other) };
         const peer = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
-        const group = groupOf({ ...uris, peer, ksid: '', method: '', sources: [], keyBytes: 32 }, saes);
+        const group = groupOf(
+          ETSI014_KEYS,
+          { ...uris, peer, ksid: '', method: '', sources: [], keyBytes: 32 },
+          saes,
+        );
         if (!group) return;
         assert.equal(group.master.node, peer);
         assert.ok(group.slaves.length >= 1 && group.slaves.every(({ node }) => node === ALICE));
@@ -118,7 +123,7 @@ describe('requests of ETSI GS QKD 014', () => {
   it('are each answered in JSON however they are spoilt, and the next one as ever', async () => {
     const ca = await createCa({ network: 'keyweave', days: 1 });
     const { certificate: cert, key } = await clientCertificate(ca, { subject: 'CN=a' });
-    const server = await createRestServer({
+    const { server, stop } = createRestServer({
       ...{
         calls,
         saes,
@@ -129,9 +134,8 @@ describe('requests of ETSI GS QKD 014', () => {
       tls: { cert, key, ca: ca.certificate, requestCert: true, rejectUnauthorized: true },
       stranger: () => undefined,
     });
-    after(() => server.close());
-    await server.listen({ port: 0, host: '127.0.0.1' });
-    const { port } = server.server.address() as AddressInfo;
+    after(() => stop(0));
+    const { port } = await listen(server, { host: '127.0.0.1', port: 0 });
     const head = 'HTTP/1.1\r\nhost: x\r\nconnection: close\r\n';
     const body = `{"key_IDs":[{"key_ID":"${ID}"}]}`;
     const sound = [

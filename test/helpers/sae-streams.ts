@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { type RestSettings, type Sae, Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
-import { MasterStreams } from '../../services/gateway/frontends/etsi014/streams/master-streams.ts';
-import { SlaveStreams } from '../../services/gateway/frontends/etsi014/streams/slave-streams.ts';
+import type { RestSettings } from '../../services/gateway/frontends/etsi014/requests.ts';
+import { ETSI014_KEYS } from '../../services/gateway/frontends/named-keys/key-kinds.ts';
+import { MasterStreams } from '../../services/gateway/frontends/named-keys/master-streams.ts';
+import { Parties, type Party } from '../../services/gateway/frontends/named-keys/parties.ts';
+import { SlaveStreams } from '../../services/gateway/frontends/named-keys/slave-streams.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
 import { ALICE, BOB, from, openingsOf } from './openings.ts';
 import { LIVING } from './streams.ts';
@@ -32,13 +34,16 @@ export function saeStreams(
   const [alice, bob] = [openingsOf(ALICE, limits), openingsOf(BOB, limits)];
   const settings = { ...REST_SETTINGS, ...change };
   const [saes, bobsSaes] = [
-    new Saes(ALICE, settings, 'keyweave'),
-    new Saes(BOB, { ...settings, ...ofBob }, 'keyweave'),
+    new Parties(ALICE, settings.saes, 'keyweave'),
+    new Parties(BOB, { ...settings, ...ofBob }.saes, 'keyweave'),
   ];
   const log = { debug: () => undefined };
-  const masters = new MasterStreams({ delivery: alice.delivery, saes, settings, clock: alice.clock, log });
+  const masters = new MasterStreams({
+    ...{ kind: ETSI014_KEYS, delivery: alice.delivery, parties: saes, settings, clock: alice.clock, log },
+  });
   const slaves = new SlaveStreams({
-    ...{ delivery: bob.delivery, saes: bobsSaes, settings: { ...settings, ...ofBob }, clock: bob.clock },
+    ...{ kind: ETSI014_KEYS, delivery: bob.delivery, parties: bobsSaes, clock: bob.clock },
+    settings: { ...settings, ...ofBob },
   });
   bob.delivery.takeOffers(slaves);
   const { script } = alice.peerOf(BOB);
@@ -48,8 +53,8 @@ export function saeStreams(
     return {};
   };
 
-  const sae = (id: string): Sae => saes.find(id) as Sae;
-  const atBob = (id: string): Sae => bobsSaes.find(id) as Sae;
+  const sae = (id: string): Party => saes.find(id) as Party;
+  const atBob = (id: string): Party => bobsSaes.find(id) as Party;
   const group = (master: string, ...ids: string[]) => ({ master: sae(master), slaves: ids.map(sae) });
   /** The streams that are open at both gateways, in the order of their opening. */
   const ends = (): Ends[] =>
@@ -63,7 +68,7 @@ export function saeStreams(
     slave.release(first, Buffer.from(keys), false);
     master.release(first, keys, false);
   };
-  const taker = { sae: 'a', address: '127.0.0.1:1', signal: LIVING };
+  const taker = { party: 'a', address: '127.0.0.1:1', signal: LIVING };
   /** Time passes at both. */
   const pass = async (ms: number): Promise<void> => {
     await Promise.all([alice.clock.advance(ms), bob.clock.advance(ms)]);

@@ -73,6 +73,11 @@ const FORBIDDEN: [folder: string, specifier: string, words: RegExp][] = [
   [`${GATEWAY}/frontends/skip`, '../../streams/ksid.ts', /of the rooms delivery \(and/],
   [`${GATEWAY}/frontends/peer`, '../../clients/x.ts', /delivery, opening, production, store, streams \(and/],
   [`${GATEWAY}/frontends/peer`, '../etsi004-json/answers.ts', /front end peer/],
+  [
+    `${GATEWAY}/frontends/http`,
+    '../etsi014/calls.ts',
+    /http is shared by front ends: it imports no front end/,
+  ],
   [`${GATEWAY}/frontends`, './peer/peer-text.ts', /no front end/],
   [`${GATEWAY}/frontends`, '../opening/qos.ts', /no room but delivery/],
   [`${GATEWAY}/attic`, '../streams/ksid.ts', /this folder is none of them/],
@@ -106,6 +111,7 @@ const ALLOWED: [path: string, specifier: string][] = [
   ['test/helpers/x.ts', '#test/helpers/network.ts'],
   [`${GATEWAY}/x.ts`, './frontends/peer/agreement-service.ts'],
   [`${GATEWAY}/frontends/skip/x.ts`, '../listener.ts'],
+  [`${GATEWAY}/frontends/skip/x.ts`, '../http/http-server.ts'],
   [`${GATEWAY}/frontends/skip/x.ts`, '../../streams/owner.ts'],
   [`${GATEWAY}/frontends/peer/x.ts`, '../../store/peer-quotas.ts'],
   ...GATEWAY_ROOMS.slice(0, -1)

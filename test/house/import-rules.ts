@@ -65,18 +65,32 @@ function role(name: 'initiator' | 'responder', other: string): Rule {
   };
 }
 
+/** Folders of what some front ends share: each imports itself and those that stand before it. */
+const SHARED_BY_FRONTENDS = ['http', 'named-keys'] as const;
+
 /** A front end imports itself, what front ends share, and the rooms that it calls. */
 function frontend(name: string, calls: readonly GatewayRoom[]): Rule {
   return {
     files: `${GATEWAY}/frontends/${name}/**`,
     may: [
-      ...[`frontends/*.ts`, `frontends/${name}/**`, ...calls.map((each) => `${each}/**`)].map(
-        (glob) => `${GATEWAY}/${glob}`,
-      ),
+      ...[
+        'frontends/*.ts',
+        ...[...SHARED_BY_FRONTENDS, name].map((each) => `frontends/${each}/**`),
+        ...calls.map((each) => `${each}/**`),
+      ].map((glob) => `${GATEWAY}/${glob}`),
       OWNER,
       ...SHARED,
     ],
     words: `the front end ${name} imports what front ends share, and of the rooms ${calls.join(', ')} (and who owns a stream)`,
+  };
+}
+
+function sharedByFrontends(name: string, before: readonly string[]): Rule {
+  const shared = [...before, name].map((each) => `${GATEWAY}/frontends/${each}/**`);
+  return {
+    files: `${GATEWAY}/frontends/${name}/**`,
+    may: [`${GATEWAY}/frontends/*.ts`, ...shared, `${GATEWAY}/delivery/**`, OWNER, ...SHARED],
+    words: `${name} is shared by front ends: it imports no front end, and no room but delivery (and who owns a stream)`,
   };
 }
 
@@ -120,6 +134,7 @@ function rulesFor(paths: readonly string[]): Rule[] {
         name === 'peer' ? ['delivery', 'opening', 'production', 'store', 'streams'] : ['delivery'],
       ),
     ),
+    ...SHARED_BY_FRONTENDS.map((name, i) => sharedByFrontends(name, SHARED_BY_FRONTENDS.slice(0, i))),
     { files: '**/*.test.ts', may: ['**'], words: 'tests import what they like' },
     { files: 'test/**', may: ['**'], words: 'tests import what they like' },
   ];

@@ -111,6 +111,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
       binary: listening.binary,
       grpc: listening['public-grpc'],
       rest: listening.rest,
+      skip: listening.skip,
       peer: listening.peer,
       health: health?.address,
     },

@@ -21,6 +21,7 @@ export interface LocalNode extends NodeFiles {
   readonly binary: Address | undefined;
   readonly grpc: Address | undefined;
   readonly rest: Address | undefined;
+  readonly skip: Address | undefined;
   readonly peer: Address;
   /** From the ready line, by service. */
   readonly services: Record<string, { pid: number; address: Address }>;
@@ -82,6 +83,7 @@ export async function startNode(
     binary: ready.listeners.binary,
     grpc: ready.listeners.grpc,
     rest: ready.listeners.rest,
+    skip: ready.listeners.skip,
     peer: ready.listeners.peer,
     services: ready.services,
     process: child,
@@ -90,7 +92,14 @@ export async function startNode(
 
 interface ReadyLine {
   ready: true;
-  listeners: { json: Address; binary?: Address; grpc?: Address; rest?: Address; peer: Address };
+  listeners: {
+    json: Address;
+    binary?: Address;
+    grpc?: Address;
+    rest?: Address;
+    skip?: Address;
+    peer: Address;
+  };
   services: LocalNode['services'];
 }
 

@@ -7,13 +7,15 @@ import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemCodeInWords, systemCodeOf } from '#common/errors/system-error.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { readPsk } from '#common/tls/psk-file.ts';
 import { readCertificates, readTrust } from '#common/tls/trust.ts';
 
 /** What is wrong with the files and folders that config.json names, for the services that run here. Looks, and writes nothing. */
 export function namedFileFaults(config: NodeConfig, services: readonly ServiceName[]): Fault[] {
   const faults = [...certificateFaults(config, services), ...logFileFaults(config.logging_config)];
   if (services.includes('qkd-source')) faults.push(...tlsFaults(['qkd', 'tls'], config.qkd.tls));
-  if (services.includes('gateway')) faults.push(...clientCaFaults(config.listeners));
+  if (services.includes('gateway'))
+    faults.push(...clientCaFaults(config.listeners), ...pskFaults(config.listeners));
   const { otlp, audit } = config.telemetry ?? {};
   faults.push(...tlsFaults(['telemetry', 'otlp'], otlp));
   if (services.includes('gateway') && audit)
@@ -70,6 +72,15 @@ function clientCaFaults(listeners: NodeConfig['listeners']): Fault[] {
     const path = settings !== undefined && 'client_ca_path' in settings ? settings.client_ca_path : undefined;
     const message = path === undefined ? undefined : problemOf(() => casIn(path));
     return message === undefined ? [] : [{ path: ['listeners', name, 'client_ca_path'], message }];
+  });
+}
+
+/** The files of pre-shared keys. */
+function pskFaults({ skip }: NodeConfig['listeners']): Fault[] {
+  return Object.entries(skip?.psk?.identities ?? {}).flatMap(([identity, { path }]) => {
+    const message = problemOf(() => readPsk(path).wipe());
+    const at = ['listeners', 'skip', 'psk', 'identities', identity, 'path'];
+    return message === undefined ? [] : [{ path: at, message }];
   });
 }
 

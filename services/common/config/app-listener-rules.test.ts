@@ -167,3 +167,77 @@ describe('the REST listener', () => {
     );
   });
 });
+
+describe('the SKIP listener', () => {
+  const systems = { a: {}, b: { node: PEER } };
+  const faultsOf = (skip: object, more: object = {}) =>
+    inWords(appListenerFaults(configOf({ skip: { systems, ...skip } }, more)));
+
+  it('is off unless it is configured, then on loopback, with certificates and the sizes of its draft', () => {
+    assert.equal(configOf({}).listeners.skip, undefined);
+    const { skip } = configOf({ skip: { systems } }).listeners;
+    assert.deepEqual(
+      [skip?.host, skip?.port, skip?.key_size, skip?.min_key_size, skip?.max_key_size, skip?.key_ttl],
+      ['127.0.0.1', 8_444, 256, 64, 4_096, 600_000],
+    );
+    assert.equal(skip?.psk, undefined);
+    assert.deepEqual(faultsOf({}), []);
+    assert.throws(() => configOf({ skip: {} }), /systems/);
+    for (const id of ['', 'a b', 'a*', '[a]', 'a?', 'é', 'x'.repeat(129)])
+      assert.throws(() => configOf({ skip: { systems: { [id]: {} } } }), /systems/, id);
+    assert.throws(() => configOf({ skip: { systems, saes: {} } }), /saes/);
+  });
+
+  it('has sizes that go together, and that its method makes', () => {
+    assert.deepEqual(faultsOf({ key_size: 8_192, default_method: 'xoring' }), [
+      'listeners.skip.key_size: must be 64 to 4096, as min_key_size and max_key_size say',
+      'listeners.skip.max_key_size: xoring makes keys of 256 bits at most of these sources',
+    ]);
+    assert.deepEqual(faultsOf({ default_method: 'xor' }), [
+      'listeners.skip.default_method: unknown method "xor"',
+    ]);
+  });
+
+  it('names systems that can be told apart, at trusted nodes, one of them at the own', () => {
+    assert.deepEqual(faultsOf({ systems: { b: { node: PEER } } }), [
+      'listeners.skip.systems: names no system of this node, so that nobody could call',
+    ]);
+    const twice = { a: { identity: 'CN:x' }, b: { node: PEER, identity: 'CN:x' } };
+    assert.deepEqual(faultsOf({ systems: twice }), [
+      'listeners.skip.systems.b.identity: is that of "a", too',
+    ]);
+    const strange = configOf({ skip: { systems: { ...systems, c: { node: STRANGER } } } });
+    assert.deepEqual(inWords(listenerPeerFaults(strange, PEERS)), [
+      `listeners.skip.systems.c.node: ${STRANGER} is no trusted peer`,
+    ]);
+  });
+
+  it('has pre-shared keys of systems of this node', () => {
+    const path = 'a.psk';
+    const identities = { a: { path }, other: { path, system: 'a' } };
+    assert.deepEqual(faultsOf({ psk: { identities } }), []);
+    assert.deepEqual(
+      faultsOf({
+        psk: { identities: { b: { path }, x: { path }, toString: { path }, y: { path, system: 'b' } } },
+      }),
+      [
+        'listeners.skip.psk.identities.b: "b" is no system of this node',
+        'listeners.skip.psk.identities.x: "x" is no system of this node',
+        'listeners.skip.psk.identities.toString: "toString" is no system of this node',
+        'listeners.skip.psk.identities.y: "b" is no system of this node',
+      ],
+    );
+    assert.deepEqual(faultsOf({ psk: { identities: {} } }), [
+      'listeners.skip.psk.identities: names no identity, so that nobody could use one',
+    ]);
+    assert.throws(() => configOf({ skip: { systems, psk: { identities: { é: { path } } } } }), /identities/);
+  });
+
+  it('needs a port of its own where the gateway runs', () => {
+    const config = configOf({ rest: { saes: systems, port: 7_000 }, skip: { systems, port: 7_000 } });
+    assert.deepEqual(
+      inWords(listenerFaults(config, { addresses: {}, health: false, services: ['gateway'] })),
+      ['listeners.skip.port: the SKIP API would listen on port 7000, as the REST API does'],
+    );
+  });
+});

@@ -18,12 +18,13 @@ export function appListenerFaults(config: NodeConfig): Fault[] {
     ...names.flatMap((name) => defaultFaults(config, name)),
     ...binaryFaults(config),
     ...restFaults(config),
+    ...skipFaults(config),
   ];
 }
 
 /** What of the listeners does not go with the trusted peers. */
 export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: TrustedPeers): Fault[] {
-  const { binary, rest } = listeners;
+  const { binary, rest, skip } = listeners;
   const faults: Fault[] = [];
   const others = Object.keys(peers).filter((node) => node !== uuid);
   const check = (path: readonly string[], node: string | undefined, mayBeOwn: boolean) => {
@@ -36,6 +37,8 @@ export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: Trust
     check(['binary', 'peers', host], node, true);
   for (const [id, { node }] of Object.entries(rest?.saes ?? {}))
     check(['rest', 'saes', id, 'node'], node, true);
+  for (const [id, { node }] of Object.entries(skip?.systems ?? {}))
+    check(['skip', 'systems', id, 'node'], node, true);
   return faults;
 }
 
@@ -53,26 +56,68 @@ function binaryFaults({ listeners: { binary } }: NodeConfig): Fault[] {
 /** Sizes that go together and that the method makes, and SAEs that can be told apart. */
 function restFaults({ uuid, listeners: { rest }, limits }: NodeConfig): Fault[] {
   if (!rest) return [];
-  const faults: Fault[] = [];
+  const faults = namedKeysFaults('rest', rest);
+  const { max_key_per_request } = rest;
+  if (max_key_per_request > limits.max_buffered_chunks) {
+    const message = `is more than limits.max_buffered_chunks, ${limits.max_buffered_chunks}`;
+    faults.push({ path: ['listeners', 'rest', 'max_key_per_request'], message });
+  }
+  return [...faults, ...partyFaults(uuid, ['listeners', 'rest', 'saes'], 'SAE', rest.saes)];
+}
+
+/** The same of systems, and pre-shared keys that are somebody's. */
+function skipFaults({ uuid, listeners: { skip } }: NodeConfig): Fault[] {
+  if (!skip) return [];
+  const { systems, psk } = skip;
+  const faults = namedKeysFaults('skip', skip);
+  faults.push(...partyFaults(uuid, ['listeners', 'skip', 'systems'], 'system', systems));
+  const identities = Object.entries(psk?.identities ?? {});
   const fault = (message: string, ...path: string[]) =>
-    faults.push({ path: ['listeners', 'rest', ...path], message });
-  const { key_size, min_key_size, max_key_size, max_key_per_request } = rest;
+    faults.push({ path: ['listeners', 'skip', 'psk', 'identities', ...path], message });
+  if (psk && identities.length === 0) fault('names no identity, so that nobody could use one');
+  for (const [identity, { system = identity }] of identities) {
+    const { node = uuid } = Object.hasOwn(systems, system) ? (systems[system] ?? {}) : { node: '' };
+    if (node !== uuid) fault(`${quote(system)} is no system of this node`, identity);
+  }
+  return faults;
+}
+
+/** Sizes of the keys of a listener that names them. */
+function namedKeysFaults(
+  name: 'rest' | 'skip',
+  settings: Pick<
+    NonNullable<NodeConfig['listeners']['rest']>,
+    'key_size' | 'min_key_size' | 'max_key_size' | 'default_method' | 'default_key_sources'
+  >,
+): Fault[] {
+  const faults: Fault[] = [];
+  const fault = (message: string, key: string) => faults.push({ path: ['listeners', name, key], message });
+  const { key_size, min_key_size, max_key_size, default_method, default_key_sources } = settings;
   if (key_size < min_key_size || key_size > max_key_size)
     fault(`must be ${min_key_size} to ${max_key_size}, as min_key_size and max_key_size say`, 'key_size');
-  if (max_key_per_request > limits.max_buffered_chunks)
-    fault(`is more than limits.max_buffered_chunks, ${limits.max_buffered_chunks}`, 'max_key_per_request');
-  const largest = 8 * largestKeyBytes(rest.default_method, rest.default_key_sources);
+  const largest = 8 * largestKeyBytes(default_method, default_key_sources);
   if (max_key_size > largest)
-    fault(`${rest.default_method} makes keys of ${largest} bits at most of these sources`, 'max_key_size');
+    fault(`${default_method} makes keys of ${largest} bits at most of these sources`, 'max_key_size');
+  return faults;
+}
 
-  const saes = Object.entries(rest.saes);
-  if (!saes.some(([, { node = uuid }]) => node === uuid))
-    fault('names no SAE of this node, so that nobody could call', 'saes');
+/** Parties of which one can call, and each can be told from the others. */
+function partyFaults(
+  uuid: string,
+  path: readonly string[],
+  kind: string,
+  settings: NonNullable<NodeConfig['listeners']['rest']>['saes'],
+): Fault[] {
+  const faults: Fault[] = [];
+  const parties = Object.entries(settings);
+  if (!parties.some(([, { node = uuid }]) => node === uuid))
+    faults.push({ path, message: `names no ${kind} of this node, so that nobody could call` });
   const seen = new Map<string, string>();
-  for (const [id, { identity }] of saes) {
+  for (const [id, { identity }] of parties) {
     if (identity === undefined) continue;
     const before = seen.get(identity);
-    if (before !== undefined) fault(`is that of ${quote(before)}, too`, 'saes', id, 'identity');
+    if (before !== undefined)
+      faults.push({ path: [...path, id, 'identity'], message: `is that of ${quote(before)}, too` });
     seen.set(identity, id);
   }
   return faults;

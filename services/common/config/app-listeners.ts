@@ -49,11 +49,11 @@ const MAX_SAE_ID_CHARS = 128;
 /** Longest key, bits: 8 KiB. */
 const MAX_KEY_BITS = 65_536;
 
-/** An application of ETSI GS QKD 014. */
-const sae = z.strictObject({
+/** Who gets keys by their names: an SAE of ETSI GS QKD 014, a system of SKIP. */
+const party = z.strictObject({
   /** UUID of the node that it calls; absent = this one. */
   node: uuidField.optional(),
-  /** What its certificate names it by; absent = its SAE ID, as whatever kind of name. Counts at its node alone. */
+  /** What its certificate names it by; absent = its ID, as whatever kind of name. Counts at its node alone. */
   identity: z.string().min(1).optional(),
 });
 
@@ -69,7 +69,7 @@ const restListener = z.strictObject({
   ...own(8_443),
   ...defaults,
   /** The SAEs of this node and those of others that they share keys with, by their SAE IDs. */
-  saes: z.record(saeId, sae),
+  saes: z.record(saeId, party),
   /** Bits of a key where no request says so. */
   key_size: keyBits.default(256),
   min_key_size: keyBits.default(64),
@@ -83,12 +83,51 @@ const restListener = z.strictObject({
   key_ttl: durationField('10m', 1_000),
 });
 
+/** Lists of systems may have patterns (draft-cisco-skip-02): no ID has a character that stands for others in one. */
+const systemId = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9._:@-]{1,128}$/,
+    'must be 1 to 128 letters, digits, dots, colons, hyphens, underscores or @',
+  );
+
+const psk = z.strictObject({
+  /** Clients by the identities that their handshakes name. */
+  identities: z.record(
+    z.string().regex(/^[\x20-\x7e]{1,128}$/, 'must be 1 to 128 printable ASCII characters'),
+    z.strictObject({
+      /** The secret, 16 to 64 bytes as hexadecimal digits. */
+      path: pathField,
+      /** Absent = the one that is named as the identity is. */
+      system: systemId.optional(),
+    }),
+  ),
+});
+
+const skipListener = z.strictObject({
+  ...own(8_444),
+  ...defaults,
+  /** The systems of this node and those of others that they share keys with, by their system IDs. */
+  systems: z.record(systemId, party),
+  /** Bits of a key where no request says so. */
+  key_size: keyBits.default(256),
+  min_key_size: keyBits.default(64),
+  max_key_size: keyBits.default(4_096),
+  /** Keys of key_size that are held ready for each pair of systems whose stream is open. */
+  ready_keys: z.int().min(0).max(1_024).default(10),
+  /** How long a key that one system has got lies ready for the other at least. */
+  key_ttl: durationField('10m', 1_000),
+  /** TLS with pre-shared keys, beside certificates. */
+  psk: psk.optional(),
+});
+
 /** The doors for applications; those that are optional are shut unless they are here. */
 export const listenersSection = z.strictObject({
   json: jsonListener.prefault({}),
   binary: binaryListener.optional(),
   grpc: grpcListener.optional(),
   rest: restListener.optional(),
+  skip: skipListener.optional(),
 });
 
 export type ListenersConfig = z.infer<typeof listenersSection>;

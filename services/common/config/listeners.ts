@@ -41,6 +41,7 @@ function listenersOf(config: NodeConfig, { services, addresses, health }: Place)
     if (doors.binary) add('the binary API', ['listeners', 'binary', 'port'], doors.binary);
     if (doors.grpc) add('the gRPC API', ['listeners', 'grpc', 'port'], doors.grpc);
     if (doors.rest) add('the REST API', ['listeners', 'rest', 'port'], doors.rest);
+    if (doors.skip) add('the SKIP API', ['listeners', 'skip', 'port'], doors.skip);
   }
   if (services.includes('peer-broker'))
     add('the peer-broker for peers', ['peer_local_address'], config.peer_local_address);

@@ -10,7 +10,13 @@ import { ReloadableServerCredentials } from '#common/tls/server-credentials.ts';
 const DATES_MS = 2_000;
 
 /** What every context of the listener has in common: TLS 1.3, the hybrid group first and X25519 for clients that have nothing better. */
-const POLICY = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' } as const;
+const POLICY: ListenerPolicy = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' };
+
+/** Versions, groups and suites of a listener. */
+export type ListenerPolicy = Pick<
+  TlsOptions,
+  'minVersion' | 'ecdhCurve' | 'ciphers' | 'dhparam' | 'secureOptions'
+>;
 
 /**
  * TLS of a listener that applications reach, to make its server with; the
@@ -18,8 +24,12 @@ const POLICY = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:X25519' } as 
  *
  * @param mutual whether applications must show a certificate of one of the CAs.
  */
-export function appListenerTlsOptions(identity: Pick<TlsIdentity, 'pems'>, mutual: boolean): TlsOptions {
-  return { ...identity.pems, ...POLICY, requestCert: mutual, rejectUnauthorized: mutual };
+export function appListenerTlsOptions(
+  identity: Pick<TlsIdentity, 'pems'>,
+  mutual: boolean,
+  policy = POLICY,
+): TlsOptions {
+  return { ...identity.pems, ...policy, requestCert: mutual, rejectUnauthorized: mutual };
 }
 
 /** How long a client may take for the TLS handshake. */
@@ -44,6 +54,7 @@ export function reloadingTls(
   server: Server,
   identity: Pick<TlsIdentity, 'pems' | 'trust' | 'onChange'>,
   log: Pick<Log, 'warning'>,
+  policy = POLICY,
 ): void {
   const open = new OpenConnections();
   const endRefused = () => open.endRefused(systemClock.wallMs(), end);
@@ -56,7 +67,7 @@ export function reloadingTls(
     if (why !== undefined) end(socket, why);
   });
   const unsubscribe = identity.onChange(() => {
-    server.setSecureContext({ ...identity.pems, ...POLICY });
+    server.setSecureContext({ ...identity.pems, ...policy });
     open.rejudge(identity.trust);
     endRefused();
   });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { Secret } from '#common/crypto/secret.ts';
-import { errorAnswer, keysAnswer } from './answers.ts';
+import { errorAnswer } from '../http/answers.ts';
+import { keysAnswer } from './answers.ts';
 
 const ID = 'bc490419-7d60-487f-adc1-4ddcc177c139';
 
@@ -36,7 +37,10 @@ describe('a key container', () => {
 
 describe('an error', () => {
   it('has a message, and details where there are some', () => {
-    assert.deepEqual(parsed(errorAnswer('no')), { message: 'no' });
-    assert.deepEqual(parsed(errorAnswer('no', [{ a: 'b' }])), { message: 'no', details: [{ a: 'b' }] });
+    assert.deepEqual(parsed(errorAnswer({ message: 'no' })), { message: 'no' });
+    assert.deepEqual(parsed(errorAnswer({ message: 'no', details: [{ a: 'b' }] })), {
+      message: 'no',
+      details: [{ a: 'b' }],
+    });
   });
 });

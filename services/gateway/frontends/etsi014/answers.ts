@@ -1,4 +1,4 @@
-import type { TakenKey } from './streams/taken-keys.ts';
+import type { TakenKey } from '../named-keys/taken-keys.ts';
 
 const START = Buffer.from('{"keys":[', 'latin1');
 const KEY_ID = Buffer.from('{"key_ID":"', 'latin1');
@@ -66,14 +66,6 @@ export function keysAnswer(keys: readonly TakenKey[]): Buffer {
   }
   put(answer, END, at);
   return answer;
-}
-
-/** Error data format (Table 13). */
-export function errorAnswer(
-  message: string,
-  details: readonly Readonly<Record<string, string>>[] = [],
-): Buffer {
-  return Buffer.from(JSON.stringify(details.length === 0 ? { message } : { message, details }));
 }
 
 function put(answer: Buffer, what: Buffer, at: number): number {

@@ -4,23 +4,24 @@ import { Secret } from '#common/crypto/secret.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { ALICE, BOB, CAROL, configOf } from '#test/helpers/openings.ts';
 import { REST_SETTINGS } from '#test/helpers/sae-streams.ts';
-import { type Caller, NotEntitledError, RestCalls } from './calls.ts';
-import { BadRequestError } from './requests.ts';
-import { type Sae, Saes } from './saes.ts';
-import type { Wanted } from './streams/master-streams.ts';
-import type { Found } from './streams/slave-streams.ts';
-import type { TakenKey } from './streams/taken-keys.ts';
+import { BadRequestError } from '../http/bad-request-error.ts';
+import type { Wanted } from '../named-keys/master-streams.ts';
+import { Parties, type Party } from '../named-keys/parties.ts';
+import type { Found } from '../named-keys/slave-streams.ts';
+import type { TakenKey } from '../named-keys/taken-keys.ts';
+import type { Caller } from '../named-keys/waiting-calls.ts';
+import { NotEntitledError, RestCalls } from './calls.ts';
 
 const ID = 'bc490419-7d60-487f-adc1-4ddcc177c139';
 const taken = (): TakenKey => ({ id: ID, key: new Secret(Buffer.alloc(32, 1)) });
 
-const saes = new Saes(ALICE, { saes: { ...REST_SETTINGS.saes, c: { node: CAROL } } }, 'keyweave');
+const saes = new Parties(ALICE, { ...REST_SETTINGS.saes, c: { node: CAROL } }, 'keyweave');
 
 /** The calls of SAE a of Alice, whose keys come as the test says. */
 function world(take: (wanted: Wanted) => TakenKey[] | Promise<TakenKey[]>, found: Found = { keys: [] }) {
   const gone = new AbortController();
   const returned: TakenKey[] = [];
-  const caller: Caller = { sae: saes.find('a') as Sae, address: '127.0.0.1:1', signal: gone.signal };
+  const caller: Caller = { party: saes.find('a') as Party, address: '127.0.0.1:1', signal: gone.signal };
   const calls = new RestCalls({
     ...{ saes, settings: REST_SETTINGS, limits: configOf(ALICE).limits },
     masters: { take, readyKeys: () => 5_000, putBack: (_of, key) => returned.push(key) },
@@ -93,7 +94,7 @@ describe('Get key', () => {
       () => calls.encKeys(caller, 'b', {}),
       (error) => isReason(error, 'LIMIT_EXCEEDED'),
     );
-    const other = calls.encKeys({ ...caller, sae: saes.find('a2') as Sae }, 'b', {});
+    const other = calls.encKeys({ ...caller, party: saes.find('a2') as Party }, 'b', {});
     coming.resolve([]);
     await Promise.all([...waiting, other]);
     await calls.encKeys(caller, 'b', {});

@@ -1,27 +1,24 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { BadRequestError } from '../http/bad-request-error.ts';
+import { isOfKind } from '../named-keys/key-ids.ts';
+import { ETSI014_KEYS, SKIP_KEYS } from '../named-keys/key-kinds.ts';
+import type { MasterStreams } from '../named-keys/master-streams.ts';
+import type { Parties, Party } from '../named-keys/parties.ts';
+import type { SlaveStreams } from '../named-keys/slave-streams.ts';
+import { type Group, inOrder } from '../named-keys/stream-names.ts';
+import { type Caller, WaitingCalls } from '../named-keys/waiting-calls.ts';
 import { keysAnswer, statusAnswer } from './answers.ts';
-import { BadRequestError, type KeyRequest, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
-import type { RestSettings, Sae, Saes } from './saes.ts';
-import type { Taker } from './streams/master-stream.ts';
-import type { MasterStreams, Wanted } from './streams/master-streams.ts';
-import type { SlaveStreams } from './streams/slave-streams.ts';
-import { type Group, inOrder } from './streams/stream-names.ts';
-import type { TakenKey } from './streams/taken-keys.ts';
+import { type KeyRequest, type RestSettings, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
 
-/** Calls of one SAE that wait for keys at most. */
-const MAX_WAITING = 64;
+/** Of a key that has the name of one of another API. */
+const OF_SKIP = 'keys of SKIP can be had over SKIP alone';
 
 /** Characters of a client's text in an answer. */
 const MAX_QUOTED = 128;
 
-/** Who calls. */
-export interface Caller extends Omit<Taker, 'sae'> {
-  readonly sae: Sae;
-}
-
 export interface RestCallsOptions {
-  readonly saes: Saes;
+  readonly saes: Parties;
   readonly masters: Pick<MasterStreams, 'take' | 'readyKeys' | 'putBack'>;
   readonly slaves: Pick<SlaveStreams, 'take'>;
   readonly settings: RestSettings;
@@ -34,23 +31,23 @@ export interface RestCallsOptions {
  */
 export class RestCalls {
   readonly #o: RestCallsOptions;
-  /** Calls that wait, by SAE. */
-  readonly #waiting = new Map<Sae, number>();
+  readonly #waiting: WaitingCalls;
 
   constructor(options: RestCallsOptions) {
     this.#o = options;
+    this.#waiting = new WaitingCalls(ETSI014_KEYS, options.masters);
   }
 
   /** Get status (5.2). @throws BadRequestError */
   status(caller: Caller, slaveId: string): Buffer {
     const { masters, settings, limits } = this.#o;
-    const group = this.#groupOf(caller.sae, [slaveId]);
-    const slave = group.slaves[0] as Sae;
+    const group = this.#groupOf(caller.party, [slaveId]);
+    const slave = group.slaves[0] as Party;
     const maxKeys = maxStored(limits, settings.key_size);
     return statusAnswer({
-      sourceKme: caller.sae.node,
+      sourceKme: caller.party.node,
       targetKme: slave.node,
-      master: caller.sae.id,
+      master: caller.party.id,
       slave: slave.id,
       keySize: settings.key_size,
       storedKeys: Math.min(maxKeys, masters.readyKeys(group, settings.key_size / 8)),
@@ -69,15 +66,12 @@ export class RestCalls {
    * @throws BadRequestError, or as the promise KeyweaveError of any reason where keys cannot be had.
    */
   encKeys(caller: Caller, slaveId: string, request: unknown): Buffer | Promise<Buffer> {
-    const { masters, settings } = this.#o;
+    const { settings } = this.#o;
     const asked = readKeyRequest(request, settings);
     this.#assertFits(asked);
-    const group = this.#groupOf(caller.sae, [slaveId, ...asked.additionalSlaves]);
-    this.#assertMayWait(caller.sae);
-    const wanted = { group, bytes: asked.size / 8, count: asked.number };
-    const { address, signal } = caller;
-    const taken = masters.take(wanted, { sae: caller.sae.id, address, signal });
-    return taken instanceof Promise ? this.#waits(caller, wanted, taken) : keysAnswer(taken);
+    const group = this.#groupOf(caller.party, [slaveId, ...asked.additionalSlaves]);
+    const taken = this.#waiting.take({ group, bytes: asked.size / 8, count: asked.number }, caller);
+    return taken instanceof Promise ? taken.then(keysAnswer) : keysAnswer(taken);
   }
 
   /** Get key with key IDs (5.4), of a POST. @throws BadRequestError, NotEntitledError */
@@ -90,21 +84,21 @@ export class RestCalls {
     return this.#keysOf(caller, masterId, [readOneKeyId(query)]);
   }
 
-  #keysOf({ sae, address }: Caller, masterId: string, ids: readonly string[]): Buffer {
+  #keysOf({ party, address }: Caller, masterId: string, ids: readonly string[]): Buffer {
     const { saes, slaves } = this.#o;
     const master = saes.find(masterId);
     if (!master) throw new BadRequestError(`${quoted(masterId)} is no SAE that this KME knows`);
-    const found = slaves.take(sae, master, ids, address);
+    const found = slaves.take(party, master, ids, address);
     if ('keys' in found) return keysAnswer(found.keys);
     if ('barred' in found) throw new NotEntitledError();
     throw new BadRequestError(
       'one or more keys specified are not found on KME',
-      found.missing.map((id) => ({ key_ID: id })),
+      found.missing.map((id) => ({ key_ID: id, ...(isOfKind(id, SKIP_KEYS) && { hint: OF_SKIP }) })),
     );
   }
 
   /** The group of those whom a master names. @throws BadRequestError */
-  #groupOf(master: Sae, slaveIds: readonly string[]): Group {
+  #groupOf(master: Party, slaveIds: readonly string[]): Group {
     const { saes } = this.#o;
     const slaves = [...new Set(slaveIds)].map((id) => {
       const slave = saes.find(id);
@@ -116,7 +110,7 @@ export class RestCalls {
       }
       return slave;
     });
-    const [first, ...others] = slaves as [Sae, ...Sae[]];
+    const [first, ...others] = slaves as [Party, ...Party[]];
     if (others.length === 0) return { master, slaves };
     const elsewhere = others.find(({ node }) => node !== first.node);
     if (elsewhere) {
@@ -131,28 +125,6 @@ export class RestCalls {
     const most = maxStored(this.#o.limits, size);
     if (number <= most) return;
     throw new BadRequestError(`number shall be 1 to ${most} for keys of ${size} bits`);
-  }
-
-  async #waits(caller: Caller, wanted: Wanted, taken: Promise<TakenKey[]>): Promise<Buffer> {
-    const { sae, signal } = caller;
-    const waiting = this.#waiting.get(sae) ?? 0;
-    this.#waiting.set(sae, waiting + 1);
-    try {
-      const keys = await taken;
-      if (!signal.aborted) return keysAnswer(keys);
-      for (const key of keys) this.#o.masters.putBack(wanted, key);
-      throw new KeyweaveError('TIMEOUT', 'the SAE has gone away');
-    } finally {
-      const left = (this.#waiting.get(sae) as number) - 1;
-      if (left === 0) this.#waiting.delete(sae);
-      else this.#waiting.set(sae, left);
-    }
-  }
-
-  /** @throws KeyweaveError LIMIT_EXCEEDED where the SAE has as many calls that wait as it may. */
-  #assertMayWait(sae: Sae): void {
-    if ((this.#waiting.get(sae) ?? 0) < MAX_WAITING) return;
-    throw new KeyweaveError('LIMIT_EXCEEDED', `${MAX_WAITING} calls of this SAE wait for keys`);
   }
 }
 

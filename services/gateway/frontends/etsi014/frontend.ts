@@ -1,26 +1,21 @@
-import type { Server } from 'node:https';
 import { LimitedLog } from '#common/log/limited-log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
-import { listen } from '#common/net/listen.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { systemClock } from '#common/time/clock.ts';
-import { appListenerTlsOptions, reloadingTls } from '#common/tls/app-listener.ts';
+import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import { clientTrust } from '#common/tls/client-trust.ts';
 import type { KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
 import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { FrontEnd } from '../frontend.ts';
-import { assertMakesCode } from './assert-makes-code.ts';
+import { openHttps } from '../http/open-https.ts';
+import { ETSI014_KEYS } from '../named-keys/key-kinds.ts';
+import { NamedKeys } from '../named-keys/named-keys.ts';
+import { Parties } from '../named-keys/parties.ts';
 import { RestCalls } from './calls.ts';
-import { type RestSettings, Saes } from './saes.ts';
+import type { RestSettings } from './requests.ts';
 import { createRestServer } from './server.ts';
-import type { Delivery } from './streams/master-stream.ts';
-import { MasterStreams } from './streams/master-streams.ts';
-import { SlaveStreams } from './streams/slave-streams.ts';
 
 const SETTING = 'listeners.rest';
-
-/** How often keys that have lain too long are looked for, at most. */
-const SWEEP_MS = 15_000;
 
 /**
  * ETSI GS QKD 014 V1.1.1 over HTTPS with client certificates.
@@ -33,29 +28,21 @@ export async function startEtsi014(
   streams: Pick<StreamDirectory, 'status'> & ListenerStreams,
   settings: RestSettings,
 ): Promise<FrontEnd> {
-  const delivery: Delivery = {
-    open: (request) => keys.open(request),
-    getKey: (request) => keys.getKey(request),
-    close: (request) => keys.close(request),
-    status: (request) => streams.status(request),
-    takeOffers: (taker) => streams.takeOffers(taker),
-    wipeOlder: (request, ageMs) => streams.wipeOlder(request, ageMs),
-  };
-  assertMakesCode(SETTING);
-  const clock = systemClock;
   const { limits } = config;
   await using started = new AsyncDisposableStack();
   const refusals = started.adopt(new LimitedLog({ log, subject: 'refusals of connections' }), (open) =>
     open.close(),
   );
   const trusted = started.adopt(clientTrust(identity, settings.client_ca_path, log), (open) => open.close());
-  const saes = new Saes(config.uuid, settings, config.certificate_config.network);
-  const masters = started.adopt(new MasterStreams({ delivery, saes, settings, clock, log }), (open) =>
-    open.stop(),
+  const saes = new Parties(config.uuid, settings.saes, config.certificate_config.network);
+  const named = started.adopt(
+    new NamedKeys({
+      ...{ kind: ETSI014_KEYS, parties: saes, settings, keys, streams, clock: systemClock, log },
+    }),
+    (open) => open.stop(),
   );
-  const slaves = started.adopt(new SlaveStreams({ delivery, saes, settings, clock }), (open) => open.stop());
-  started.defer(delivery.takeOffers(slaves));
-  const app = await createRestServer({
+  const { masters, slaves } = named;
+  const { server, stop } = createRestServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
     calls: new RestCalls({ saes, masters, slaves, settings, limits }),
     stranger: (client) => {
@@ -63,29 +50,9 @@ export async function startEtsi014(
       refusals.line(clientNetwork(client), 'warning', why, { client });
     },
   });
-  const server = app.server as Server;
-  reloadingTls(server, trusted, log);
-  server.on('drop', (dropped) => {
-    const client = dropped?.remoteAddress ?? '';
-    const why = 'a connection was refused: limits.max_connections is reached';
-    refusals.line(clientNetwork(client), 'warning', why, { client, setting: SETTING });
-  });
-  started.defer(async () => {
-    const cut = setTimeout(() => server.closeAllConnections(), limits.shutdown_grace);
-    await app.close();
-    clearTimeout(cut);
-  });
-  const { host, port } = settings;
-  const address = await listen(server, { host, port }, `${SETTING}: cannot listen on ${host}:${port}`);
-  masters.keepWarm();
-  const sweeps = setInterval(
-    () => {
-      masters.sweep();
-      slaves.sweep();
-    },
-    Math.min(SWEEP_MS, settings.key_ttl / 4),
-  ).unref();
-  started.defer(() => clearInterval(sweeps));
+  started.defer(() => stop(limits.shutdown_grace));
+  const address = await openHttps(server, { setting: SETTING, address: settings, trusted, log, refusals });
+  named.start();
 
   const running = started.move();
   return { listening: { rest: address }, stop: () => running.disposeAsync() };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { BadRequestError, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
+import { BadRequestError } from '../http/bad-request-error.ts';
+import { readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
 
 const LIMITS = {
   ...{ key_size: 256, min_key_size: 64, max_key_size: 1_024, max_key_per_request: 4, max_sae_id_count: 2 },

@@ -1,20 +1,12 @@
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import type { RestSettings } from './saes.ts';
-import { readKeyId } from './streams/key-ids.ts';
+import type { NodeConfig } from '#common/config/node-config.ts';
+import { BadRequestError } from '../http/bad-request-error.ts';
+import { readKeyId } from '../named-keys/key-ids.ts';
 
 /** Names of extensions that an answer repeats, at most. */
 const MAX_NAMED = 8;
 const MAX_NAME_CHARS = 64;
 
-/** A request that says what cannot be: the message of the answer, and its details. */
-export class BadRequestError extends KeyweaveError {
-  readonly details: readonly Readonly<Record<string, string>>[];
-
-  constructor(message: string, details: readonly Readonly<Record<string, string>>[] = []) {
-    super('BAD_REQUEST', message);
-    this.details = details;
-  }
-}
+export type RestSettings = NonNullable<NodeConfig['listeners']['rest']>;
 
 /** What a key request asks for (ETSI GS QKD 014 V1.1.1, Table 10), with the defaults in. */
 export interface KeyRequest {

@@ -1,15 +1,23 @@
-import type { FastifySchema } from 'fastify';
-import type { RestSettings } from './saes.ts';
+import { ETSI014_BASE_PATH } from '#common/etsi/etsi014.ts';
+import type { ObjectSchema, Operation } from './openapi.ts';
+import type { RestSettings } from './requests.ts';
 
 type Limits = Pick<
   RestSettings,
   'key_size' | 'min_key_size' | 'max_key_size' | 'max_key_per_request' | 'max_sae_id_count'
 >;
 
+/** Where the API's resources are. */
+export const RESOURCES = {
+  status: `${ETSI014_BASE_PATH}/{slave_SAE_ID}/status`,
+  encKeys: `${ETSI014_BASE_PATH}/{slave_SAE_ID}/enc_keys`,
+  decKeys: `${ETSI014_BASE_PATH}/{master_SAE_ID}/dec_keys`,
+} as const;
+
 const text = (description: string) => ({ type: 'string', description });
 const integer = (description: string, more: object = {}) => ({ type: 'integer', description, ...more });
 const extension = (description: string) => ({ type: 'object', description, additionalProperties: true });
-const object = (properties: object, required: readonly string[] = []) => ({
+const object = (properties: ObjectSchema['properties'], required: readonly string[] = []) => ({
   type: 'object',
   properties,
   required,
@@ -85,7 +93,7 @@ const inPath = (name: string, description: string) => object({ [name]: text(desc
  * document. What is read is checked in `requests.ts`, which has the standard's
  * words and is more lenient than this.
  */
-export function schemasOf(limits: Limits) {
+export function operationsOf(limits: Limits): readonly Operation[] {
   const number = integer('how many keys', { minimum: 1, maximum: limits.max_key_per_request, default: 1 });
   const size = integer('bits of each key', {
     minimum: limits.min_key_size,
@@ -106,33 +114,32 @@ export function schemasOf(limits: Limits) {
     extension_mandatory: { type: 'array', items: extension('none is supported'), maxItems: 0 },
     extension_optional: { type: 'array', items: extension('passed over') },
   });
-  return {
-    status: {
-      ...{ summary: 'Get status', operationId: 'getStatus', params: slave },
-      response: answers('Status', object(STATUS_MEMBERS, Object.keys(STATUS_MEMBERS))),
+  return [
+    {
+      ...{ verb: 'GET', path: RESOURCES.status, summary: 'Get status', operationId: 'getStatus' },
+      params: slave,
+      responses: answers('Status', object(STATUS_MEMBERS, Object.keys(STATUS_MEMBERS))),
     },
-    encKeysGet: {
-      ...{ summary: 'Get key', operationId: 'getKey', params: slave },
-      querystring: object({ number, size }),
-      response: answers('Key container', KEYS),
+    {
+      ...{ verb: 'GET', path: RESOURCES.encKeys, summary: 'Get key', operationId: 'getKey' },
+      ...{ params: slave, query: object({ number, size }) },
+      responses: answers('Key container', KEYS),
     },
-    encKeysPost: {
-      ...{ summary: 'Get key', operationId: 'postGetKey', params: slave, body: keyRequest },
-      response: answers('Key container', KEYS),
+    {
+      ...{ verb: 'POST', path: RESOURCES.encKeys, summary: 'Get key', operationId: 'postGetKey' },
+      ...{ params: slave, body: keyRequest },
+      responses: answers('Key container', KEYS),
     },
-    decKeysGet: {
-      ...{ summary: 'Get key with key IDs', operationId: 'getKeyWithKeyId', params: master },
-      querystring: object({ key_ID: { ...text('UUID of the key'), format: 'uuid' } }, ['key_ID']),
-      response: answers('Key container', KEYS),
+    {
+      ...{ verb: 'GET', path: RESOURCES.decKeys, summary: 'Get key with key IDs' },
+      ...{ operationId: 'getKeyWithKeyId', params: master },
+      query: object({ key_ID: { ...text('UUID of the key'), format: 'uuid' } }, ['key_ID']),
+      responses: answers('Key container', KEYS),
     },
-    decKeysPost: {
-      ...{
-        summary: 'Get key with key IDs',
-        operationId: 'postGetKeyWithKeyIds',
-        params: master,
-        body: KEY_IDS,
-      },
-      response: answers('Key container', KEYS),
+    {
+      ...{ verb: 'POST', path: RESOURCES.decKeys, summary: 'Get key with key IDs' },
+      ...{ operationId: 'postGetKeyWithKeyIds', params: master, body: KEY_IDS },
+      responses: answers('Key container', KEYS),
     },
-  } satisfies Record<string, FastifySchema & { summary: string; operationId: string }>;
+  ];
 }

@@ -1,6 +1,6 @@
 import type { Secret } from '#common/crypto/secret.ts';
 
-/** A key that goes to an SAE; whoever has it wipes it. */
+/** A key that goes to a party; whoever has it wipes it. */
 export interface TakenKey {
   /** key_ID. */
   readonly id: string;

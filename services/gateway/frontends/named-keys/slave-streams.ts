@@ -4,12 +4,14 @@ import { ownCopy } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
-import type { OfferedStream, OfferTaker } from '../../../delivery/listener-streams.ts';
-import type { Owner } from '../../../streams/owner.ts';
-import type { RestSettings, Sae, Saes } from '../saes.ts';
+import type { OfferedStream, OfferTaker } from '../../delivery/listener-streams.ts';
+import type { Owner } from '../../streams/owner.ts';
 import { KeyIds, tagOf } from './key-ids.ts';
+import type { KeyKind } from './key-kinds.ts';
 import type { Delivery } from './master-stream.ts';
-import { type Group, groupOf, isOfThisListener, LISTENER } from './stream-names.ts';
+import type { Parties, Party } from './parties.ts';
+import type { NamedKeysSettings } from './settings.ts';
+import { type Group, groupOf, isOf } from './stream-names.ts';
 import { KeptKeys, type TakenKey } from './taken-keys.ts';
 
 /** How much longer than twice the key_ttl this end keeps a key: the master's end may give one out late by so much. */
@@ -23,9 +25,10 @@ const NOBODY_WAITS = AbortSignal.abort();
 
 export interface SlaveStreamsOptions {
   readonly delivery: Delivery;
-  readonly saes: Saes;
+  readonly kind: KeyKind;
+  readonly parties: Parties;
   readonly settings: Pick<
-    RestSettings,
+    NamedKeysSettings,
     | 'default_method'
     | 'default_key_sources'
     | 'min_key_size'
@@ -39,7 +42,7 @@ export interface SlaveStreamsOptions {
 /** A key that is here, and who has not had it yet. */
 interface HeldKey {
   readonly key: Secret;
-  readonly left: Set<Sae>;
+  readonly left: Set<Party>;
 }
 
 interface SlaveStream {
@@ -58,8 +61,8 @@ export type Found =
   | { readonly barred: string[] };
 
 /**
- * The streams of which this node's SAEs are the slaves: opened by the masters'
- * nodes, taken at once. Each SAE of a stream gets each of its keys once.
+ * The streams of which this node's parties are the slaves: opened by the masters'
+ * nodes, taken at once. Each slave of a stream gets each of its keys once.
  */
 export class SlaveStreams implements OfferTaker {
   readonly #o: SlaveStreamsOptions;
@@ -71,17 +74,17 @@ export class SlaveStreams implements OfferTaker {
   }
 
   judge(offer: OfferedStream): Owner | undefined {
-    if (!isOfThisListener(offer.destination)) return undefined;
-    const { saes, settings } = this.#o;
-    const group = groupOf(offer, saes);
+    const { kind, parties, settings } = this.#o;
+    if (!isOf(kind, offer.destination)) return undefined;
+    const group = groupOf(kind, offer, parties);
     if (!group) {
-      const detail = "an SAE is not at its node by the other node's listeners.rest.saes";
+      const detail = `the ${kind.party}s are not at their nodes by the other node's ${kind.setting}`;
       throw new KeyweaveError('NO_ROUTE', detail);
     }
     if (group.slaves.length > settings.max_sae_id_count + 1) {
       throw new KeyweaveError(
         'LIMIT_EXCEEDED',
-        `${group.slaves.length} slave SAEs are more than max_sae_id_count`,
+        `${group.slaves.length} slaves are more than the other node's listener takes`,
       );
     }
     assertSame('method', offer.method, findMethod(settings.default_method)?.name);
@@ -97,18 +100,18 @@ export class SlaveStreams implements OfferTaker {
         `the other node's listener has keys of ${range}, not of ${bits}`,
       );
     }
-    if (this.#streams.has(new KeyIds(offer.ksid).tag)) {
+    if (this.#streams.has(new KeyIds(offer.ksid, kind).tag)) {
       throw new KeyweaveError(
         'KSID_IN_USE',
         'key_IDs of this stream would begin as those of another; open another',
       );
     }
-    return LISTENER;
+    return kind.owner;
   }
 
   opened(offer: OfferedStream): void {
-    const ids = new KeyIds(offer.ksid);
-    const group = groupOf(offer, this.#o.saes) as Group;
+    const ids = new KeyIds(offer.ksid, this.#o.kind);
+    const group = groupOf(this.#o.kind, offer, this.#o.parties) as Group;
     this.#streams.set(ids.tag, { ksid: offer.ksid, ids, group, held: new KeptKeys(MAX_HELD) });
   }
 
@@ -116,7 +119,7 @@ export class SlaveStreams implements OfferTaker {
    * The keys of these key_IDs, in lower case, each once, that `master` has got:
    * all of them or none.
    */
-  take(slave: Sae, master: Sae, ids: readonly string[], address: string): Found {
+  take(slave: Party, master: Party, ids: readonly string[], address: string): Found {
     const found = ids.map((id) => this.#find(master, id));
     const barred = ids.filter((_id, i) => found[i]?.stream.group.slaves.includes(slave) === false);
     if (barred.length > 0) return { barred };
@@ -140,7 +143,7 @@ export class SlaveStreams implements OfferTaker {
       const ready = this.#readyOf(ksid);
       if (ready === undefined && held.size === 0) this.#streams.delete(tag);
       if (ready === undefined) continue;
-      const request = { ksid, owner: LISTENER };
+      const request = { ksid, owner: this.#o.kind.owner };
       delivery.wipeOlder(request, 2 * settings.key_ttl + MARGIN_MS);
       const status = delivery.status(request);
       if (status.peerApplication !== 'joined' && status.readyKeys === 0) delivery.close(request);
@@ -155,20 +158,20 @@ export class SlaveStreams implements OfferTaker {
   /** Undefined where the stream has ended. */
   #readyOf(ksid: string): number | undefined {
     try {
-      return this.#o.delivery.status({ ksid, owner: LISTENER }).readyKeys;
+      return this.#o.delivery.status({ ksid, owner: this.#o.kind.owner }).readyKeys;
     } catch {
       return undefined;
     }
   }
 
-  #find(master: Sae, id: string): Place | undefined {
+  #find(master: Party, id: string): Place | undefined {
     const stream = this.#streams.get(tagOf(id));
     if (stream?.group.master !== master) return undefined;
     const index = stream.ids.indexOf(id);
     return index === undefined ? undefined : { stream, index };
   }
 
-  #takeOne({ stream, index }: Place, slave: Sae, address: string): Secret | undefined {
+  #takeOne({ stream, index }: Place, slave: Party, address: string): Secret | undefined {
     const { held, group } = stream;
     const known = held.get(index);
     if (known) return takeHeld(held, index, known, slave);
@@ -186,7 +189,7 @@ export class SlaveStreams implements OfferTaker {
     try {
       const delivered = this.#o.delivery.getKey({
         ...{ ksid, index, signal: NOBODY_WAITS },
-        owner: { identity: LISTENER.identity, address, onBehalfOf },
+        owner: { identity: this.#o.kind.owner.identity, address, onBehalfOf },
       });
       if (!(delivered instanceof Promise)) return delivered.key;
       // It waits for nothing: the signal has fired.
@@ -199,7 +202,7 @@ export class SlaveStreams implements OfferTaker {
   }
 
   /** A key that was taken for a call that fails. */
-  #putBack({ stream: { held }, index }: Place, slave: Sae, key: Secret): void {
+  #putBack({ stream: { held }, index }: Place, slave: Party, key: Secret): void {
     const known = held.get(index);
     if (known) {
       known.left.add(slave);
@@ -224,7 +227,7 @@ function takeHeld(
   held: SlaveStream['held'],
   index: number,
   { key, left }: HeldKey,
-  slave: Sae,
+  slave: Party,
 ): Secret | undefined {
   if (!left.delete(slave)) return undefined;
   if (left.size > 0) return copyOf(key);

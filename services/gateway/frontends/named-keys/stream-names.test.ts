@@ -2,21 +2,25 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseApplicationUri } from '#common/etsi/application-uri.ts';
 import { ALICE, BOB, CAROL } from '#test/helpers/streams.ts';
-import { type Sae, Saes } from '../saes.ts';
-import { groupOf, inOrder, isOfThisListener, urisOf } from './stream-names.ts';
+import { ETSI014_KEYS, SKIP_KEYS } from './key-kinds.ts';
+import { Parties, type Party } from './parties.ts';
+import { groupOf, inOrder, isOf, urisOf } from './stream-names.ts';
 
 const SETTINGS = {
-  saes: { a: { node: ALICE }, 'b/1@x?y#z ,é': { node: BOB }, b2: { node: BOB }, c: { node: CAROL } },
+  a: { node: ALICE },
+  'b/1@x?y#z ,é': { node: BOB },
+  b2: { node: BOB },
+  c: { node: CAROL },
 };
-const atAlice = new Saes(ALICE, SETTINGS, 'keyweave');
-const atBob = new Saes(BOB, SETTINGS, 'keyweave');
-const sae = (id: string) => atAlice.find(id) as Sae;
+const atAlice = new Parties(ALICE, SETTINGS, 'keyweave');
+const atBob = new Parties(BOB, SETTINGS, 'keyweave');
+const sae = (id: string) => atAlice.find(id) as Party;
 const group = { master: sae('a'), slaves: inOrder([sae('b2'), sae('b/1@x?y#z ,é')]) };
-const uris = urisOf(group, 'hkdf-sha384', ['ML-KEM-768', 'QKD']);
+const uris = urisOf(ETSI014_KEYS, group, 'hkdf-sha384', ['ML-KEM-768', 'QKD']);
 
 function offered(change: Partial<typeof uris> = {}, peer = ALICE) {
   const rest = { ksid: '', method: '', sources: [], keyBytes: 32 };
-  return groupOf({ ...uris, ...rest, peer, ...change }, atBob);
+  return groupOf(ETSI014_KEYS, { ...uris, ...rest, peer, ...change }, atBob);
 }
 
 describe('the URIs of the streams of SAEs', () => {
@@ -24,7 +28,9 @@ describe('the URIs of the streams of SAEs', () => {
     assert.equal(parseApplicationUri('source', uris.source).node, ALICE);
     assert.equal(parseApplicationUri('source', uris.source).parameter('key_sources'), 'ML-KEM-768,QKD');
     assert.equal(parseApplicationUri('destination', uris.destination).node, BOB);
-    assert.ok(isOfThisListener(uris.source) && isOfThisListener(uris.destination));
+    for (const uri of [uris.source, uris.destination]) {
+      assert.deepEqual([isOf(ETSI014_KEYS, uri), isOf(SKIP_KEYS, uri)], [true, false]);
+    }
   });
 
   it('tell the other end who they are', () => {

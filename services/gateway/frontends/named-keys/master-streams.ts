@@ -2,15 +2,17 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
-import type { RestSettings, Saes } from '../saes.ts';
+import type { KeyKind } from './key-kinds.ts';
 import { type Delivery, MasterStream, type Taker } from './master-stream.ts';
-import { type Group, LISTENER, urisOf } from './stream-names.ts';
+import type { Parties } from './parties.ts';
+import type { NamedKeysSettings } from './settings.ts';
+import { type Group, urisOf } from './stream-names.ts';
 import type { TakenKey } from './taken-keys.ts';
 
-/** Streams of one master SAE: for each group of slaves and each size one. The one that was used least lately gives way. */
+/** Streams of one master: for each group of slaves and each size one. The one that was used least lately gives way. */
 const MAX_STREAMS_OF_MASTER = 64;
 
-/** Pairs of SAEs whose streams are opened before anybody asks, and kept open. */
+/** Pairs whose streams are opened before anybody asks, and kept open. */
 const MAX_WARM_PAIRS = 64;
 
 /** A stream lives as long as one may; those that come to their end are opened anew. */
@@ -21,9 +23,10 @@ const MOST_PAUSE_MS = 15_000;
 
 export interface MasterStreamsOptions {
   readonly delivery: Delivery;
-  readonly saes: Saes;
+  readonly kind: KeyKind;
+  readonly parties: Parties;
   readonly settings: Pick<
-    RestSettings,
+    NamedKeysSettings,
     'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
   >;
   readonly clock: Clock;
@@ -46,7 +49,7 @@ interface Entry {
   usedMs: number;
 }
 
-/** The streams of this node's SAEs as masters: opened when they are first wanted, or before, and anew when they are over. */
+/** The streams of this node's parties as masters: opened when they are first wanted, or before, and anew when they are over. */
 export class MasterStreams {
   readonly #o: MasterStreamsOptions;
   readonly #entries = new Map<string, Entry>();
@@ -56,11 +59,11 @@ export class MasterStreams {
     this.#o = options;
   }
 
-  /** Opens the streams of the first pairs of SAEs, and looks after them from then on. */
+  /** Opens the streams of the first pairs, and looks after them from then on. */
   keepWarm(): void {
-    const { saes, settings } = this.#o;
+    const { parties, settings } = this.#o;
     const bytes = settings.key_size / 8;
-    for (const [master, slave] of saes.pairs().take(MAX_WARM_PAIRS)) {
+    for (const [master, slave] of parties.pairs().take(MAX_WARM_PAIRS)) {
       this.#keepOpen({ master, slaves: [slave] }, bytes, 0);
     }
   }
@@ -153,20 +156,20 @@ export class MasterStreams {
   }
 
   async #open(group: Group, bytes: number): Promise<MasterStream> {
-    const { delivery, settings, clock } = this.#o;
+    const { kind, delivery, settings, clock } = this.#o;
     const { default_method: method, default_key_sources: keySources } = settings;
     const isUsual = group.slaves.length === 1 && bytes * 8 === settings.key_size;
     const opened = await delivery.open({
-      ...urisOf(group, method, keySources),
+      ...urisOf(kind, group, method, keySources),
       qos: {
         ...{ keyChunkSize: bytes, maxBps: 0, minBps: 0, jitter: 0, priority: 0, timeoutMs: 0 },
         ...{ ttlS: LONGEST_TTL_S, metadataMimetype: '' },
       },
-      ...{ presence: 'app', owner: LISTENER, signal: this.#stopped.signal },
+      ...{ presence: 'app', owner: kind.owner, signal: this.#stopped.signal },
       byListener: { readyKeys: isUsual ? settings.ready_keys : 0 },
       defaults: { method, keySources },
     });
-    const stream = new MasterStream(opened.ksid, delivery, clock);
+    const stream = new MasterStream(opened.ksid, kind, delivery, clock);
     if (opened.qos.keyChunkSize === bytes) return stream;
     stream.close();
     const detail = `the nodes make keys of ${opened.qos.keyChunkSize * 8} bits at most, not of ${bytes * 8}`;
@@ -182,7 +185,7 @@ export class MasterStreams {
     if (!oldest) {
       throw new KeyweaveError(
         'LIMIT_EXCEEDED',
-        `${MAX_STREAMS_OF_MASTER} streams of this SAE are being opened`,
+        `${MAX_STREAMS_OF_MASTER} streams of this ${this.#o.kind.party} are being opened`,
       );
     }
     oldest[1].stream?.close();
@@ -203,7 +206,7 @@ export class MasterStreams {
       () => again(MOST_PAUSE_MS, 0),
       (cause: unknown) => {
         const pair = { master: group.master.id, slave: group.slaves[0]?.id ?? '' };
-        log.debug('the stream of two SAEs could not be opened', pair, cause);
+        log.debug('the stream of two parties could not be opened', pair, cause);
         again(growingPause(failures, FIRST_PAUSE_MS, MOST_PAUSE_MS), failures + 1);
       },
     );

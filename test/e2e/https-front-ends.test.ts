@@ -6,11 +6,16 @@ import { clientCertificate } from '../helpers/client-certificate.ts';
 import type { ClientPem } from '../helpers/doors.ts';
 import { nodeUuid, twoNodes } from '../helpers/network.ts';
 import { restDoor } from '../helpers/rest-door.ts';
+import { skipDoor } from '../helpers/skip-door.ts';
+
+// As the shipped image has it.
+process.env.NODE_OPTIONS = '--disallow-code-generation-from-strings';
 
 const { network, alice, bob } = await twoNodes({
   config: () => ({
     listeners: {
       rest: { port: 0, saes: { 'sae-a': { node: nodeUuid(0) }, 'sae-b': { node: nodeUuid(1) } } },
+      skip: { port: 0, systems: { 'router-a': { node: nodeUuid(0) }, 'router-b': { node: nodeUuid(1) } } },
     },
   }),
 });
@@ -28,3 +33,10 @@ const door = restDoor({
 });
 
 hardCases(door, door);
+
+const skip = skipDoor(
+  { id: 'router-a', address: alice.skip as Address, pem: await pemOf('router-a') },
+  { id: 'router-b', address: bob.skip as Address, pem: await pemOf('router-b') },
+);
+
+hardCases(skip, skip);

@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ALICE, BOB, idleInitiator, offerOf, settle } from '#test/helpers/openings.ts';
 import { type SaeStreams, saeStreams } from '#test/helpers/sae-streams.ts';
-import { LISTENER } from './stream-names.ts';
+import { ETSI014_KEYS } from './key-kinds.ts';
 import type { TakenKey } from './taken-keys.ts';
 
 let world: SaeStreams;
@@ -45,7 +45,7 @@ describe('the streams of SAEs', () => {
     assert.deepEqual(found.keys.map(hex), expected.toReversed());
     assert.deepEqual(fetched('b', keys), { missing: keys.map(({ id }) => id) });
     const [{ slave }] = world.ends() as [ReturnType<SaeStreams['ends']>[0]];
-    assert.deepEqual([slave.owner, slave.local, slave.peer], [LISTENER, 'joined', 'joined']);
+    assert.deepEqual([slave.owner, slave.local, slave.peer], [ETSI014_KEYS.owner, 'joined', 'joined']);
   });
 
   it('give what is ready in the same turn', async () => {
@@ -194,7 +194,7 @@ describe('an offer of a stream of SAEs', () => {
       [{ default_method: 'kmac256' }, /differ in method: hkdf-sha384 here, kmac256 at the other node/],
       [{ default_key_sources: ['QKD'] }, /differ in sources/],
       [{ min_key_size: 512 }, /keys of 512 to 4096 bits, not of 256/],
-      [{ saes: { a: { node: ALICE }, c: { node: BOB } } }, /an SAE is not at its node/],
+      [{ saes: { a: { node: ALICE }, c: { node: BOB } } }, /the SAEs are not at their nodes/],
     ];
     for (const [ofBob, words] of cases) assert.match(String(await refusal(ofBob)), words);
   });

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { createCa } from '#certs/issue.ts';
 import { type ClientNames, clientCertificate } from '#test/helpers/client-certificate.ts';
 import { ALICE, BOB } from '#test/helpers/streams.ts';
-import { Saes } from './saes.ts';
+import { Parties } from './parties.ts';
 
 const ca = await createCa({ network: 'keyweave', days: 2 });
 
@@ -14,16 +14,14 @@ async function certificateOf(names: ClientNames): Promise<X509Certificate> {
 
 describe('the SAEs of a listener', () => {
   it('are known by what their certificates name: the SAE ID, unless the settings say otherwise', async () => {
-    const saes = new Saes(
+    const saes = new Parties(
       ALICE,
       {
-        saes: {
-          one: {},
-          'sae.example': { node: ALICE },
-          'spiffe://apps/three': {},
-          four: { identity: 'spiffe://keyweave/client/billing' },
-          remote: { node: BOB },
-        },
+        one: {},
+        'sae.example': { node: ALICE },
+        'spiffe://apps/three': {},
+        four: { identity: 'spiffe://keyweave/client/billing' },
+        remote: { node: BOB },
       },
       'testnet',
     );
@@ -46,16 +44,12 @@ describe('the SAEs of a listener', () => {
   });
 
   it('gives an identity to whom the settings give it, whatever others are called', async () => {
-    const saes = new Saes(ALICE, { saes: { one: {}, two: { identity: 'CN:one' } } }, 'testnet');
+    const saes = new Parties(ALICE, { one: {}, two: { identity: 'CN:one' } }, 'testnet');
     assert.equal(saes.ofCertificate(await certificateOf({ subject: 'CN=one' }))?.id, 'two');
   });
 
   it('are paired as masters of this node with slaves of others', () => {
-    const saes = new Saes(
-      ALICE,
-      { saes: { a: {}, b: { node: BOB }, c: {}, 'd d': { node: BOB } } },
-      'testnet',
-    );
+    const saes = new Parties(ALICE, { a: {}, b: { node: BOB }, c: {}, 'd d': { node: BOB } }, 'testnet');
     const pairs = [...saes.pairs()].map(([master, slave]) => `${master.id}>${slave.name}`);
     assert.deepEqual(pairs, ['a>b', 'a>d%20d', 'c>b', 'c>d%20d']);
     assert.equal(saes.named('d%20d'), saes.find('d d'));

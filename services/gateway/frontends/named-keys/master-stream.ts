@@ -1,8 +1,9 @@
 import type { Clock } from '#common/time/clock.ts';
-import type { Delivered, KeyDelivery, StreamDirectory } from '../../../delivery/key-delivery.ts';
-import type { ListenerStreams } from '../../../delivery/listener-streams.ts';
+import type { Delivered, KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
+import type { ListenerStreams } from '../../delivery/listener-streams.ts';
+import type { Owner } from '../../streams/owner.ts';
 import { KeyIds } from './key-ids.ts';
-import { LISTENER } from './stream-names.ts';
+import type { KeyKind } from './key-kinds.ts';
 import { KeptKeys, type TakenKey } from './taken-keys.ts';
 
 /** Keys of one stream that were taken for a request that failed, and are the next one's, at most. */
@@ -16,8 +17,8 @@ export type Delivery = KeyDelivery & Pick<StreamDirectory, 'status'> & ListenerS
 
 /** For whom keys are taken. */
 export interface Taker {
-  /** SAE ID. */
-  readonly sae: string;
+  /** The master's ID. */
+  readonly party: string;
   /** Where it calls from. */
   readonly address: string;
   /** Fires when it has gone away. */
@@ -27,17 +28,19 @@ export interface Taker {
 /** The master's end of a stream that is open: gives its keys out, each with its key_ID. */
 export class MasterStream {
   readonly ksid: string;
+  readonly #owner: Owner;
   readonly #delivery: Delivery;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #ids: KeyIds;
   readonly #returned = new KeptKeys<string, TakenKey>(MAX_RETURNED);
   #isOver = false;
 
-  constructor(ksid: string, delivery: Delivery, clock: Pick<Clock, 'monotonicMs'>) {
+  constructor(ksid: string, kind: KeyKind, delivery: Delivery, clock: Pick<Clock, 'monotonicMs'>) {
+    this.#owner = kind.owner;
     this.ksid = ksid;
     this.#delivery = delivery;
     this.#clock = clock;
-    this.#ids = new KeyIds(ksid);
+    this.#ids = new KeyIds(ksid, kind);
   }
 
   /** Keys that are ready; 0 where the stream is over. */
@@ -59,7 +62,7 @@ export class MasterStream {
     const { address, signal } = taker;
     const request = {
       ksid: this.ksid,
-      owner: { identity: LISTENER.identity, address, onBehalfOf: taker.sae },
+      owner: { identity: this.#owner.identity, address, onBehalfOf: taker.party },
       signal,
     };
     const taken: TakenKey[] = [];
@@ -79,7 +82,7 @@ export class MasterStream {
   /** Wipes the keys that are too old to be given out. */
   wipeOlder(ageMs: number): void {
     this.#returned.wipeEnded(this.#clock.monotonicMs());
-    if (this.#status()) this.#delivery.wipeOlder({ ksid: this.ksid, owner: LISTENER }, ageMs);
+    if (this.#status()) this.#delivery.wipeOlder({ ksid: this.ksid, owner: this.#owner }, ageMs);
   }
 
   /** Ends it; what the slave's end holds stays there until it is fetched, or its time is over. */
@@ -87,7 +90,7 @@ export class MasterStream {
     this.#isOver = true;
     this.#returned.wipeAll();
     try {
-      this.#delivery.close({ ksid: this.ksid, owner: LISTENER });
+      this.#delivery.close({ ksid: this.ksid, owner: this.#owner });
     } catch {
       // It has ended already.
     }
@@ -113,7 +116,7 @@ export class MasterStream {
   #status() {
     if (this.#isOver) return undefined;
     try {
-      return this.#delivery.status({ ksid: this.ksid, owner: LISTENER });
+      return this.#delivery.status({ ksid: this.ksid, owner: this.#owner });
     } catch {
       this.#isOver = true;
       this.#returned.wipeAll();

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { UUID } from '#common/ids/uuid.ts';
-import { KeyIds, readKeyId, tagOf } from './key-ids.ts';
+import { isOfKind, KeyIds, readKeyId, tagOf } from './key-ids.ts';
+import { ETSI014_KEYS, SKIP_KEYS } from './key-kinds.ts';
 
 const KSID = '11111111-1111-4111-8111-111111111111';
 
@@ -16,13 +17,13 @@ describe('the key_IDs of a stream', () => {
     const h = sha256(seed, Buffer.from('0012abcd', 'hex'));
     const variant = { 0: '8', 1: '9', 2: 'a', 3: 'b' }[h.charCodeAt(14) & 3];
     assert.equal(
-      new KeyIds(KSID).of(0x12abcd),
+      new KeyIds(KSID, ETSI014_KEYS).of(0x12abcd),
       `${sha256(seed).slice(0, 8)}-0012-8${h.slice(0, 3)}-${variant}${h.slice(3, 6)}-${h.slice(6, 14)}abcd`,
     );
   });
 
   it('are told back as indexes, and no other stream takes one for its own', () => {
-    const [ids, others] = [new KeyIds(KSID), new KeyIds(randomUUID())];
+    const [ids, others] = [new KeyIds(KSID, ETSI014_KEYS), new KeyIds(randomUUID(), ETSI014_KEYS)];
     for (const index of [0, 1, 9, 255, 256, 65_535, 65_536, 0x7fff_ffff, 0xffff_ffff]) {
       const id = ids.of(index);
       assert.match(id, UUID);
@@ -33,8 +34,19 @@ describe('the key_IDs of a stream', () => {
     }
   });
 
+  it('say of which kind they are, and are never those of the other', () => {
+    const [one, other] = [new KeyIds(KSID, ETSI014_KEYS), new KeyIds(KSID, SKIP_KEYS)];
+    for (const index of [0, 1, 65_536]) {
+      const [id, otherId] = [one.of(index), other.of(index)];
+      assert.deepEqual([isOfKind(id, ETSI014_KEYS), isOfKind(id, SKIP_KEYS)], [true, false]);
+      assert.deepEqual([isOfKind(otherId, ETSI014_KEYS), isOfKind(otherId, SKIP_KEYS)], [false, true]);
+      assert.deepEqual([one.indexOf(otherId), other.indexOf(id)], [undefined, undefined]);
+    }
+    assert.notEqual(one.tag, other.tag);
+  });
+
   it('are not made by whoever changes a digit', () => {
-    const ids = new KeyIds(KSID);
+    const ids = new KeyIds(KSID, ETSI014_KEYS);
     const id = ids.of(5);
     for (const [at, char] of [...id].entries()) {
       if (char === '-') continue;

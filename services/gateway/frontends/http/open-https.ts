@@ -1,0 +1,41 @@
+import type { Server } from 'node:https';
+import type { Address } from '#common/config/fields.ts';
+import type { LimitedLog } from '#common/log/limited-log.ts';
+import type { Log } from '#common/log/log.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
+import { listen } from '#common/net/listen.ts';
+import { type ListenerPolicy, reloadingTls } from '#common/tls/app-listener.ts';
+import type { ListenerIdentity } from '#common/tls/client-trust.ts';
+
+export interface OpenHttpsOptions {
+  /** The listener's section of config.json, for messages. */
+  readonly setting: string;
+  readonly address: Address;
+  /** Certificate, key and CAs, which the server is kept at. */
+  readonly trusted: ListenerIdentity;
+  /** That of all listeners where it is absent. */
+  readonly policy?: ListenerPolicy | undefined;
+  readonly log: Log;
+  /** Lines about clients that are not served, limited for each. */
+  readonly refusals: Pick<LimitedLog, 'line'>;
+}
+
+/**
+ * Has an HTTPS server listen for applications.
+ *
+ * @returns the address with the port that was bound.
+ * @throws KeyweaveError BAD_CONFIG naming the setting where it cannot listen.
+ */
+export async function openHttps(server: Server, options: OpenHttpsOptions): Promise<Address> {
+  const { setting, address, trusted, policy, log, refusals } = options;
+  const { host, port } = address;
+  reloadingTls(server, trusted, log, policy);
+  server.on('drop', (dropped) => {
+    const client = dropped?.remoteAddress ?? '';
+    const why = 'a connection was refused: limits.max_connections is reached';
+    refusals.line(clientNetwork(client), 'warning', why, { client, setting });
+  });
+  const bound = await listen(server, { host, port }, `${setting}: cannot listen on ${host}:${port}`);
+  server.on('error', (error) => log.error('a listener failed', { setting }, error));
+  return bound;
+}
