@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, succeeds } from '../../containers/command.ts';
+import { removeMountsBelow } from '../../containers/mounts.ts';
 import { CACHE } from '../tools.ts';
 import {
   closeNetwork,
@@ -10,7 +11,6 @@ import {
   POD_NETWORK,
   readSettings,
   removeControlGroups,
-  removeMountsBelow,
   restoreSettings,
 } from './host.ts';
 import { ClusterPki } from './pki.ts';
