@@ -50,7 +50,9 @@ async function makeRootFileSystem(archive: string): Promise<void> {
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
   const packages = '--include=libatomic1,ca-certificates';
-  await run('debootstrap', ['--variant=minbase', packages, 'bookworm', root], { limitMs: BOOTSTRAP_LIMIT_MS });
+  await run('debootstrap', ['--variant=minbase', packages, 'bookworm', root], {
+    limitMs: BOOTSTRAP_LIMIT_MS,
+  });
   rmSync(join(root, 'var/cache/apt/archives'), { recursive: true, force: true });
   rmSync(join(root, 'var/lib/apt/lists'), { recursive: true, force: true });
   rmSync(join(root, 'usr/share/doc'), { recursive: true, force: true });

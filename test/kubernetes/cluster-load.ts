@@ -93,12 +93,7 @@ export class ClusterLoad {
   static async start(between: readonly (readonly [Release, Release])[]): Promise<ClusterLoad> {
     const pairs = between.map((pair) => pair.map(loaded));
     const options = JSON.stringify({ pairs, keysPerSecond: KEYS_PER_SECOND });
-    const command = [
-      'node',
-      '--disable-warning=ExperimentalWarning',
-      `/app/${SCRIPT}`,
-      options,
-    ];
+    const command = ['node', '--disable-warning=ExperimentalWarning', `/app/${SCRIPT}`, options];
     const script = spawn(KUBECTL, execArgs(...command), { stdio: ['pipe', 'pipe', 'pipe'] });
     const load = new ClusterLoad(new LoadJudge(2 * pairs.length), script);
     await load.#listen();
