@@ -102,11 +102,14 @@ describe("the chart's pods", { skip: helm.missing }, () => {
     const values = { ...LEAST, config: { limits: { shutdown_grace: '1m' } }, pods: { leaveSeconds: 20 } };
     const deployments = deploymentsOf(await render(values));
     const graceOf = (name: string) => deployments.get(name)?.spec.template.spec.terminationGracePeriodSeconds;
-    assert.deepEqual([graceOf('hybridizer'), graceOf('gateway')], [88, 68]);
+    assert.deepEqual([graceOf('hybridizer'), graceOf('gateway')], [88, 70]);
+    const sleepOf = (name: string) =>
+      deployments.get(name)?.spec.template.spec.containers[0].lifecycle.preStop.sleep.seconds;
+    assert.deepEqual([sleepOf('hybridizer'), sleepOf('gateway')], [20, 2]);
     const short = { ...LEAST, config: { limits: { shutdown_grace: '1500ms' } } };
     assert.equal(
       deploymentsOf(await render(short)).get('gateway')?.spec.template.spec.terminationGracePeriodSeconds,
-      10,
+      12,
     );
   });
 

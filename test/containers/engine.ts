@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attempt, type CommandOptions, type CommandResult, run, succeeds } from './command.ts';
 import { forgetEngineRules, forwardPolicy } from './engine-rules.ts';
+import { removeMountsBelow } from './mounts.ts';
 
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 30_000;
@@ -100,7 +101,8 @@ async function startOwnEngine(): Promise<Engine> {
   closeSync(log);
   const stop = async () => {
     await end(daemon);
-    await removeMounts(folder);
+    // What a container that was killed has left.
+    await removeMountsBelow(folder);
     rmSync(folder, { recursive: true, force: true });
     await forgetEngineRules(policy);
     if (!hadBridge) await attempt('ip', ['link', 'delete', 'docker0']);
@@ -151,13 +153,4 @@ async function end(daemon: ChildProcess): Promise<void> {
   const force = setTimeout(() => daemon.kill('SIGKILL'), STOP_LIMIT_MS);
   await exited;
   clearTimeout(force);
-}
-
-/** What a container that was killed left mounted below `folder`, innermost first. */
-async function removeMounts(folder: string): Promise<void> {
-  const mounts = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '')
-    .filter((path) => path.startsWith(`${folder}/`));
-  for (const path of mounts.reverse()) await attempt('umount', ['--lazy', path]);
 }

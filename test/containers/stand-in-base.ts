@@ -3,10 +3,13 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from './command.ts';
 import type { Engine } from './engine.ts';
+import { removeMountsBelow } from './mounts.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
 const CACHE = join(HOME, '.cache', 'containers');
 const PULL_LIMIT_MS = 60_000;
+/** A minute, or many on a machine that builds something else meanwhile. */
+const BOOTSTRAP_LIMIT_MS = 1_800_000;
 
 /** Certificates that this machine trusts; a build behind a proxy of its own needs them too. */
 const HOST_CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
@@ -42,9 +45,14 @@ export async function ensureBaseImage(engine: Engine): Promise<string> {
 /** Debian bookworm, small, with Node and npm where the official image has them. */
 async function makeRootFileSystem(archive: string): Promise<void> {
   const root = join(CACHE, 'root');
+  // One that was killed leaves its /proc mounted there.
+  await removeMountsBelow(root);
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
-  await run('debootstrap', ['--variant=minbase', '--include=libatomic1,ca-certificates', 'bookworm', root]);
+  const packages = '--include=libatomic1,ca-certificates';
+  await run('debootstrap', ['--variant=minbase', packages, 'bookworm', root], {
+    limitMs: BOOTSTRAP_LIMIT_MS,
+  });
   rmSync(join(root, 'var/cache/apt/archives'), { recursive: true, force: true });
   rmSync(join(root, 'var/lib/apt/lists'), { recursive: true, force: true });
   rmSync(join(root, 'usr/share/doc'), { recursive: true, force: true });

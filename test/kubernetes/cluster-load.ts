@@ -6,6 +6,7 @@ import { HOME } from '#common/service/installation.ts';
 import type { HistoryEntry } from '../helpers/delivery-history.ts';
 import { type Judgement, LoadJudge } from '../helpers/load-judge.ts';
 import type { Loss } from '../helpers/pair-load.ts';
+import { importsOf } from '../house/imports.ts';
 import { apply, KUBECTL, kubectl, REPOSITORY, TAG } from './kubernetes.ts';
 import { APPLICATIONS, loaded, type Release } from './releases.ts';
 
@@ -13,13 +14,10 @@ import { APPLICATIONS, loaded, type Release } from './releases.ts';
 const KEYS_PER_SECOND = 51;
 const START_LIMIT_MS = 60_000;
 
-/** What the script needs beside the product's own code, which the image has. */
-const FILES = [
-  'test/helpers/delivery-history.ts',
-  'test/helpers/network.ts',
-  'test/helpers/pair-load.ts',
-  'test/kubernetes/load-script.ts',
-] as const;
+const SCRIPT = 'test/kubernetes/load-script.ts';
+
+/** The script and those of the tests' modules that it needs; the product's own are in the image. */
+const FILES = withImports(SCRIPT);
 
 const POD = 'applications';
 
@@ -95,12 +93,7 @@ export class ClusterLoad {
   static async start(between: readonly (readonly [Release, Release])[]): Promise<ClusterLoad> {
     const pairs = between.map((pair) => pair.map(loaded));
     const options = JSON.stringify({ pairs, keysPerSecond: KEYS_PER_SECOND });
-    const command = [
-      'node',
-      '--disable-warning=ExperimentalWarning',
-      '/app/test/kubernetes/load-script.ts',
-      options,
-    ];
+    const command = ['node', '--disable-warning=ExperimentalWarning', `/app/${SCRIPT}`, options];
     const script = spawn(KUBECTL, execArgs(...command), { stdio: ['pipe', 'pipe', 'pipe'] });
     const load = new ClusterLoad(new LoadJudge(2 * pairs.length), script);
     await load.#listen();
@@ -162,4 +155,11 @@ export class ClusterLoad {
       });
     });
   }
+}
+
+function withImports(path: string, found: string[] = []): string[] {
+  found.push(path);
+  for (const { target } of importsOf(HOME, path))
+    if (target.startsWith('test/') && !found.includes(target)) withImports(target, found);
+  return found;
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { HOME } from '#common/service/installation.ts';
 import { VERSION } from '#common/service/version.ts';
 import { run } from '../containers/command.ts';
-import { type Engine, startEngine } from '../containers/engine.ts';
+import type { Engine } from '../containers/engine.ts';
 import { ensureBaseImage, removeStandIn } from '../containers/stand-in-base.ts';
 import { PAUSE_IMAGE } from './cluster/one-node.ts';
 import { PROGRAMS } from './cluster/programs.ts';
@@ -23,13 +23,12 @@ export interface ImageArchives {
   readonly pause: string;
 }
 
-/** Builds the image in an engine, which is stopped again, and leaves archives for the cluster. @throws NoEngineError */
-export async function buildImages(progress: (text: string) => void): Promise<ImageArchives> {
+/** Builds the image in an engine, and leaves archives for the cluster. */
+export async function buildImages(engine: Engine, progress: (text: string) => void): Promise<ImageArchives> {
   const folder = join(HOME, '.cache', 'kubernetes');
   mkdirSync(folder, { recursive: true });
   const keyweave = join(folder, 'keyweave.tar');
   const pause = join(PROGRAMS, 'pause.tar');
-  const engine = await startEngine();
   try {
     progress(`${engine.description} answers`);
     progress(await ensureBaseImage(engine));
@@ -37,7 +36,6 @@ export async function buildImages(progress: (text: string) => void): Promise<Ima
     await buildKeyweave(engine, keyweave);
   } finally {
     await removeStandIn(engine);
-    await engine.stop();
   }
   return { keyweave, pause };
 }

@@ -1,19 +1,20 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { HOME } from '#common/service/installation.ts';
-import { succeeds } from '../containers/command.ts';
-import { install, NoEngineError } from '../containers/engine.ts';
+import { install, NoEngineError, startEngine } from '../containers/engine.ts';
 import { NEEDED } from './cluster/host.ts';
 import { OneNodeCluster } from './cluster/one-node.ts';
-import { buildPrograms, NoClusterError, PROGRAMS } from './cluster/programs.ts';
-import { buildImages, REPOSITORY } from './images.ts';
-import { findTool, NoToolError } from './tools.ts';
+import { buildPrograms, NoClusterError, needGo, PROGRAMS } from './cluster/programs.ts';
+import { buildImages, type ImageArchives, REPOSITORY } from './images.ts';
+import { findTool } from './tools.ts';
 
 /** In this order, in the same releases: each leaves them as it found them, up to `uninstall`; the page makes its own. */
 const SUITES = ['install', 'upgrades', 'replicas', 'configuration', 'uninstall', 'page'] as const;
 
 let interrupted = false;
+/** The suite that runs. */
+let running: ChildProcess | undefined;
 
 function progress(text: string): void {
   process.stderr.write(`kubernetes: ${text}\n`);
@@ -43,16 +44,19 @@ async function givenCluster(kubeconfig: string): Promise<Cluster> {
 async function ownCluster(): Promise<Cluster> {
   if (process.getuid?.() !== 0) throw new NoClusterError('a cluster of this machine needs root');
   if (process.platform !== 'linux') throw new NoClusterError('a cluster of this machine needs Linux');
-  if (!existsSync(PROGRAMS) && !(await succeeds('go', ['version'])))
-    throw new NoClusterError('there is no Go, which builds Kubernetes');
+  if (!existsSync(PROGRAMS)) await needGo();
   const building = performance.now();
-  const images = await (async () => {
-    // Debian's engine brings containerd, which the cluster needs, too.
+  // The engine first: without one the build of minutes would be for nothing. Debian's brings containerd, too.
+  const engine = await startEngine();
+  let images: ImageArchives;
+  try {
     await install(NEEDED);
     const built = await buildPrograms(progress);
     progress(built ? `Kubernetes was built in ${seconds(building)} s` : 'Kubernetes was there');
-    return buildImages(progress);
-  })();
+    images = await buildImages(engine, progress);
+  } finally {
+    await engine.stop();
+  }
   progress(`the image is there after ${seconds(building)} s`);
   const starting = performance.now();
   const cluster = await OneNodeCluster.start(images.pause);
@@ -75,11 +79,11 @@ async function ownCluster(): Promise<Cluster> {
 async function runSuites(env: Readonly<Record<string, string>>, only: readonly string[]): Promise<number> {
   let failed = 0;
   for (const suite of SUITES.filter((name) => only.length === 0 || only.includes(name))) {
+    if (interrupted) throw new Error('interrupted');
     const started = performance.now();
     const code = await runSuite(suite, env);
     progress(`${suite}: ${code === 0 ? 'passed' : 'FAILED'} after ${seconds(started)} s`);
     if (code !== 0) failed++;
-    if (interrupted) throw new Error('interrupted');
     // Without releases the others would only fail, one after the other.
     if (code !== 0 && suite === 'install') break;
   }
@@ -89,13 +93,13 @@ async function runSuites(env: Readonly<Record<string, string>>, only: readonly s
 function runSuite(suite: string, env: Readonly<Record<string, string>>): Promise<number> {
   const file = fileURLToPath(new URL(`${suite}.test.ts`, import.meta.url));
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--test', file], {
+    running = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--test', file], {
       cwd: HOME,
       env: { ...process.env, ...env },
       stdio: 'inherit',
     });
-    child.once('error', reject);
-    child.once('close', (code) => resolve(code ?? 1));
+    running.once('error', reject);
+    running.once('close', (code) => resolve(code ?? 1));
   });
 }
 
@@ -117,33 +121,31 @@ async function main(args: readonly string[]): Promise<number> {
     await OneNodeCluster.removeLeftovers();
     return 0;
   }
-  process.on('SIGINT', () => {
-    interrupted = true;
-    progress('interrupted; removing what was made');
-  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      interrupted = true;
+      progress('interrupted; removing what was made');
+      // Ctrl-C reaches the suite, too; another signal may not.
+      running?.kill(signal);
+    });
   const started = performance.now();
   let cluster: Cluster;
-  let helm: string;
   try {
     const { KUBECONFIG } = process.env;
     cluster = KUBECONFIG ? await givenCluster(KUBECONFIG) : await ownCluster();
   } catch (error) {
-    const isReason = [NoClusterError, NoEngineError, NoToolError].some((kind) => error instanceof kind);
-    if (!isReason) throw error;
+    const isReason = error instanceof NoClusterError || error instanceof NoEngineError;
+    if (!isReason || interrupted) throw error;
     progress(`SKIPPED: ${(error as Error).message}`);
     return 0;
   }
   try {
-    helm = await findTool('helm');
+    const helm = await findTool('helm');
     if (args[0] === 'up') {
       await keepUp({ ...cluster, env: { ...cluster.env, HELM: helm } });
       return 0;
     }
     return await runSuites({ ...cluster.env, HELM: helm }, args);
-  } catch (error) {
-    if (!(error instanceof NoToolError)) throw error;
-    progress(`SKIPPED: ${error.message}`);
-    return 0;
   } finally {
     await cluster.stop();
     progress(`done after ${seconds(started)} s`);

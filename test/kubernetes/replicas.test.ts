@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { SERVICE_NAMES } from '#common/config/node-config.ts';
+import type { ServiceName } from '#common/config/node-config.ts';
 import { type Judgement, RECOVERY_LIMIT_MS } from '../helpers/load-judge.ts';
 import { ClusterLoad } from './cluster-load.ts';
 import { attemptKubectl, isReady, kubectl, until } from './kubernetes.ts';
@@ -17,9 +17,9 @@ before(async () => {
 });
 after(() => load?.stop('replicas'));
 
-async function scale(release: Release, service: string, replicas: number): Promise<void> {
-  const target = `deployment/${deploymentOf(release, service)}`;
-  await kubectl('scale', target, `--namespace=${release.namespace}`, `--replicas=${replicas}`);
+async function scale(release: Release, services: readonly string[], replicas: number): Promise<void> {
+  const targets = services.map((service) => `deployment/${deploymentOf(release, service)}`);
+  await kubectl('scale', ...targets, `--namespace=${release.namespace}`, `--replicas=${replicas}`);
   await settled(release);
 }
 
@@ -32,15 +32,16 @@ function assertNothingLost(judgement: Judgement): string {
 }
 
 describe('replicas of stateless services, under a load of 50 keys/s', () => {
+  before(() => scale(alice, STATELESS, 1));
+  after(() => scale(alice, STATELESS, 2));
+
   for (const service of STATELESS)
     it(`the ${service} goes from 1 to 3 and back`, async (test) => {
-      await scale(alice, service, 1);
       const judgement = await load.judge(async () => {
-        await scale(alice, service, 3);
-        await scale(alice, service, 1);
+        await scale(alice, [service], 3);
+        await scale(alice, [service], 1);
       });
       test.diagnostic(assertNothingLost(judgement));
-      await scale(alice, service, 2);
     });
 });
 
@@ -56,34 +57,52 @@ async function evict({ namespace }: Release, pod: string): Promise<'gone' | 'ref
   return 'refused';
 }
 
-describe('a drain, by the disruption budgets', () => {
-  for (const service of SERVICE_NAMES)
-    it(`takes the pods of the ${service} one at a time`, async (test) => {
-      let refused = 0;
-      const judgement = await load.judge(async () => {
-        for (const { metadata } of await pods(alice, service)) {
-          await until(
-            `${metadata.name} may be evicted`,
-            async () => {
-              const gone = (await evict(alice, metadata.name)) === 'gone';
-              if (!gone) refused++;
-              return gone;
-            },
-            EVICTION_LIMIT_MS,
-          );
-          if (service === 'gateway') continue;
-          const serving = (await pods(alice, service)).filter(isReady);
-          assert.ok(serving.length > 0, 'none is left to serve');
-        }
-        await settled(alice);
-      });
-      if (service !== 'gateway') {
-        test.diagnostic(`${assertNothingLost(judgement)}; ${refused} evictions were refused meanwhile`);
-        assert.ok(refused > 0, 'both were taken at once');
-        return;
-      }
-      assert.deepEqual(judgement.breaches, []);
-      assert.ok(judgement.recoveryMs !== undefined && judgement.recoveryMs <= RECOVERY_LIMIT_MS);
-      for (const { message } of judgement.lost) assert.match(message, /\w+ \w+/);
+/**
+ * Evicts all pods of a service at once, as a drain does: each again and again until the budget allows it.
+ *
+ * @returns how often it did not.
+ */
+async function drain(service: ServiceName): Promise<number> {
+  let refused = 0;
+  const leave = async (pod: string) => {
+    const gone = async () => {
+      const isGone = (await evict(alice, pod)) === 'gone';
+      if (!isGone) refused++;
+      return isGone;
+    };
+    await until(`${pod} may be evicted`, gone, EVICTION_LIMIT_MS);
+    if (service === 'gateway') return;
+    const serving = (await pods(alice, service)).filter(isReady);
+    assert.ok(serving.length > 0, `no ${service} is left to serve`);
+  };
+  await Promise.all((await pods(alice, service)).map(({ metadata }) => leave(metadata.name)));
+  return refused;
+}
+
+describe('a drain, by the disruption budgets, under that load', () => {
+  it('takes the pods of each stateless service one at a time, those of all services at once', async (test) => {
+    let refused: number[] = [];
+    const judgement = await load.judge(async () => {
+      refused = await Promise.all(STATELESS.map(drain));
+      await settled(alice);
     });
+    test.diagnostic(`${assertNothingLost(judgement)}; refused evictions: ${refused.join(', ')}`);
+    assert.ok(
+      refused.every((times) => times > 0),
+      'both pods of a service were taken at once',
+    );
+  });
+
+  it('takes the gateway, and its streams end in words', async (test) => {
+    const judgement = await load.judge(async () => {
+      await drain('gateway');
+      await settled(alice);
+    });
+    const { breaches, recoveryMs, lost } = judgement;
+    test.diagnostic(`recovery ${recoveryMs} ms; ${lost.map(({ message }) => message).join('; ')}`);
+    assert.deepEqual(breaches, []);
+    assert.ok(recoveryMs !== undefined && recoveryMs <= RECOVERY_LIMIT_MS, `recovery ${recoveryMs} ms`);
+    assert.ok(lost.length > 0, 'the gateway has stayed');
+    for (const { message } of lost) assert.match(message, /\w+ \w+/);
+  });
 });

@@ -12,7 +12,7 @@ const KINDS = [
   ...['networkpolicies', 'poddisruptionbudgets', 'horizontalpodautoscalers'],
 ] as const;
 
-describe('helm uninstall', () => {
+describe('helm uninstall', { concurrency: true }, () => {
   for (const release of RELEASES)
     it(`leaves nothing of ${release.name} but the Secrets that were there before`, async () => {
       await run(HELM, [
@@ -37,9 +37,9 @@ describe('helm uninstall', () => {
       const secrets = (await listed('secrets', release.namespace)).map(({ metadata }) => metadata.name);
       assert.ok(secrets.length === 5 && secrets.every((name) => name.endsWith('-tls')), secrets.join());
     });
+});
 
-  it('and the namespaces of the tests go', async () => {
-    const names = [...RELEASES.map(({ namespace }) => namespace), APPLICATIONS];
-    await kubectl('delete', 'namespace', '--wait=true', '--timeout=90s', ...names);
-  });
+it('the namespaces of the tests go', async () => {
+  const names = [...RELEASES.map(({ namespace }) => namespace), APPLICATIONS];
+  await kubectl('delete', 'namespace', '--wait=true', '--timeout=90s', ...names);
 });

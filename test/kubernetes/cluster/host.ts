@@ -99,12 +99,3 @@ function foldersIn(folder: string): string[] {
     .map((name) => join(folder, name))
     .filter((path) => statSync(path).isDirectory());
 }
-
-/** Unmounts what is mounted below folders, innermost first. */
-export async function removeMountsBelow(...folders: readonly string[]): Promise<void> {
-  const mounts = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '')
-    .filter((path) => folders.some((folder) => path.startsWith(`${folder}/`)));
-  for (const path of mounts.reverse()) await attempt('umount', ['--lazy', path]);
-}

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt, succeeds } from '../../containers/command.ts';
+import { removeMountsBelow } from '../../containers/mounts.ts';
 import { CACHE } from '../tools.ts';
 import {
   closeNetwork,
@@ -10,12 +11,11 @@ import {
   POD_NETWORK,
   readSettings,
   removeControlGroups,
-  removeMountsBelow,
   restoreSettings,
 } from './host.ts';
 import { ClusterPki } from './pki.ts';
 import { Processes } from './processes.ts';
-import { NoClusterError, PROGRAMS } from './programs.ts';
+import { PROGRAMS } from './programs.ts';
 
 const RUN = join(CACHE, 'run');
 /** Sockets have short names. */
@@ -41,7 +41,7 @@ export class OneNodeCluster {
    * Starts it; ready in some ten seconds.
    *
    * @param pauseImage an archive that holds the pods' first container, `PAUSE_IMAGE`.
-   * @throws NoClusterError where it does not come up, having taken away what it made.
+   * @throws Error where it does not come up, having taken away what it made.
    */
   static async start(pauseImage: string): Promise<OneNodeCluster> {
     // What an earlier run has left, should it have been killed.
@@ -53,7 +53,7 @@ export class OneNodeCluster {
     } catch (error) {
       const ended = cluster.#processes.ended.join('; ');
       await cluster.stop();
-      throw new NoClusterError(`the cluster does not come up: ${(error as Error).message}; ${ended}`);
+      throw new Error(`the cluster does not come up: ${(error as Error).message}; ${ended}`);
     }
   }
 
