@@ -4,10 +4,10 @@ import { dirname, isAbsolute, resolve } from 'node:path';
 import { mustBeIssued } from '#certs/ensure.ts';
 import type { Fault } from '#common/config/fields.ts';
 import type { NodeConfig, ServiceName } from '#common/config/node-config.ts';
+import { readPsk } from '#common/crypto/psk-file.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemCodeInWords, systemCodeOf } from '#common/errors/system-error.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
-import { readPsk } from '#common/tls/psk-file.ts';
 import { readCertificates, readTrust } from '#common/tls/trust.ts';
 
 /** What is wrong with the files and folders that config.json names, for the services that run here. Looks, and writes nothing. */

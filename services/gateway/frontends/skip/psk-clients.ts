@@ -1,9 +1,9 @@
 import type { TLSSocket } from 'node:tls';
 import { watchFiles } from '#common/config/watch-files.ts';
+import { readPsk } from '#common/crypto/psk-file.ts';
 import type { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import { readPsk } from '#common/tls/psk-file.ts';
 import type { SkipSettings } from './requests.ts';
 
 type PskSettings = NonNullable<SkipSettings['psk']>;

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { readPsk } from '#common/crypto/psk-file.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
-import { readPsk } from '#common/tls/psk-file.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyweave-psk-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
