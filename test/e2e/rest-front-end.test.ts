@@ -24,6 +24,7 @@ async function pemOf(name: string): Promise<ClientPem> {
 
 const door = restDoor({
   master: { id: 'sae-a', address: alice.rest as Address, pem: await pemOf('sae-a') },
+  stranger: await pemOf('sae-c'),
   slave: { id: 'sae-b', address: bob.rest as Address, pem: await pemOf('sae-b') },
 });
 

@@ -5,12 +5,14 @@ import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { RestCalls } from '../../services/gateway/frontends/etsi014/calls.ts';
 import {
   readKeyIds,
   readKeyRequest,
   readOneKeyId,
 } from '../../services/gateway/frontends/etsi014/requests.ts';
+import { SaeQuotas } from '../../services/gateway/frontends/etsi014/sae-quotas.ts';
 import { Saes } from '../../services/gateway/frontends/etsi014/saes.ts';
 import { createRestServer } from '../../services/gateway/frontends/etsi014/server.ts';
 import { KeyIds, readKeyId } from '../../services/gateway/frontends/etsi014/streams/key-ids.ts';
@@ -57,6 +59,7 @@ const saes = new Saes(ALICE, REST_SETTINGS, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
+  quotas: new SaeQuotas({ config: configOf(ALICE), clock: systemClock }),
   masters: {
     take: ({ count, bytes }) =>
       Array.from({ length: count }, () => ({ id: ID, key: new Secret(Buffer.alloc(bytes, 1)) })),

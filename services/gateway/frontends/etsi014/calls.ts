@@ -2,15 +2,12 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { keysAnswer, statusAnswer } from './answers.ts';
 import { BadRequestError, type KeyRequest, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
+import type { SaeQuotas } from './sae-quotas.ts';
 import type { RestSettings, Sae, Saes } from './saes.ts';
 import type { Taker } from './streams/master-stream.ts';
 import type { MasterStreams, Wanted } from './streams/master-streams.ts';
 import type { SlaveStreams } from './streams/slave-streams.ts';
 import { type Group, inOrder } from './streams/stream-names.ts';
-import type { TakenKey } from './streams/taken-keys.ts';
-
-/** Calls of one SAE that wait for keys at most. */
-const MAX_WAITING = 64;
 
 /** Characters of a client's text in an answer. */
 const MAX_QUOTED = 128;
@@ -24,6 +21,7 @@ export interface RestCallsOptions {
   readonly saes: Saes;
   readonly masters: Pick<MasterStreams, 'take' | 'readyKeys' | 'putBack'>;
   readonly slaves: Pick<SlaveStreams, 'take'>;
+  readonly quotas: Pick<SaeQuotas, 'take' | 'refund' | 'assertMayWait' | 'waits'>;
   readonly settings: RestSettings;
   readonly limits: Pick<NodeConfig['limits'], 'max_buffered_chunks' | 'max_buffered_bytes'>;
 }
@@ -34,8 +32,6 @@ export interface RestCallsOptions {
  */
 export class RestCalls {
   readonly #o: RestCallsOptions;
-  /** Calls that wait, by SAE. */
-  readonly #waiting = new Map<Sae, number>();
 
   constructor(options: RestCallsOptions) {
     this.#o = options;
@@ -69,15 +65,24 @@ export class RestCalls {
    * @throws BadRequestError, or as the promise KeyweaveError of any reason where keys cannot be had.
    */
   encKeys(caller: Caller, slaveId: string, request: unknown): Buffer | Promise<Buffer> {
-    const { masters, settings } = this.#o;
+    const { settings, quotas } = this.#o;
     const asked = readKeyRequest(request, settings);
     this.#assertFits(asked);
     const group = this.#groupOf(caller.sae, [slaveId, ...asked.additionalSlaves]);
-    this.#assertMayWait(caller.sae);
-    const wanted = { group, bytes: asked.size / 8, count: asked.number };
-    const { address, signal } = caller;
-    const taken = masters.take(wanted, { sae: caller.sae.id, address, signal });
-    return taken instanceof Promise ? this.#waits(caller, wanted, taken) : keysAnswer(taken);
+    const sae = caller.sae.id;
+    quotas.assertMayWait(sae);
+    quotas.take(sae, asked.number);
+    try {
+      const answer = this.#newKeys(caller, { group, bytes: asked.size / 8, count: asked.number });
+      if (!(answer instanceof Promise)) return answer;
+      return quotas.waits(sae, answer).catch((thrown: unknown) => {
+        quotas.refund(sae, asked.number);
+        throw thrown;
+      });
+    } catch (thrown) {
+      quotas.refund(sae, asked.number);
+      throw thrown;
+    }
   }
 
   /** Get key with key IDs (5.4), of a POST. @throws BadRequestError, NotEntitledError */
@@ -90,12 +95,25 @@ export class RestCalls {
     return this.#keysOf(caller, masterId, [readOneKeyId(query)]);
   }
 
+  #newKeys({ sae, address, signal }: Caller, wanted: Wanted): Buffer | Promise<Buffer> {
+    const { masters } = this.#o;
+    const taken = masters.take(wanted, { sae: sae.id, address, signal });
+    if (!(taken instanceof Promise)) return keysAnswer(taken);
+    return taken.then((keys) => {
+      if (!signal.aborted) return keysAnswer(keys);
+      for (const key of keys) masters.putBack(wanted, key);
+      throw new KeyweaveError('TIMEOUT', 'the SAE has gone away');
+    });
+  }
+
   #keysOf({ sae, address }: Caller, masterId: string, ids: readonly string[]): Buffer {
-    const { saes, slaves } = this.#o;
+    const { saes, slaves, quotas } = this.#o;
     const master = saes.find(masterId);
     if (!master) throw new BadRequestError(`${quoted(masterId)} is no SAE that this KME knows`);
+    quotas.take(sae.id, ids.length);
     const found = slaves.take(sae, master, ids, address);
     if ('keys' in found) return keysAnswer(found.keys);
+    quotas.refund(sae.id, ids.length);
     if ('barred' in found) throw new NotEntitledError();
     throw new BadRequestError(
       'one or more keys specified are not found on KME',
@@ -131,28 +149,6 @@ export class RestCalls {
     const most = maxStored(this.#o.limits, size);
     if (number <= most) return;
     throw new BadRequestError(`number shall be 1 to ${most} for keys of ${size} bits`);
-  }
-
-  async #waits(caller: Caller, wanted: Wanted, taken: Promise<TakenKey[]>): Promise<Buffer> {
-    const { sae, signal } = caller;
-    const waiting = this.#waiting.get(sae) ?? 0;
-    this.#waiting.set(sae, waiting + 1);
-    try {
-      const keys = await taken;
-      if (!signal.aborted) return keysAnswer(keys);
-      for (const key of keys) this.#o.masters.putBack(wanted, key);
-      throw new KeyweaveError('TIMEOUT', 'the SAE has gone away');
-    } finally {
-      const left = (this.#waiting.get(sae) as number) - 1;
-      if (left === 0) this.#waiting.delete(sae);
-      else this.#waiting.set(sae, left);
-    }
-  }
-
-  /** @throws KeyweaveError LIMIT_EXCEEDED where the SAE has as many calls that wait as it may. */
-  #assertMayWait(sae: Sae): void {
-    if ((this.#waiting.get(sae) ?? 0) < MAX_WAITING) return;
-    throw new KeyweaveError('LIMIT_EXCEEDED', `${MAX_WAITING} calls of this SAE wait for keys`);
   }
 }
 

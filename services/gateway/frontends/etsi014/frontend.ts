@@ -11,6 +11,7 @@ import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { FrontEnd } from '../frontend.ts';
 import { assertMakesCode } from './assert-makes-code.ts';
 import { RestCalls } from './calls.ts';
+import { SaeQuotas } from './sae-quotas.ts';
 import { type RestSettings, Saes } from './saes.ts';
 import { createRestServer } from './server.ts';
 import type { Delivery } from './streams/master-stream.ts';
@@ -57,7 +58,10 @@ export async function startEtsi014(
   started.defer(delivery.takeOffers(slaves));
   const app = await createRestServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
-    calls: new RestCalls({ saes, masters, slaves, settings, limits }),
+    calls: new RestCalls({
+      ...{ saes, masters, slaves, settings, limits },
+      quotas: new SaeQuotas({ config, clock }),
+    }),
     stranger: (client) => {
       const why = 'a client was refused whose certificate names no SAE of listeners.rest.saes';
       refusals.line(clientNetwork(client), 'warning', why, { client });
