@@ -16,6 +16,7 @@ import { PqcSourceClient } from './clients/kem-client.ts';
 import { BrokerLinks } from './clients/peer-link.ts';
 import { createQkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
+import { configuredAccess } from './delivery/access/configured-access.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
 import { startEtsi004Binary } from './frontends/etsi004-binary/frontend.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
@@ -41,6 +42,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
   });
   const telemetry = await configuredTelemetry(context.telemetry, () => store.all());
+  const access = configuredAccess(context, clock);
   const audit = started.adopt(configuredAudit(context), (open) => open.close());
 
   /** A connection to a service of the own node, without which the gateway is not ready. */
@@ -65,7 +67,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
   const streamLog = started.adopt(new StreamLog(log), (open) => open.close());
   const events = new StreamEvents(
-    [new SourceFaults(log), streamLog, ...audit.listeners, ...telemetry.listeners],
+    [new SourceFaults(log), streamLog, ...access.listeners, ...audit.listeners, ...telemetry.listeners],
     (thrown) => log.error('a listener to streams failed', {}, thrown),
   );
   const core = createGatewayCore({
@@ -74,7 +76,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   });
 
   telemetry.observeLinks(core.qkdLinks);
-  const delivery = telemetry.delivery(audit.delivery(core.delivery, events));
+  const guarded = access.delivery(core.delivery, events);
+  const delivery = telemetry.delivery(audit.delivery(guarded, events));
   const unsubscribe = context.onPeersChange(({ removed }) => {
     warnOfWeakSeeds(context);
     core.distrust(removed);

@@ -36,14 +36,19 @@ export interface HardDoor {
   oversized(): Promise<void>;
   /** Sends one request for what nobody knows in many pieces; the status that answers it. */
   slow(): Promise<number>;
+  /** The status that answers a client whom no list of the node names, when it asks for a stream, or for keys. */
+  stranger(): Promise<number>;
   /** So many connections that say nothing; gives what ends them. */
   idle(count: number): Promise<() => void>;
 }
 
+/** Clients of a door; the lists of the node name the stranger nowhere. */
+export type Who = 'own' | 'other' | 'stranger';
+
 /** One of a node's front ends for ETSI GS QKD 004. */
 export interface Door extends HardDoor {
   /** @param who the identity in the client's certificate. */
-  connect(end: 'initiator' | 'responder', who?: 'own' | 'other'): Promise<DoorClient>;
+  connect(end: 'initiator' | 'responder', who?: Who): Promise<DoorClient>;
   /** Has much answered and reads none of it; gives what ends it. */
   neverReading(ksid: string): Promise<() => void>;
 }
@@ -54,14 +59,15 @@ export interface HardCases {
   served(): Promise<void>;
   /** Has much answered and reads none of it; gives what ends it, and what it leaves. */
   neverReading(): Promise<() => Promise<void>>;
-  /** The statuses of `malformed` and `slow`. */
-  readonly statuses: { readonly malformed: number; readonly slow: number };
+  /** The statuses of `malformed`, `slow` and `stranger`. */
+  readonly statuses: { readonly malformed: number; readonly slow: number; readonly stranger: number };
 }
 
 /** Which statuses mean that a stream is open. */
 const OPEN = [0, 7];
 
 const UNKNOWN_STREAM = 3;
+const NOT_ALLOWED = 4;
 const KSID_IN_USE = 5;
 const INSUFFICIENT_KEY = 2;
 
@@ -140,6 +146,23 @@ export function frontEndContract(door: Door, wish: () => Wish): void {
       stranger.disconnect();
       await end();
     });
+
+    it('opens nothing for a client that may not, as initiator or as responder, whatever it names', async () => {
+      const { a, names, ksid, end } = await pair();
+      for (const at of ['initiator', 'responder'] as const) {
+        const stranger = await door.connect(at, 'stranger');
+        assert.equal((await stranger.open(wish())).status, NOT_ALLOWED);
+        assert.equal(
+          (await stranger.open(names)).status,
+          NOT_ALLOWED,
+          'it may not learn that there is such a stream',
+        );
+        assert.equal((await stranger.getKey(ksid)).status, UNKNOWN_STREAM);
+        stranger.disconnect();
+      }
+      assert.equal((await a.getKey(ksid)).status, 0);
+      await end();
+    });
   });
 
   hardCases(door, {
@@ -152,7 +175,7 @@ export function frontEndContract(door: Door, wish: () => Wish): void {
         await end();
       };
     },
-    statuses: { malformed: 1, slow: UNKNOWN_STREAM },
+    statuses: { malformed: 1, slow: UNKNOWN_STREAM, stranger: NOT_ALLOWED },
   });
 }
 
@@ -174,6 +197,11 @@ export function hardCases(door: HardDoor, { served, neverReading, statuses }: Ha
 
     it('answers a request that comes in pieces', async () => {
       assert.equal(await door.slow(), statuses.slow);
+    });
+
+    it('refuses a client that may not, and serves on', async () => {
+      assert.equal(await door.stranger(), statuses.stranger);
+      await servedInTime();
     });
 
     it('serves others beside one that never reads', async () => {

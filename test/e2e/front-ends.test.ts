@@ -6,10 +6,13 @@ import { clientCertificate } from '../helpers/client-certificate.ts';
 import { binaryDoor, type ClientPem, type DoorOptions, grpcDoor, jsonDoor } from '../helpers/doors.ts';
 import { twoNodes } from '../helpers/network.ts';
 
-/** Every front end of two whole nodes, each with client certificates. */
+/** Every front end of two whole nodes, each with client certificates, of which two may open streams. */
 const { network, alice, bob } = await twoNodes({
   config: () => ({
     listeners: { json: { tls: 'mutual' }, binary: { port: 0, max_bps: 0 }, grpc: { port: 0 } },
+    access: {
+      clients: ['own', 'other'].map((name) => ({ identity: `spiffe://apps/${name}`, applications: ['*'] })),
+    },
   }),
 });
 
@@ -28,6 +31,7 @@ const options: DoorOptions = {
   responder: bob,
   own: await client('own'),
   other: await client('other'),
+  stranger: await client('stranger'),
 };
 
 function wish(): Wish {

@@ -29,6 +29,7 @@ async function pemOf(name: string): Promise<ClientPem> {
 
 const door = restDoor({
   master: { id: 'sae-a', address: alice.rest as Address, pem: await pemOf('sae-a') },
+  stranger: await pemOf('sae-c'),
   slave: { id: 'sae-b', address: bob.rest as Address, pem: await pemOf('sae-b') },
 });
 
@@ -37,6 +38,7 @@ hardCases(door, door);
 const skip = skipDoor(
   { id: 'router-a', address: alice.skip as Address, pem: await pemOf('router-a') },
   { id: 'router-b', address: bob.skip as Address, pem: await pemOf('router-b') },
+  await pemOf('router-c'),
 );
 
 hardCases(skip, skip);

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { listen } from '#common/net/listen.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { RestCalls } from '../../services/gateway/frontends/etsi014/calls.ts';
 import {
   readKeyIds,
@@ -15,6 +16,7 @@ import { createRestServer } from '../../services/gateway/frontends/etsi014/serve
 import { KeyIds, readKeyId } from '../../services/gateway/frontends/named-keys/key-ids.ts';
 import { ETSI014_KEYS } from '../../services/gateway/frontends/named-keys/key-kinds.ts';
 import { Parties } from '../../services/gateway/frontends/named-keys/parties.ts';
+import { PartyQuotas } from '../../services/gateway/frontends/named-keys/party-quotas.ts';
 import { groupOf } from '../../services/gateway/frontends/named-keys/stream-names.ts';
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
@@ -58,6 +60,9 @@ const saes = new Parties(ALICE, REST_SETTINGS.saes, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
+  quotas: new PartyQuotas({
+    ...{ kind: ETSI014_KEYS, parties: REST_SETTINGS.saes, defaults: undefined, clock: systemClock },
+  }),
   masters: {
     take: ({ count, bytes }) =>
       Array.from({ length: count }, () => ({ id: ID, key: new Secret(Buffer.alloc(bytes, 1)) })),

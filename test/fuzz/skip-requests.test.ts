@@ -5,8 +5,11 @@ import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { listen } from '#common/net/listen.ts';
+import { systemClock } from '#common/time/clock.ts';
 import { readQuery, readTarget } from '../../services/gateway/frontends/http/request-target.ts';
+import { SKIP_KEYS } from '../../services/gateway/frontends/named-keys/key-kinds.ts';
 import { Parties } from '../../services/gateway/frontends/named-keys/parties.ts';
+import { PartyQuotas } from '../../services/gateway/frontends/named-keys/party-quotas.ts';
 import { SkipCalls } from '../../services/gateway/frontends/skip/calls.ts';
 import {
   readKeyId,
@@ -31,6 +34,9 @@ const systems = new Parties(ALICE, PARTIES, 'keyweave');
 const { limits } = configOf(ALICE);
 const calls = new SkipCalls({
   ...{ systems, settings: SETTINGS },
+  quotas: new PartyQuotas({
+    ...{ kind: SKIP_KEYS, parties: {}, defaults: undefined, clock: systemClock },
+  }),
   masters: {
     take: ({ bytes }) => [{ id: ID, key: new Secret(Buffer.alloc(bytes, 1)) }],
     putBack: () => undefined,

@@ -13,7 +13,7 @@ import {
   KeyDeliveryCloseRequest,
   KeyDeliveryDefinition,
 } from '#gen/keyweave/v1/key_delivery.ts';
-import type { Answer, Door, DoorClient, Wish } from '../contract/front-end-contract.ts';
+import type { Answer, Door, DoorClient, Who, Wish } from '../contract/front-end-contract.ts';
 import { BinaryClient } from './binary-client.ts';
 import { Etsi004Client } from './etsi004-client.ts';
 import { QOS as JSON_QOS, keyOf, type LocalNode } from './network.ts';
@@ -30,6 +30,8 @@ export interface DoorOptions {
   readonly responder: LocalNode;
   readonly own: ClientPem;
   readonly other: ClientPem;
+  /** Of whom no list of the nodes says anything. */
+  readonly stranger: ClientPem;
 }
 
 const KSID = '00112233-4455-4677-8899-aabbccddeeff';
@@ -47,8 +49,13 @@ const AT_ONCE = 20;
 /** How long a channel may take until it is connected. */
 const CONNECT_MS = 60_000;
 
-function pemOf({ own, other }: DoorOptions, who: 'own' | 'other'): ClientPem {
-  return who === 'own' ? own : other;
+/** The status that a stranger's OPEN_CONNECT is answered with. */
+async function asStranger({ initiator, responder }: DoorOptions, connect: Door['connect']): Promise<number> {
+  const client = await connect('initiator', 'stranger');
+  const [source, destination] = [`hybrid://x@${initiator.uuid}`, `hybrid://x@${responder.uuid}`];
+  const { status } = await client.open({ source, destination, ksid: KSID });
+  client.disconnect();
+  return status;
 }
 
 /** A connection that has shown who it is; on a machine that has a lot to do a handshake may need another go. */
@@ -117,8 +124,8 @@ export function jsonDoor(options: DoorOptions): Door {
   };
   return {
     name: 'etsi004-json',
-    async connect(end, who = 'own'): Promise<DoorClient> {
-      const { ca, cert, key } = pemOf(options, who);
+    async connect(end, who: Who = 'own'): Promise<DoorClient> {
+      const { ca, cert, key } = options[who];
       const client = await Etsi004Client.connect(options[end].json, {
         ...{ ca: Buffer.from(ca), cert: Buffer.from(cert), key: Buffer.from(key) },
       });
@@ -136,6 +143,9 @@ export function jsonDoor(options: DoorOptions): Door {
         close: async (ksid) => ({ status: (await client.close(ksid)).status }),
         disconnect: () => client.disconnect(),
       };
+    },
+    stranger() {
+      return asStranger(options, this.connect);
     },
     malformed: () => ask((socket) => void socket.write('{"command":1}')),
     async oversized() {
@@ -161,14 +171,17 @@ export function binaryDoor(options: DoorOptions): Door {
   };
   return {
     name: 'etsi004-binary',
-    async connect(end, who = 'own'): Promise<DoorClient> {
-      const client = await BinaryClient.connect(options[end].binary as Address, { ...pemOf(options, who) });
+    async connect(end, who: Who = 'own'): Promise<DoorClient> {
+      const client = await BinaryClient.connect(options[end].binary as Address, { ...options[who] });
       return {
         open: async (wish) => client.open({ ...wish, qos: QOS }),
         getKey: (ksid, index) => client.getKey(ksid, index),
         close: async (ksid) => ({ status: await client.close(ksid) }),
         disconnect: () => client.disconnect(),
       };
+    },
+    stranger() {
+      return asStranger(options, this.connect);
     },
     malformed: () => ask((client) => client.send(headed(0x04, Buffer.alloc(8 + 23)))),
     async oversized() {
@@ -221,8 +234,8 @@ export function grpcDoor(options: DoorOptions): Door {
   };
   return {
     name: 'grpc',
-    async connect(at, who = 'own'): Promise<DoorClient> {
-      const { client, end } = await connect(options[at], pemOf(options, who));
+    async connect(at, who: Who = 'own'): Promise<DoorClient> {
+      const { client, end } = await connect(options[at], options[who]);
       return {
         open: ({ source, destination, ksid }: Wish) =>
           answered(async (call) => {
@@ -242,6 +255,9 @@ export function grpcDoor(options: DoorOptions): Door {
           }),
         disconnect: end,
       };
+    },
+    stranger() {
+      return asStranger(options, this.connect);
     },
     malformed: () =>
       withClient(async (client) => {

@@ -9,6 +9,8 @@ import { RestClient } from './rest-client.ts';
 export interface RestDoorOptions {
   readonly master: { readonly id: string; readonly address: Address; readonly pem: ClientPem };
   readonly slave: { readonly id: string; readonly address: Address; readonly pem: ClientPem };
+  /** Of nobody whom the settings name. */
+  readonly stranger: ClientPem;
 }
 
 /** Requests that one who never reads has sent. */
@@ -17,7 +19,7 @@ const UNREAD_REQUESTS = 20_000;
 const UNKNOWN_KEY = '00112233-4455-8677-8899-aabbccddeeff';
 
 /** The REST API of two nodes, with an SAE at each. */
-export function restDoor({ master, slave }: RestDoorOptions): HardDoor & HardCases {
+export function restDoor({ master, slave, stranger }: RestDoorOptions): HardDoor & HardCases {
   const { address, pem } = master;
   const request = (method: string, path: string, more = '') =>
     Buffer.from(`${method} /api/v1/keys/${path} HTTP/1.1\r\nhost: kme\r\n${more}\r\n`);
@@ -33,7 +35,13 @@ export function restDoor({ master, slave }: RestDoorOptions): HardDoor & HardCas
   };
   return {
     name: 'etsi014',
-    statuses: { malformed: 400, slow: 400 },
+    statuses: { malformed: 400, slow: 400, stranger: 401 },
+    async stranger() {
+      const client = new RestClient(address, { ...stranger });
+      const { code } = await client.get(`${slave.id}/enc_keys`);
+      client.disconnect();
+      return code;
+    },
     malformed: () => ask((socket) => socket.write('no request at all\r\n\r\n')),
     async oversized() {
       const more = `content-type: application/json\r\ncontent-length: 100000\r\n`;

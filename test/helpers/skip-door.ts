@@ -16,7 +16,7 @@ interface DoorSystem {
 const UNREAD_REQUESTS = 20_000;
 
 /** The SKIP API of two nodes, with a system at each. */
-export function skipDoor(one: DoorSystem, other: DoorSystem): HardDoor & HardCases {
+export function skipDoor(one: DoorSystem, other: DoorSystem, stranger: ClientPem): HardDoor & HardCases {
   const { address, pem } = one;
   const request = (path: string, more = '') => Buffer.from(`GET ${path} HTTP/1.1\r\nhost: kp\r\n${more}\r\n`);
   const connect = () => secured(address, { ...pem });
@@ -31,7 +31,13 @@ export function skipDoor(one: DoorSystem, other: DoorSystem): HardDoor & HardCas
   };
   return {
     name: 'skip',
-    statuses: { malformed: 400, slow: 400 },
+    statuses: { malformed: 400, slow: 400, stranger: 401 },
+    async stranger() {
+      const client = new RestClient(address, { ...stranger });
+      const { code } = await client.get(`/key?remoteSystemID=${other.id}`);
+      client.disconnect();
+      return code;
+    },
     malformed: () => ask((socket) => socket.write('no request at all\r\n\r\n')),
     async oversized() {
       const code = await ask((socket) =>

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { accessWarnings } from '#common/config/access/access-rules.ts';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { checkCertificateDates } from '#common/tls/node-certificates.ts';
@@ -33,7 +34,8 @@ export function runCheckConfig(
       sound && !elsewhere
         ? checkCertificateDates(sound.config, service ? [service] : SERVICE_NAMES)
         : { error: undefined, warnings: [] };
-    for (const warning of warnings) process.stdout.write(`${name}: warning: ${warning}\n`);
+    const ofAccess = sound && (service ?? 'gateway') === 'gateway' ? accessWarnings(sound.config) : [];
+    for (const warning of [...warnings, ...ofAccess]) process.stdout.write(`${name}: warning: ${warning}\n`);
     const faults = error === undefined ? problems : [...problems, error];
     if (faults.length > 0 || !sound) {
       process.stderr.write(`${faults.join('\n')}\n`);

@@ -1,3 +1,4 @@
+import { accessPeerFaults } from '#common/config/access/access-rules.ts';
 import { listenerPeerFaults } from '#common/config/app-listener-rules.ts';
 import { listenerFaults, type Place } from '#common/config/listeners.ts';
 import { assertSound, type NodeFiles, readNodeFiles } from '#common/config/load.ts';
@@ -37,7 +38,10 @@ export function judgeNode(node: NodeToJudge): Judgement {
   if (config.value) {
     const services = node.service ? [node.service] : SERVICE_NAMES;
     const found = listenerFaults(config.value, placeOf(node, config.value));
-    if (peers.value) found.push(...listenerPeerFaults(config.value, peers.value));
+    if (peers.value) {
+      found.push(...listenerPeerFaults(config.value, peers.value));
+      found.push(...accessPeerFaults(config.value, peers.value));
+    }
     if (!node.elsewhere) found.push(...namedFileFaults(config.value, services));
     problems.push(...found.map(config.tell));
   }

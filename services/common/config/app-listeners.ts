@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { partyQuotaSection } from '#common/config/access/access-section.ts';
 import { durationField, hostField, pathField, portField, uuidField } from '#common/config/fields.ts';
 
 /** What a key is made of where no application says so. */
@@ -55,6 +56,8 @@ const party = z.strictObject({
   node: uuidField.optional(),
   /** What its certificate names it by; absent = its ID, as whatever kind of name. Counts at its node alone. */
   identity: z.string().min(1).optional(),
+  /** What it may take; what it leaves out is that of access.default_quota. */
+  quota: partyQuotaSection.optional(),
 });
 
 const saeId = z

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { KEM_ENGINE_NAMES } from '#common/catalogue/kems.ts';
+import { accessSection } from '#common/config/access/access-section.ts';
 import { listenersSection } from '#common/config/app-listeners.ts';
 import {
   addressField,
@@ -191,6 +192,8 @@ const limitsSection = z.strictObject({
   /** One JSON request. */
   max_request_bytes: z.int().min(1024).max(16_777_216).default(65_536),
   max_connections: z.int().min(1).default(8192),
+  /** Of those from one host, of IPv6 one /64; absent = half of max_connections, and loopback has all. */
+  max_connections_per_network: z.int().min(1).optional(),
   /** A connection without a request. */
   idle_timeout: durationField('10m'),
   /** From the first byte of a request to its last. */
@@ -233,6 +236,8 @@ export const nodeConfigSchema = z.strictObject({
   qkd: qkdSection.prefault({}),
   pqc: pqcSection.prefault({}),
   policy: policySection.prefault({}),
+  /** Which applications may open streams, and what each may take; absent = all that a listener lets in, without quotas. */
+  access: accessSection.optional(),
   store: storeSection.prefault({}),
   limits: limitsSection.prefault({}),
   /** Plain HTTP probes of a service, or of the whole node under `keyweave node`; absent = none. */

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { accessFaults } from '#common/config/access/access-rules.ts';
 import { appListenerFaults } from '#common/config/app-listener-rules.ts';
 import type { Address, Fault } from '#common/config/fields.ts';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
@@ -12,6 +13,7 @@ export function configFaults(config: NodeConfig): Fault[] {
     ...certificateFaults(config),
     ...addressFaults(config),
     ...appListenerFaults(config),
+    ...accessFaults(config),
     ...qkdFaults(config),
     ...saeFaults(config),
     ...timeoutFaults(config),

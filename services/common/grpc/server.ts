@@ -7,6 +7,7 @@ import {
   type ServerMiddleware,
 } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
+import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { authorizationInterceptor, type StreamCheck } from '#common/grpc/authorization.ts';
 import { type BytesMethod, callStreamService } from '#common/grpc/call-stream/call-stream-service.ts';
@@ -16,6 +17,9 @@ import { SERVER_CHANNEL_OPTIONS } from '#common/grpc/channel-options.ts';
 import { errorMappingServerMiddleware } from '#common/grpc/error-mapping.ts';
 import { bytesOf, leanDefinition } from '#common/grpc/wire/lean-definition.ts';
 import { LimitedLog } from '#common/log/limited-log.ts';
+import { boundConnections } from '#common/net/bounded-connections.ts';
+import { clientNetwork } from '#common/net/client-network.ts';
+import { withListeningServers } from '#common/net/listening-servers.ts';
 import { ownAddress } from '#common/net/own-address.ts';
 import { healthService } from '#common/service/health.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
@@ -102,6 +106,7 @@ export async function startGrpcServer(
 
   const bare = createServer({
     ...SERVER_CHANNEL_OPTIONS,
+    ...(applications && { 'grpc.max_connection_idle_ms': config.limits.idle_timeout }),
     interceptors: [
       authorizationInterceptor({
         callers,
@@ -144,15 +149,16 @@ export async function startGrpcServer(
 
   const { port: wantedPort } = options.address;
   const host = ownAddress(options.address.host);
-  const port = await server
-    .listen(
-      `${host.includes(':') ? `[${host}]` : host}:${wantedPort}`,
-      applications ? appServerCredentials(applications.trusted) : context.identity.serverCredentials(),
-    )
-    .catch((cause: unknown) => {
-      const who = applications === undefined ? service : `${applications.setting}:`;
-      throw new KeyweaveError('BAD_CONFIG', `${who} cannot listen on ${host}:${wantedPort}`, { cause });
-    });
+  const hostAndPort = `${host.includes(':') ? `[${host}]` : host}:${wantedPort}`;
+  const listening = applications
+    ? listenBounded(applications, config.limits, refusals, () =>
+        server.listen(hostAndPort, appServerCredentials(applications.trusted)),
+      )
+    : server.listen(hostAndPort, context.identity.serverCredentials());
+  const port = await listening.catch((cause: unknown) => {
+    const who = applications === undefined ? service : `${applications.setting}:`;
+    throw new KeyweaveError('BAD_CONFIG', `${who} cannot listen on ${host}:${wantedPort}`, { cause });
+  });
 
   return {
     address: { host, port },
@@ -166,6 +172,24 @@ export async function startGrpcServer(
       refusals.close();
     },
   };
+}
+
+/** Whoever reaches a server of applications can connect to it: their connections have limits. */
+async function listenBounded(
+  { setting }: ApplicationClients,
+  limits: NodeConfig['limits'],
+  refusals: LimitedLog,
+  listen: () => Promise<number>,
+): Promise<number> {
+  let bounded = 0;
+  const port = await withListeningServers((server) => {
+    bounded += 1;
+    boundConnections(server, limits, (client, why) =>
+      refusals.line(clientNetwork(client), 'warning', why, { client, setting }),
+    );
+  }, listen);
+  if (bounded === 0) throw new Error('the server cannot be found, so that its connections have no limit');
+  return port;
 }
 
 function fullNameOf(entry: GrpcServiceEntry): string {

@@ -30,6 +30,7 @@ import type {
 } from './key-delivery.ts';
 import { keyMetadata } from './key-metadata.ts';
 import type { ListenerStreams } from './listener-streams.ts';
+import { ownEnd } from './own-end.ts';
 import { mayUse } from './ownership.ts';
 import { openByKsid, urisOf } from './pairing-by-ksid.ts';
 import type { TrustedNodes } from './trusted-nodes.ts';
@@ -222,13 +223,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
 
   #roleOf({ sourceNode, destinationNode }: StreamTerms): StreamRole {
     const { nodeUuid, trusted } = this.#o;
-    const isSource = sourceNode === nodeUuid;
-    if (!isSource && destinationNode !== nodeUuid) {
-      throw new KeyweaveError(
-        'NO_ROUTE',
-        `neither source nor destination names this node, which is ${nodeUuid}`,
-      );
-    }
+    const isSource = ownEnd({ sourceNode, destinationNode }, nodeUuid) === 'source';
     const farNode = isSource ? destinationNode : sourceNode;
     if (!trusted.has(farNode)) {
       throw new KeyweaveError('NO_ROUTE', `node ${farNode} is not among this node's trusted peers`);

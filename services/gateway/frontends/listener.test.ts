@@ -147,6 +147,24 @@ describe('a listener without TLS', () => {
     assert.equal(await echo(tcpClient()), 'hello');
   });
 
+  for (const tls of ['off', 'server'] as const) {
+    it(`takes so many connections of one network, and then none before one has closed (tls ${tls})`, async () => {
+      const limits = { max_connections: 10, max_connections_per_network: 2, shutdown_grace: 0 };
+      await listen({ tls, limits });
+      const client = () => (tls === 'off' ? tcpClient() : tlsClient());
+      const [first, second] = [client(), client()];
+      assert.deepEqual([await echo(first), await echo(second)], ['hello', 'hello']);
+      await closing(client());
+      assert.deepEqual(warnings, ['a connection was refused: limits.max_connections_per_network is reached']);
+      assert.equal(served.length, 2);
+      const closed = once(served[0]?.socket as Socket, 'close');
+      first.end();
+      await closed;
+      assert.equal(await echo(client()), 'hello');
+      assert.equal(await echo(second), 'hello');
+    });
+  }
+
   it('is not started on an address that is taken, and names the setting', async (t) => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');

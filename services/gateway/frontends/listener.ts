@@ -9,6 +9,7 @@ import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { boundConnections } from '#common/net/bounded-connections.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
 import { listen } from '#common/net/listen.ts';
 import { isLoopback } from '#common/net/same-host.ts';
@@ -51,7 +52,10 @@ export interface ListenerOptions {
   tlsOptions(): TlsOptions;
   /** Keeps the TLS server at what they will be; called once, before it listens. */
   follow(server: TlsServer): void;
-  readonly limits: Pick<NodeConfig['limits'], 'max_connections' | 'shutdown_grace'>;
+  readonly limits: Pick<
+    NodeConfig['limits'],
+    'max_connections' | 'max_connections_per_network' | 'shutdown_grace'
+  >;
   /** Serves a connection, at once. */
   serve(accepted: Accepted): Connection;
   readonly log: Log;
@@ -76,11 +80,7 @@ export class Listener {
     this.#o = options;
     this.#address = options.address;
     this.#server = options.tls === 'off' ? this.#tcpServer() : this.#tlsServer();
-    this.#server.maxConnections = options.limits.max_connections;
-    this.#server.on('drop', (dropped) => {
-      const client = dropped?.remoteAddress ?? '';
-      this.#refused(client, 'a connection was refused: limits.max_connections is reached');
-    });
+    boundConnections(this.#server, options.limits, (client, why) => this.#refused(client, why));
   }
 
   /** @throws KeyweaveError BAD_CONFIG naming the setting where it cannot listen. */
@@ -116,6 +116,7 @@ export class Listener {
   #tcpServer(): Server {
     const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: true };
     return createTcpServer(options, (accepted) => {
+      if (accepted.destroyed) return;
       this.#serve({
         owner: { identity: undefined, address: addressOf(accepted) },
         open: (receive) => leanSocket(accepted, receive),

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { QuotaConfig } from '#common/config/access/access-section.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
+import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ALICE, BOB, CAROL, configOf } from '#test/helpers/openings.ts';
 import { REST_SETTINGS } from '#test/helpers/sae-streams.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
+import { ETSI014_KEYS } from '../named-keys/key-kinds.ts';
 import type { Wanted } from '../named-keys/master-streams.ts';
 import { Parties, type Party } from '../named-keys/parties.ts';
+import { PartyQuotas } from '../named-keys/party-quotas.ts';
 import type { Found } from '../named-keys/slave-streams.ts';
 import type { TakenKey } from '../named-keys/taken-keys.ts';
 import type { Caller } from '../named-keys/waiting-calls.ts';
@@ -17,13 +21,23 @@ const taken = (): TakenKey => ({ id: ID, key: new Secret(Buffer.alloc(32, 1)) })
 
 const saes = new Parties(ALICE, { ...REST_SETTINGS.saes, c: { node: CAROL } }, 'keyweave');
 
+/** Without a section of access, or with one that gives everyone the same quota; SAE a2 has one of its own. */
+function quotasOf(defaults: QuotaConfig = {}, clock = new FakeClock()): PartyQuotas {
+  const parties = { ...REST_SETTINGS.saes, a2: { quota: { keys_per_second: 50 } } };
+  return new PartyQuotas({ kind: ETSI014_KEYS, parties, defaults, clock });
+}
+
 /** The calls of SAE a of Alice, whose keys come as the test says. */
-function world(take: (wanted: Wanted) => TakenKey[] | Promise<TakenKey[]>, found: Found = { keys: [] }) {
+function world(
+  take: (wanted: Wanted) => TakenKey[] | Promise<TakenKey[]>,
+  found: Found = { keys: [] },
+  quotas = quotasOf(),
+) {
   const gone = new AbortController();
   const returned: TakenKey[] = [];
   const caller: Caller = { party: saes.find('a') as Party, address: '127.0.0.1:1', signal: gone.signal };
   const calls = new RestCalls({
-    ...{ saes, settings: REST_SETTINGS, limits: configOf(ALICE).limits },
+    ...{ saes, quotas, settings: REST_SETTINGS, limits: configOf(ALICE).limits },
     masters: { take, readyKeys: () => 5_000, putBack: (_of, key) => returned.push(key) },
     slaves: { take: () => found },
   });
@@ -61,7 +75,8 @@ describe('Get key', () => {
     const apart = { additional_slave_SAE_IDs: ['c'] };
     assert.throws(() => calls.encKeys(caller, 'b', apart), refused(/slave SAEs of one KME only/));
     const few = new RestCalls({
-      ...{ saes, settings: REST_SETTINGS, limits: { max_buffered_chunks: 1_024, max_buffered_bytes: 1_024 } },
+      ...{ saes, quotas: quotasOf(), settings: REST_SETTINGS },
+      limits: { max_buffered_chunks: 1_024, max_buffered_bytes: 1_024 },
       masters: { take: () => [], readyKeys: () => 0, putBack: () => undefined },
       slaves: { take: () => ({ keys: [] }) },
     });
@@ -97,6 +112,68 @@ describe('Get key', () => {
     const other = calls.encKeys({ ...caller, party: saes.find('a2') as Party }, 'b', {});
     coming.resolve([]);
     await Promise.all([...waiting, other]);
+    await calls.encKeys(caller, 'b', {});
+  });
+});
+
+describe('quotas of SAEs', () => {
+  const isReasonOf = (reason: 'INSUFFICIENT_KEY' | 'LIMIT_EXCEEDED') => (error: unknown) =>
+    isReason(error, reason);
+
+  it('give each so many keys a second, at either end, and the others theirs', async () => {
+    const clock = new FakeClock();
+    const quotas = quotasOf({ keys_per_second: 10 }, clock);
+    const { calls, caller } = world(() => [], { keys: [] }, quotas);
+    const other = { ...caller, party: saes.find('a2') as Party };
+    calls.encKeys(caller, 'b', { number: 8 });
+    calls.decKeys(caller, 'b', { key_IDs: [ID, ID.replace('b', 'c')] });
+    assert.throws(() => calls.encKeys(caller, 'b', {}), isReasonOf('INSUFFICIENT_KEY'));
+    assert.throws(
+      () => calls.decKey(caller, 'b', { key_ID: ID }),
+      /10 keys a second; ask for 1 again in 100 ms/,
+    );
+    calls.encKeys(other, 'b', { number: 50 });
+    assert.throws(() => calls.encKeys(other, 'b', {}), isReasonOf('INSUFFICIENT_KEY'));
+    await clock.advance(100);
+    calls.encKeys(caller, 'b', {});
+  });
+
+  it('count no keys that were not given', async () => {
+    const quotas = quotasOf({ keys_per_second: 2 });
+    const missing = world(() => [], { missing: [ID] }, quotas);
+    const failing = world(() => Promise.reject(new Error('no key')), undefined, quotas);
+    const throwing = world(
+      () => {
+        throw new Error('no key');
+      },
+      undefined,
+      quotas,
+    );
+    for (let i = 0; i < 3; i++) {
+      assert.throws(() => missing.calls.decKey(missing.caller, 'b', { key_ID: ID }), BadRequestError);
+      await assert.rejects(async () => failing.calls.encKeys(failing.caller, 'b', { number: 2 }), /no key/);
+      assert.throws(() => throwing.calls.encKeys(throwing.caller, 'b', { number: 2 }), /no key/);
+    }
+  });
+
+  it('give a request of more than a second its keys, and then none for so long', async () => {
+    const clock = new FakeClock();
+    const { calls, caller } = world(() => [], undefined, quotasOf({ keys_per_second: 10 }, clock));
+    calls.encKeys(caller, 'b', { number: 100 });
+    assert.throws(() => calls.encKeys(caller, 'b', {}), isReasonOf('INSUFFICIENT_KEY'));
+    await clock.advance(9_000);
+    assert.throws(() => calls.encKeys(caller, 'b', {}), isReasonOf('INSUFFICIENT_KEY'));
+    await clock.advance(100);
+    calls.encKeys(caller, 'b', {});
+  });
+
+  it('let fewer calls wait than 64 where they say so', async () => {
+    const coming = Promise.withResolvers<TakenKey[]>();
+    const { calls, caller } = world(() => coming.promise, undefined, quotasOf({ waiting_requests: 1 }));
+    const waiting = calls.encKeys(caller, 'b', {});
+    assert.throws(() => calls.encKeys(caller, 'b', {}), isReasonOf('LIMIT_EXCEEDED'));
+    coming.resolve([]);
+    await waiting;
     await calls.encKeys(caller, 'b', {});
   });
 });

@@ -7,7 +7,7 @@ import type { MasterStreams } from '../named-keys/master-streams.ts';
 import type { Parties, Party } from '../named-keys/parties.ts';
 import type { SlaveStreams } from '../named-keys/slave-streams.ts';
 import { type Group, inOrder } from '../named-keys/stream-names.ts';
-import { type Caller, WaitingCalls } from '../named-keys/waiting-calls.ts';
+import { type Caller, type Quotas, WaitingCalls } from '../named-keys/waiting-calls.ts';
 import { keysAnswer, statusAnswer } from './answers.ts';
 import { type KeyRequest, type RestSettings, readKeyIds, readKeyRequest, readOneKeyId } from './requests.ts';
 
@@ -21,6 +21,7 @@ export interface RestCallsOptions {
   readonly saes: Parties;
   readonly masters: Pick<MasterStreams, 'take' | 'readyKeys' | 'putBack'>;
   readonly slaves: Pick<SlaveStreams, 'take'>;
+  readonly quotas: Quotas;
   readonly settings: RestSettings;
   readonly limits: Pick<NodeConfig['limits'], 'max_buffered_chunks' | 'max_buffered_bytes'>;
 }
@@ -35,7 +36,7 @@ export class RestCalls {
 
   constructor(options: RestCallsOptions) {
     this.#o = options;
-    this.#waiting = new WaitingCalls(ETSI014_KEYS, options.masters);
+    this.#waiting = new WaitingCalls(ETSI014_KEYS, options.masters, options.quotas);
   }
 
   /** Get status (5.2). @throws BadRequestError */
@@ -85,16 +86,18 @@ export class RestCalls {
   }
 
   #keysOf({ party, address }: Caller, masterId: string, ids: readonly string[]): Buffer {
-    const { saes, slaves } = this.#o;
+    const { saes, slaves, quotas } = this.#o;
     const master = saes.find(masterId);
     if (!master) throw new BadRequestError(`${quoted(masterId)} is no SAE that this KME knows`);
-    const found = slaves.take(party, master, ids, address);
-    if ('keys' in found) return keysAnswer(found.keys);
-    if ('barred' in found) throw new NotEntitledError();
-    throw new BadRequestError(
-      'one or more keys specified are not found on KME',
-      found.missing.map((id) => ({ key_ID: id, ...(isOfKind(id, SKIP_KEYS) && { hint: OF_SKIP }) })),
-    );
+    return quotas.given(party.id, ids.length, () => {
+      const found = slaves.take(party, master, ids, address);
+      if ('keys' in found) return keysAnswer(found.keys);
+      if ('barred' in found) throw new NotEntitledError();
+      throw new BadRequestError(
+        'one or more keys specified are not found on KME',
+        found.missing.map((id) => ({ key_ID: id, ...(isOfKind(id, SKIP_KEYS) && { hint: OF_SKIP }) })),
+      );
+    });
   }
 
   /** The group of those whom a master names. @throws BadRequestError */

@@ -11,6 +11,7 @@ import { openHttps } from '../http/open-https.ts';
 import { ETSI014_KEYS } from '../named-keys/key-kinds.ts';
 import { NamedKeys } from '../named-keys/named-keys.ts';
 import { Parties } from '../named-keys/parties.ts';
+import { PartyQuotas } from '../named-keys/party-quotas.ts';
 import { RestCalls } from './calls.ts';
 import type { RestSettings } from './requests.ts';
 import { createRestServer } from './server.ts';
@@ -44,14 +45,22 @@ export async function startEtsi014(
   const { masters, slaves } = named;
   const { server, stop } = createRestServer({
     ...{ saes, settings, limits, log, tls: appListenerTlsOptions(trusted, true) },
-    calls: new RestCalls({ saes, masters, slaves, settings, limits }),
+    calls: new RestCalls({
+      ...{ saes, masters, slaves, settings, limits },
+      quotas: new PartyQuotas({
+        ...{ kind: ETSI014_KEYS, parties: settings.saes, defaults: config.access?.default_quota },
+        clock: systemClock,
+      }),
+    }),
     stranger: (client) => {
       const why = 'a client was refused whose certificate names no SAE of listeners.rest.saes';
       refusals.line(clientNetwork(client), 'warning', why, { client });
     },
   });
   started.defer(() => stop(limits.shutdown_grace));
-  const address = await openHttps(server, { setting: SETTING, address: settings, trusted, log, refusals });
+  const address = await openHttps(server, {
+    ...{ setting: SETTING, address: settings, trusted, limits, log, refusals },
+  });
   named.start();
 
   const running = started.move();

@@ -22,7 +22,7 @@ export interface HttpServerOptions<C> {
   readonly resources: readonly Resource<C>[];
   readonly limits: Pick<
     NodeConfig['limits'],
-    'idle_timeout' | 'max_connections' | 'max_request_bytes' | 'request_timeout' | 'write_timeout'
+    'idle_timeout' | 'max_request_bytes' | 'request_timeout' | 'write_timeout'
   >;
   /** How long a call may take until it is answered, milliseconds. */
   readonly callMs: number;
@@ -72,7 +72,6 @@ export function createHttpServer<C>(options: HttpServerOptions<C>): HttpServer {
     },
     (request, response) => served.serve(request, response),
   );
-  server.maxConnections = limits.max_connections;
   // Without a byte in either direction while an answer is waited for or written.
   server.setTimeout(limits.write_timeout + callMs);
   server.on('secureConnection', (socket: TLSSocket) => connections.add(socket));

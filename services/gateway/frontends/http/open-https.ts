@@ -2,6 +2,7 @@ import type { Server } from 'node:https';
 import type { Address } from '#common/config/fields.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
+import { boundConnections, type ConnectionLimits } from '#common/net/bounded-connections.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
 import { listen } from '#common/net/listen.ts';
 import { type ListenerPolicy, reloadingTls } from '#common/tls/app-listener.ts';
@@ -15,6 +16,7 @@ export interface OpenHttpsOptions {
   readonly trusted: ListenerIdentity;
   /** That of all listeners where it is absent. */
   readonly policy?: ListenerPolicy | undefined;
+  readonly limits: ConnectionLimits;
   readonly log: Log;
   /** Lines about clients that are not served, limited for each. */
   readonly refusals: Pick<LimitedLog, 'line'>;
@@ -27,14 +29,12 @@ export interface OpenHttpsOptions {
  * @throws KeyweaveError BAD_CONFIG naming the setting where it cannot listen.
  */
 export async function openHttps(server: Server, options: OpenHttpsOptions): Promise<Address> {
-  const { setting, address, trusted, policy, log, refusals } = options;
+  const { setting, address, trusted, policy, limits, log, refusals } = options;
   const { host, port } = address;
   reloadingTls(server, trusted, log, policy);
-  server.on('drop', (dropped) => {
-    const client = dropped?.remoteAddress ?? '';
-    const why = 'a connection was refused: limits.max_connections is reached';
-    refusals.line(clientNetwork(client), 'warning', why, { client, setting });
-  });
+  boundConnections(server, limits, (client, why) =>
+    refusals.line(clientNetwork(client), 'warning', why, { client, setting }),
+  );
   const bound = await listen(server, { host, port }, `${setting}: cannot listen on ${host}:${port}`);
   server.on('error', (error) => log.error('a listener failed', { setting }, error));
   return bound;

@@ -6,7 +6,7 @@ import { ETSI014_KEYS, SKIP_KEYS } from '../named-keys/key-kinds.ts';
 import type { Parties, Party } from '../named-keys/parties.ts';
 import type { SlaveStreams } from '../named-keys/slave-streams.ts';
 import type { TakenKey } from '../named-keys/taken-keys.ts';
-import { type Caller, type KeyTaker, WaitingCalls } from '../named-keys/waiting-calls.ts';
+import { type Caller, type KeyTaker, type Quotas, WaitingCalls } from '../named-keys/waiting-calls.ts';
 import { capabilitiesAnswer, entropyAnswer, keyAnswer } from './answers.ts';
 import { readKeyId, readMinEntropy, readRemoteSystem, readSize, type SkipSettings } from './requests.ts';
 
@@ -17,6 +17,7 @@ export interface SkipCallsOptions {
   readonly systems: Parties;
   readonly masters: KeyTaker;
   readonly slaves: Pick<SlaveStreams, 'take'>;
+  readonly quotas: Quotas;
   readonly settings: SkipSettings;
 }
 
@@ -31,7 +32,7 @@ export class SkipCalls {
 
   constructor(options: SkipCallsOptions) {
     this.#o = options;
-    this.#waiting = new WaitingCalls(SKIP_KEYS, options.masters);
+    this.#waiting = new WaitingCalls(SKIP_KEYS, options.masters, options.quotas);
     const { default_method: method, default_key_sources: sources } = options.settings;
     this.#algorithm = `${method}(${sources.join(',')})`;
   }
@@ -58,18 +59,22 @@ export class SkipCalls {
     return taken instanceof Promise ? taken.then(only) : only(taken);
   }
 
-  /** The key that the remote system has got under that keyId; nobody gets it again. @throws BadRequestError */
+  /** The key that the remote system has got under that keyId; nobody gets it again. @throws BadRequestError, or KeyweaveError where the caller has had too many lately. */
   key({ party, address }: Caller, keyId: string, query: Query): Buffer {
+    const { slaves, quotas } = this.#o;
     const id = readKeyId(keyId);
-    const found = this.#o.slaves.take(party, this.#remote(query), [id], address);
-    if ('keys' in found) return only(found.keys);
-    // Of a key that is others' nobody is told that there is one.
-    if (isOfKind(id, ETSI014_KEYS)) {
-      throw new BadRequestError(
-        'this is no keyId of SKIP: keys of ETSI GS QKD 014 can be had over that API alone',
-      );
-    }
-    throw new BadRequestError('the keyId is not known, or its key has been fetched');
+    const remote = this.#remote(query);
+    return quotas.given(party.id, 1, () => {
+      const found = slaves.take(party, remote, [id], address);
+      if ('keys' in found) return only(found.keys);
+      // Of a key that is others' nobody is told that there is one.
+      if (isOfKind(id, ETSI014_KEYS)) {
+        throw new BadRequestError(
+          'this is no keyId of SKIP: keys of ETSI GS QKD 014 can be had over that API alone',
+        );
+      }
+      throw new BadRequestError('the keyId is not known, or its key has been fetched');
+    });
   }
 
   /** Random bytes of this machine. @throws BadRequestError */

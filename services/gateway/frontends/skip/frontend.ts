@@ -13,6 +13,7 @@ import { openHttps } from '../http/open-https.ts';
 import { SKIP_KEYS } from '../named-keys/key-kinds.ts';
 import { NamedKeys } from '../named-keys/named-keys.ts';
 import { Parties } from '../named-keys/parties.ts';
+import { PartyQuotas } from '../named-keys/party-quotas.ts';
 import { SkipCalls } from './calls.ts';
 import { PskClients } from './psk-clients.ts';
 import type { SkipSettings } from './requests.ts';
@@ -67,7 +68,13 @@ export async function startSkip(
   const { masters, slaves } = named;
   const { server, stop } = createSkipServer({
     ...{ systems, limits, log, tls: { ...appListenerTlsOptions(trusted, true, policy), ...pskOptions(psk) } },
-    calls: new SkipCalls({ systems, masters, slaves, settings }),
+    calls: new SkipCalls({
+      ...{ systems, masters, slaves, settings },
+      quotas: new PartyQuotas({
+        ...{ kind: SKIP_KEYS, parties: settings.systems, defaults: config.access?.default_quota },
+        clock: systemClock,
+      }),
+    }),
     systemOfPsk: (socket) => {
       const id = psk?.systemOf(socket);
       return id === undefined ? undefined : systems.find(id);
@@ -84,7 +91,7 @@ export async function startSkip(
       socket.destroy();
     });
   }
-  const options = { setting: SETTING, address: settings, trusted, policy, log, refusals };
+  const options = { setting: SETTING, address: settings, trusted, policy, limits, log, refusals };
   const address = await openHttps(server, options);
   named.start();
 

@@ -1,0 +1,102 @@
+import type { QuotaConfig } from '#common/config/access/access-section.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { TokenBucket } from '#common/limits/token-bucket.ts';
+import type { Clock } from '#common/time/clock.ts';
+import type { KeyKind } from './key-kinds.ts';
+
+/** Calls of one party that wait for keys at most. */
+const MAX_WAITING = 64;
+
+export interface PartyQuotasOptions {
+  readonly kind: Pick<KeyKind, 'party'>;
+  /** What the listener's settings say of each party, by its ID. */
+  readonly parties: Readonly<Record<string, { readonly quota?: QuotaConfig | undefined }>>;
+  /** What a party may take of which they say nothing. */
+  readonly defaults: QuotaConfig | undefined;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+}
+
+/** What one party has of its quota. */
+interface Account {
+  readonly keys: TokenBucket;
+  readonly keysPerSecond: number | undefined;
+  readonly maxWaiting: number;
+  waiting: number;
+}
+
+/** What the parties of this node may take: keys a second, and calls that wait. */
+export class PartyQuotas {
+  readonly #o: PartyQuotasOptions;
+  /** By ID; there are no others than those of the configuration. */
+  readonly #accounts = new Map<string, Account>();
+
+  constructor(options: PartyQuotasOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * Counts so many keys that a party is given; more than it may have in a
+   * second it gets when it has had none for one, and pays for them afterwards.
+   * Nothing is counted where `give` throws, or its promise rejects.
+   *
+   * @throws KeyweaveError INSUFFICIENT_KEY where it has had too many lately, and as `give`.
+   */
+  given<T>(party: string, keys: number, give: () => T): T {
+    this.#take(party, keys);
+    const refund = () => this.#of(party).keys.refund(keys);
+    try {
+      const gift = give();
+      if (gift instanceof Promise) gift.catch(refund);
+      return gift;
+    } catch (thrown) {
+      refund();
+      throw thrown;
+    }
+  }
+
+  /** @throws KeyweaveError LIMIT_EXCEEDED where as many calls of the party wait as may. */
+  assertMayWait(party: string): void {
+    const { waiting, maxWaiting } = this.#of(party);
+    if (waiting < maxWaiting) return;
+    throw new KeyweaveError(
+      'LIMIT_EXCEEDED',
+      `${maxWaiting} calls of this ${this.#o.kind.party} wait for keys`,
+    );
+  }
+
+  /** Counts a call that waits until it does no more. */
+  async waits<T>(party: string, work: Promise<T>): Promise<T> {
+    const account = this.#of(party);
+    account.waiting += 1;
+    try {
+      return await work;
+    } finally {
+      account.waiting -= 1;
+    }
+  }
+
+  #take(party: string, keys: number): void {
+    const { keys: bucket, keysPerSecond } = this.#of(party);
+    const nowMs = this.#o.clock.monotonicMs();
+    const delayMs = bucket.delayMs(nowMs, keys);
+    if (delayMs > 0) {
+      const detail = `this ${this.#o.kind.party} is given ${keysPerSecond} keys a second; ask for ${keys} again in ${delayMs} ms`;
+      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
+    }
+    bucket.take(nowMs, keys);
+  }
+
+  #of(party: string): Account {
+    const known = this.#accounts.get(party);
+    if (known) return known;
+    const { parties, defaults } = this.#o;
+    const { keys_per_second: keysPerSecond, waiting_requests: most = MAX_WAITING } = {
+      ...defaults,
+      ...parties[party]?.quota,
+    };
+    const keys = new TokenBucket(keysPerSecond ?? Number.POSITIVE_INFINITY);
+    const account = { keys, keysPerSecond, maxWaiting: Math.min(MAX_WAITING, most), waiting: 0 };
+    this.#accounts.set(party, account);
+    return account;
+  }
+}
