@@ -10,6 +10,7 @@ import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.t
 import type { PeerLinks } from '../clients/peer-link.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 import { offerTerms } from './offer-terms.ts';
@@ -34,6 +35,7 @@ export interface ResponderOpeningOptions {
   readonly limits: QosLimits;
   readonly store: StreamStore;
   readonly factory: Pick<StreamFactory, 'create' | 'mayDegrade'>;
+  readonly policy: NodePolicy;
   readonly ends: Pick<StreamEnds, 'forgetOffer' | 'supersede'>;
   readonly links: PeerLinks;
   readonly assertUsable: AssertUsable;
@@ -78,7 +80,8 @@ export class ResponderOpening {
    * Joins the oldest open offer, or waits for one, until the wish's time is
    * over or its application has gone.
    *
-   * @throws KeyweaveError KSID_IN_USE, TIMEOUT, or what an offer for it was refused for.
+   * @throws KeyweaveError KSID_IN_USE, TIMEOUT, UNSUPPORTED where its listener
+   *   wants more of a stream than the offer has, or what an offer for it was refused for.
    */
   async open(wish: StreamWish): Promise<KeyStream> {
     const { clock } = this.#o;
@@ -93,6 +96,7 @@ export class ResponderOpening {
       if (refusal !== undefined) throw refusal;
       const silentMs = offer ? this.#silentMs(offer.route.farNode) : leftMs;
       if (offer && silentMs <= 0) {
+        wish.assertTerms?.(offer.terms);
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
       } else {
         const stream = await this.#waiting.wait(wish, Math.min(leftMs, silentMs));
@@ -108,9 +112,10 @@ export class ResponderOpening {
    * @throws KeyweaveError saying what is wrong with it.
    */
   async offered(request: OpenRequest, peer: string): Promise<OpenResponse> {
-    const { nodeUuid, factory, assertUsable } = this.#o;
+    const { nodeUuid, factory, policy, assertUsable } = this.#o;
     try {
       const terms = offerTerms(request, peer, { nodeUuid, mayDegrade: (node) => factory.mayDegrade(node) });
+      policy.assertFloor(terms, peer, undefined);
       await assertUsable(terms);
       return this.#answer(request, terms, peer);
     } catch (thrown) {

@@ -11,6 +11,8 @@ export interface StreamWish {
   /** app: wait for the peer's application; node: the peer's node is enough. */
   readonly presence: 'app' | 'node';
   readonly timeoutMs: number;
+  /** Looks at what another node offers. @throws KeyweaveError that keeps the application from having it. */
+  readonly assertTerms?: (terms: StreamTerms) => void;
   /** Who will have the stream. */
   readonly owner: Owner;
   /** Fires when the application has gone away. */

@@ -39,14 +39,22 @@ export class WaitingApplications {
     }
   }
 
-  /** Gives the stream to the first one whom it fits; false where there is none. */
+  /** Gives the stream to the first one whom it fits, and that may have it; false where there is none. */
   give(stream: KeyStream): boolean {
-    const first = this.#first(stream);
-    if (!first) return false;
-    this.#waiting.delete(first);
-    stream.join(first.wish.owner);
-    first.called.resolve(stream);
-    return true;
+    for (let first = this.#first(stream); first; first = this.#first(stream)) {
+      const { wish, called } = first;
+      this.#waiting.delete(first);
+      try {
+        wish.assertTerms?.(stream.terms);
+      } catch (refusal) {
+        called.reject(refusal);
+        continue;
+      }
+      stream.join(wish.owner);
+      called.resolve(stream);
+      return true;
+    }
+    return false;
   }
 
   /** Has the first one whom the offer fits look at the open offers again. */

@@ -1,5 +1,6 @@
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { listenerLayer } from '#common/policy/policy-layers.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import type { RestSettings, Saes } from '../saes.ts';
@@ -24,7 +25,7 @@ export interface MasterStreamsOptions {
   readonly saes: Saes;
   readonly settings: Pick<
     RestSettings,
-    'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
+    'default_method' | 'default_key_sources' | 'policy' | 'key_size' | 'key_ttl' | 'ready_keys'
   >;
   readonly clock: Clock;
   readonly log: Pick<Log, 'debug'>;
@@ -165,6 +166,7 @@ export class MasterStreams {
       ...{ presence: 'app', owner: LISTENER, signal: this.#stopped.signal },
       byListener: { readyKeys: isUsual ? settings.ready_keys : 0 },
       defaults: { method, keySources },
+      policy: listenerLayer('rest', settings.policy),
     });
     const stream = new MasterStream(opened.ksid, delivery, clock);
     if (opened.qos.keyChunkSize === bytes) return stream;
