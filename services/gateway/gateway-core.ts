@@ -71,7 +71,7 @@ export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   });
   const ends = new StreamEnds({ store, links, events, log });
   const assertUsable = usableAlgorithms(kem, clock);
-  const initiator = new InitiatorOpening({ store, factory, ends, links, random, clock, log });
+  const initiator = new InitiatorOpening({ store, factory, policy, ends, links, random, clock, log });
   const responder = new ResponderOpening({
     ...{ nodeUuid, limits: config, store, factory, policy, ends, links, assertUsable, clock, log },
   });

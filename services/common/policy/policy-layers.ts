@@ -1,12 +1,25 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod } from '#common/catalogue/methods.ts';
-import type { ListenerPolicyConfig, PolicyConfig } from '#common/policy/policy-section.ts';
+import type { ListenerPolicyConfig, PolicyConfig, SourcePolicy } from '#common/policy/policy-section.ts';
 
 /** What one place of config.json says of sources; of all that count for a stream the strictest does. */
 export interface PolicyLayer extends ListenerPolicyConfig {
   /** Path of the place, such as `policy` or `listeners.json.policy`. */
   readonly path: string;
 }
+
+/** QKD, and what pqc-source makes. */
+export type SourcePolicyKind = 'qkd' | 'pqc';
+
+/** What each policy lets be left out, and what a stream has to name under it. */
+const POLICIES: Readonly<
+  Record<SourcePolicy, { mayLack: readonly SourcePolicyKind[]; requires?: SourcePolicyKind }>
+> = {
+  all: { mayLack: [] },
+  'qkd-required': { mayLack: ['pqc'], requires: 'qkd' },
+  'pqc-required': { mayLack: ['qkd'], requires: 'pqc' },
+  any: { mayLack: ['qkd', 'pqc'] },
+};
 
 /** What a stream is made of, by name: `QKD`, and KEMs. */
 export interface StreamMake {
@@ -24,9 +37,9 @@ export interface BelowFloor {
 
 /** What the file says of all streams, and of those with one peer. */
 export function nodeLayers(policy: PolicyConfig, peer?: string): PolicyLayer[] {
-  const { floor, peers } = policy;
+  const { sources, floor, peers } = policy;
   const entry = peer === undefined ? undefined : peers[peer];
-  const layers: PolicyLayer[] = [{ path: 'policy', floor }];
+  const layers: PolicyLayer[] = [{ path: 'policy', sources, floor }];
   if (entry) layers.push({ ...entry, path: `policy.peers.${peer}` });
   return layers;
 }
@@ -37,6 +50,26 @@ export function listenerLayer(
   policy: ListenerPolicyConfig | undefined,
 ): PolicyLayer | undefined {
   return policy && { ...policy, path: `listeners.${listener}.policy` };
+}
+
+/**
+ * Whether the policies of a node let sources of a kind be left out: one has to
+ * say so, and none may say otherwise. What a listener says can only narrow it.
+ */
+export function mayLeaveOut(layers: readonly PolicyLayer[], kind: SourcePolicyKind): boolean {
+  const said = layers.flatMap(({ sources }) => sources ?? []);
+  return said.length > 0 && said.every((name) => POLICIES[name].mayLack.includes(kind));
+}
+
+/** Whether a policy wants QKD itself in every chunk. */
+export function requiresQkd(layers: readonly PolicyLayer[]): boolean {
+  return layers.some(({ sources }) => sources !== undefined && POLICIES[sources].requires === 'qkd');
+}
+
+/** Name of the policy that lets just that be left out. */
+export function policyName(mayLack: Readonly<Record<SourcePolicyKind, boolean>>): SourcePolicy {
+  if (mayLack.qkd) return mayLack.pqc ? 'any' : 'pqc-required';
+  return mayLack.pqc ? 'qkd-required' : 'all';
 }
 
 /** The first floor that a stream is below; undefined where it is below none. */
@@ -53,7 +86,12 @@ export function kindsOf(sources: readonly string[]): number {
   return new Set(sources.map(isQkdName)).size;
 }
 
-function belowLayer({ path, floor = {} }: PolicyLayer, { method, sources }: StreamMake) {
+function belowLayer({ path, sources: policy, floor = {} }: PolicyLayer, { method, sources }: StreamMake) {
+  const required = policy && POLICIES[policy].requires;
+  if (required !== undefined && !sources.some((name) => isQkdName(name) === (required === 'qkd'))) {
+    const what = required === 'qkd' ? 'QKD' : 'KEM';
+    return below('sources', `${path}.sources`, `is ${policy}, and ${sources.join(', ')} has no ${what}`);
+  }
   const { methods, min_kinds: minKinds = 1, min_nist_category: minCategory = 1 } = floor;
   if (methods && !methods.some((name) => findMethod(name)?.name === method))
     return below('method', `${path}.floor.methods`, `allows ${methods.join(', ')}, not ${method}`);

@@ -15,7 +15,12 @@ const floorSection = z.strictObject({
   methods: z.array(methodField).min(1).optional(),
 });
 
+/** What may be missing in a chunk while it fails, by the name of what may not. */
+export const SOURCE_POLICIES = ['all', 'qkd-required', 'pqc-required', 'any'] as const;
+
 const policyPart = {
+  /** all: every source; qkd-required, pqc-required: those of the other kind may be left out while they fail; any: those of either kind. */
+  sources: z.enum(SOURCE_POLICIES).optional(),
   /** What no stream may be below; absent = nothing. */
   floor: floorSection.optional(),
 };
@@ -31,5 +36,6 @@ export const policySection = z.strictObject({
 /** What counts beside that for the streams of one listener; the stricter counts. */
 export const listenerPolicySection = z.strictObject(policyPart);
 
+export type SourcePolicy = (typeof SOURCE_POLICIES)[number];
 export type PolicyConfig = z.infer<typeof policySection>;
 export type ListenerPolicyConfig = z.infer<typeof listenerPolicySection>;

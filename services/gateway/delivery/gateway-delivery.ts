@@ -161,8 +161,14 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     const terms = await this.#withEnoughSecrets(said, role, ksid);
     await assertUsable(terms);
     const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
-    const assertTerms = (offered: StreamTerms) => policy.assertFloorOf(request.policy, offered);
-    const wish = { terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs, assertTerms };
+    const judge = (offer: KeyStream) => {
+      policy.assertFloorOf(request.policy, offer.terms);
+      policy.narrow(offer, request.policy);
+    };
+    const wish = {
+      ...{ terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs },
+      ...{ policy: request.policy, judge },
+    };
     if (role === 'responder') return responder.open(wish);
     if (!request.atOnce) return initiator.open(wish);
     const stream = await initiator.open({ ...wish, presence: 'node' });

@@ -12,7 +12,6 @@ import {
   settle,
   wishOf,
 } from '#test/helpers/openings.ts';
-import type { StreamTerms } from '../streams/stream-terms.ts';
 
 let bob: Openings;
 
@@ -25,10 +24,10 @@ const offered = (n: number, peer = ALICE) => bob.agreement.open(offerOf('app', p
 /** An application whose listener has a floor that no stream meets, or another one. */
 function joining(isChoosy: boolean) {
   const seen: { stream?: string; error?: unknown } = {};
-  const assertTerms = (_: StreamTerms) => {
+  const judge = () => {
     if (isChoosy) throw new KeyweaveError('UNSUPPORTED', 'below the floor of the listener');
   };
-  bob.responder.open(wishOf('app', ALICE, BOB, { assertTerms })).then(
+  bob.responder.open(wishOf('app', ALICE, BOB, { judge })).then(
     ({ id }) => Object.assign(seen, { stream: id }),
     (error: unknown) => Object.assign(seen, { error }),
   );

@@ -10,6 +10,7 @@ import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.t
 import type { PeerLinks } from '../clients/peer-link.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { bothLet, inMessage, LACKS_NOTHING } from '../streams/policy/lacking.ts';
 import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
@@ -96,7 +97,7 @@ export class ResponderOpening {
       if (refusal !== undefined) throw refusal;
       const silentMs = offer ? this.#silentMs(offer.route.farNode) : leftMs;
       if (offer && silentMs <= 0) {
-        wish.assertTerms?.(offer.terms);
+        wish.judge?.(offer);
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
       } else {
         const stream = await this.#waiting.wait(wish, Math.min(leftMs, silentMs));
@@ -145,6 +146,7 @@ export class ResponderOpening {
       joined: stream.local === 'joined',
       qos: stream.qos,
       allowDegraded: stream.allowDegraded,
+      ...inMessage(stream.leeway.mayLack),
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,
     };
@@ -264,7 +266,7 @@ export class ResponderOpening {
   }
 
   #accept(ksid: string, request: OpenRequest, terms: StreamTerms, peer: string): KeyStream {
-    const { store, factory, limits } = this.#o;
+    const { store, factory, policy, limits } = this.#o;
     const { qos, incarnation, predefined } = request;
     if (!qos) throw new KeyweaveError('BAD_REQUEST', 'the offer carries no QoS');
     if (store.ended.has(peer, ksid, incarnation)) {
@@ -275,7 +277,9 @@ export class ResponderOpening {
     const stream = factory.create({
       ...{ ksid, incarnation, terms, role: 'responder', predefined },
       qos: meetQos(qos, terms, limits),
-      allowDegraded: request.allowDegraded && factory.mayDegrade(peer),
+      allowDegraded:
+        request.allowDegraded && factory.mayDegrade(peer) && policy.mayReplace(terms, peer, undefined),
+      mayLack: bothLet(request.mayLack ?? LACKS_NOTHING, policy.mayLack(terms, peer, undefined)),
     });
     store.add(stream);
     return stream;

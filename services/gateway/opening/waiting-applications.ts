@@ -45,7 +45,7 @@ export class WaitingApplications {
       const { wish, called } = first;
       this.#waiting.delete(first);
       try {
-        wish.assertTerms?.(stream.terms);
+        wish.judge?.(stream);
       } catch (refusal) {
         called.reject(refusal);
         continue;
