@@ -2,6 +2,7 @@ import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFil
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
 import { wrongKeyManagers } from './wrong-key-managers.ts';
+import { wrongPolicies } from './wrong-policies.ts';
 import { wrongTelemetry } from './wrong-telemetry.ts';
 
 type Json = Record<string, unknown>;
@@ -60,21 +61,6 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
   wrong('a service that there is not', 'services.gatewy', /unknown key/, { services: { gatewy: {} } });
   wrong('a caller that there is not', 'services.gateway.callers.0', /Invalid option/, {
     services: { gateway: { callers: ['nobody'] } },
-  });
-  wrong('a method of a floor that there is not', 'policy.floor.methods.1', /unknown method "xor"/, {
-    policy: { floor: { methods: ['hkdf-sha384', 'xor'] } },
-  });
-  wrong(
-    'a floor above what a URI without a query means',
-    'listeners.json.default_key_sources',
-    /NIST category 3/,
-    {
-      policy: { floor: { min_nist_category: 5 } },
-      listeners: { json: { default_key_sources: ['ML-KEM-768', 'QKD'] } },
-    },
-  );
-  wrong('a policy for a stranger', `policy.peers.${THIRD}`, /is no trusted peer/, {
-    policy: { peers: { [THIRD]: { floor: { min_kinds: 2 } } } },
   });
   wrong('a log file without a name', 'logging_config.filename', /required/, {
     logging_config: { file_log_type: 'info' },
@@ -184,6 +170,7 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
     services: { gateway: { address: { ...host, port: 0 } } },
   });
   wrongKeyManagers(wrong);
+  wrongPolicies(wrong);
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },
   });
