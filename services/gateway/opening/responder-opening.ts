@@ -135,6 +135,7 @@ export class ResponderOpening {
     const stream = held ?? this.#accept(ksid, request, terms, peer);
     if (taker) {
       this.#offers.remove(stream);
+      this.#o.policy.narrow(stream, taker.policy);
       stream.join(taker.owner);
       stream.peerJoined();
       taker.opened();
