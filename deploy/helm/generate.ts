@@ -53,7 +53,7 @@ function without(section: Schema, names: readonly string[]): Schema {
 
 /** Defaults are the node's to set: what values do not say, config.json does not say either. */
 function described(schema: Schema, name = ''): Schema {
-  const { default: preset, properties, ...rest } = schema;
+  const { default: preset, properties, items, ...rest } = schema;
   const meaning = rest.description ?? (name && `what ${name} has`);
   const told =
     preset === undefined || (typeof preset === 'object' && !Array.isArray(preset))
@@ -64,6 +64,7 @@ function described(schema: Schema, name = ''): Schema {
     ...rest,
     ...(description && { description }),
     ...(properties !== undefined && { properties: membersDescribed(properties as Members) }),
+    ...(items !== undefined && { items: described(items as Schema) }),
   };
 }
 

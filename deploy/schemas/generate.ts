@@ -81,6 +81,8 @@ function describe(schema: Json, path: string, meanings: ReadonlyMap<string, stri
   const members = Object.entries((schema.properties ?? {}) as { [key: string]: Json });
   if (typeof schema.additionalProperties === 'object')
     members.push(['<name>', schema.additionalProperties as Json]);
+  const entry = schema.items as Json | undefined;
+  if (entry?.properties) describe(entry, `${path}[]`, meanings);
   const missing = members.flatMap(([name, member]) =>
     describe(member, path === '' ? name : `${path}.${name}`, meanings),
   );

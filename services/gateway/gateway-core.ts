@@ -22,6 +22,7 @@ import type { EndStream } from './production/end-producer.ts';
 import { Producers, type WatchRound } from './production/producers.ts';
 import type { Reservoirs } from './reservoirs/reservoirs.ts';
 import type { StreamStore } from './store/stream-store.ts';
+import { NodePolicy } from './streams/policy/node-policy.ts';
 import type { StreamEvents } from './streams/stream-events.ts';
 
 /** All that a gateway leans on: whoever brings these has one, on a machine or in a simulated world. */
@@ -56,17 +57,26 @@ export interface GatewayCore {
 /** Puts the rooms of a gateway together; nothing here knows of a network, a file or a real clock. */
 export function createGatewayCore(ports: GatewayPorts): GatewayCore {
   const { config, clock, random, log, kem, links, seeds, trusted, store, events } = ports;
-  const { uuid: nodeUuid, limits, policy, qkd: qkdSettings } = config;
+  const { uuid: nodeUuid, limits, qkd: qkdSettings } = config;
+  const policy = new NodePolicy(nodeUuid, config.policy);
   const producers = new Producers({ ...ports, limits, qkdSettings });
-  const factory = new StreamFactory({ limits, policy, seeds, store, producers, events, clock });
+  const factory = new StreamFactory({
+    limits,
+    policy: config.policy,
+    seeds,
+    store,
+    producers,
+    events,
+    clock,
+  });
   const ends = new StreamEnds({ store, links, events, log });
   const assertUsable = usableAlgorithms(kem, clock);
-  const initiator = new InitiatorOpening({ store, factory, ends, links, random, clock, log });
+  const initiator = new InitiatorOpening({ store, factory, policy, ends, links, random, clock, log });
   const responder = new ResponderOpening({
-    ...{ nodeUuid, limits: config, store, factory, ends, links, assertUsable, clock, log },
+    ...{ nodeUuid, limits: config, store, factory, policy, ends, links, assertUsable, clock, log },
   });
   const delivery = new GatewayDelivery({
-    ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, policy: factory },
+    ...{ nodeUuid, trusted, limits: config, store, initiator, responder, ends, factory, policy },
     ...{ assertUsable, events, kem, random, clock, qkdLinks: producers.reservoirs },
   });
   return {

@@ -68,7 +68,7 @@ describe('the log of streams', () => {
     log.opened(STREAM);
     log.closed(STREAM, 'x');
     log.dropped(STREAM, 4, 2, error);
-    log.degraded(STREAM, 4, 2);
+    log.degraded(STREAM, 4, 2, 'shared_seed');
     assert.equal(lines.length, 4);
     for (const line of lines) {
       assert.match(JSON.stringify(line), /0123abcd/);
@@ -112,7 +112,7 @@ describe('the log of streams', () => {
   it('warns of dropped batches and stand-ins, of each stream a few', () => {
     const error = new KeyweaveError('SOURCE_FAULT', 'equal secrets');
     for (let first = 0; first < 100; first++) log.dropped(STREAM, first, 1, error);
-    log.degraded({ ...STREAM, id: `f${KSID.slice(1)}` }, 7, 3);
+    log.degraded({ ...STREAM, id: `f${KSID.slice(1)}` }, 7, 3, 'shared_seed');
     assert.deepEqual(lines[0], [
       'warning',
       'a batch was dropped',

@@ -85,8 +85,13 @@ export class StreamLog {
     this.#trouble(stream, 'a batch was dropped', { first, count, ...errorFields(error) });
   }
 
-  degraded(stream: LoggedStream, first: number, count: number): void {
-    this.#trouble(stream, 'a shared_seed stands in for a source', { first, count });
+  /** @param how what did it: a shared_seed, or the kind of sources that was left out. */
+  degraded(stream: LoggedStream, first: number, count: number, how: string | false): void {
+    if (how === 'qkd' || how === 'pqc')
+      this.#trouble(stream, 'sources that fail are left out, as the policies let be', {
+        ...{ first, count, leftOut: how },
+      });
+    else this.#trouble(stream, 'a shared_seed stands in for a source', { first, count });
   }
 
   /** Says what was left out and is not said yet. */

@@ -86,6 +86,15 @@ describe('ChunkContext', () => {
     assert.deepEqual(contexts(REQUEST), [expected(0), expected(1)]);
   });
 
+  it('ends with the slots that were left out, where some were', () => {
+    const [, qkd] = REQUEST.slots as [(typeof REQUEST.slots)[0], (typeof REQUEST.slots)[0]];
+    const context = { ...(REQUEST.context as NonNullable<typeof REQUEST.context>), leftOut: 1 };
+    const [fields] = contexts({ ...REQUEST, context, slots: [qkd] });
+    assert.deepEqual(fields?.slice(10, 13), [hex(1, 4), text('QKD'), '']);
+    assert.deepEqual(fields?.slice(-2), [hex(2, 4), hex(1, 4)]);
+    assert.deepEqual(contexts({ ...REQUEST, context: { ...context, leftOut: 0 } })[0], expected(0));
+  });
+
   it('tells digests that are missing from digests that are zero', () => {
     const [slot, qkd] = REQUEST.slots as [(typeof REQUEST.slots)[0], (typeof REQUEST.slots)[0]];
     const without = { ...REQUEST, slots: [{ ...slot, publicKeyDigests: Buffer.alloc(0) }, qkd] };

@@ -8,7 +8,7 @@ const DIGEST_BYTES = 32;
  * length as u32, big-endian, in the order of the design (protocol version,
  * method, KSID and incarnation, index, chunk size, both nodes, both URIs, then per slot the
  * algorithm, revision and digests of public key and ciphertext, then the QKD
- * reference). What the batch shares is encoded once.
+ * reference, the stand-in and what was left out). What the batch shares is encoded once.
  */
 export class ChunkContext {
   readonly #bytes: Buffer;
@@ -43,6 +43,8 @@ export class ChunkContext {
     fields.u32(context.qkdEpoch);
     this.#positionAt = fields.bytes(Buffer.alloc(8));
     fields.u32(context.degradedSlot);
+    // Only where something is: whoever knows nothing of it leaves nothing out, and writes the same.
+    if (context.leftOut) fields.u32(context.leftOut);
     this.#bytes = fields.join();
   }
 

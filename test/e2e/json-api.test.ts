@@ -160,7 +160,7 @@ describe('a stream between two nodes (ETSI GS QKD 004 V2.1.1 clause 6)', () => {
       [0, undefined],
       [4, undefined],
       [46, ['age', 'hops']],
-      [4096, ['age', 'hops', 'sources', 'method', 'policy_met', 'degraded']],
+      [4096, ['age', 'hops', 'sources', 'method', 'policy', 'policy_met', 'degraded']],
     ];
     for (const [i, [size, given]] of rooms.entries()) {
       const answer = await ask(size);

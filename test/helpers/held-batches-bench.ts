@@ -4,6 +4,7 @@ import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import { HeldBatches } from '../../services/gateway/production/responder/held-batches.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
+import type { MayLack } from '../../services/gateway/streams/policy/lacking.ts';
 import { StreamEvents } from '../../services/gateway/streams/stream-events.ts';
 import type { StreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -30,6 +31,7 @@ export function begin(
     method?: string;
     terms?: StreamTerms;
     allowDegraded?: boolean;
+    mayLack?: MayLack;
     maxBufferedChunks?: number;
   } = {},
 ): void {
@@ -45,6 +47,7 @@ export function begin(
     role: 'responder',
     qos: { timeoutMs: 1000, metadataMimetype: '' },
     allowDegraded,
+    ...(change.mayLack && { mayLack: change.mayLack }),
     maxBufferedChunks: change.maxBufferedChunks ?? 16,
     clock,
     events: new StreamEvents([

@@ -32,6 +32,7 @@ import type { StreamWish } from '../../services/gateway/opening/stream-wish.ts';
 import { MemoryStreamStore } from '../../services/gateway/store/memory-stream-store.ts';
 import { peerQuotas } from '../../services/gateway/store/peer-quotas.ts';
 import type { KeyStream } from '../../services/gateway/streams/key-stream.ts';
+import { NodePolicy } from '../../services/gateway/streams/policy/node-policy.ts';
 import { StreamEvents, type StreamListener } from '../../services/gateway/streams/stream-events.ts';
 import { parseStreamTerms } from '../../services/gateway/streams/stream-terms.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -201,14 +202,15 @@ export function openingsOf(
     ...{ limits: config.limits, policy: config.policy, seeds, store, producers, events, clock },
   });
   const ends = new StreamEnds({ store, links, events, log });
-  const shared = { store, factory, ends, links, clock, log };
+  const policy = new NodePolicy(nodeUuid, config.policy);
+  const shared = { store, factory, policy, ends, links, clock, log };
   const random = countingRandom();
   const initiator = new InitiatorOpening({ ...shared, random });
   const responder = new ResponderOpening({ ...shared, nodeUuid, limits: config, assertUsable });
   const trusted = new Set([ALICE, BOB, CAROL]);
   const delivery = new GatewayDelivery({
     ...{ nodeUuid, limits: config, store, initiator, responder, ends, assertUsable, events },
-    ...{ policy: factory, trusted, random, clock, kem: { unavailable: async () => new Map() } },
+    ...{ factory, policy, trusted, random, clock, kem: { unavailable: async () => new Map() } },
     qkdLinks: { leftBps: () => config.qkd.key_rate_bps },
   });
   /** Offers that were answered, those of unknown streams among them. */

@@ -134,7 +134,7 @@ export class ProducerBench {
     Promise.resolve(this.stream.take(index, 60_000, () => undefined, LIVING)).then(
       (taken) => {
         outcome.index = taken.index;
-        outcome.degraded = taken.degraded;
+        outcome.degraded = taken.degraded !== false;
       },
       (error: unknown) => {
         outcome.error = error;

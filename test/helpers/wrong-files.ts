@@ -2,6 +2,7 @@ import { copyFileSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFil
 import { join } from 'node:path';
 import { type NodeFolder, OWN, PEER, THIRD } from './node-folder.ts';
 import { wrongKeyManagers } from './wrong-key-managers.ts';
+import { wrongPolicies } from './wrong-policies.ts';
 import { wrongTelemetry } from './wrong-telemetry.ts';
 
 type Json = Record<string, unknown>;
@@ -169,6 +170,7 @@ export function wrongFiles({ config, peers, folder, ports }: NodeFolder): WrongF
     services: { gateway: { address: { ...host, port: 0 } } },
   });
   wrongKeyManagers(wrong);
+  wrongPolicies(wrong);
   wrong('the own JSON API as key manager', 'qkd_address', /not a key manager/, {
     qkd_address: { ...host, port: ports.json },
   });

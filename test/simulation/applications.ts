@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { STATUS_TABLE } from '#common/errors/status-table.ts';
+import type { SourcePolicy } from '#common/policy/policy-section.ts';
 import type { HistoryEntry } from '../helpers/delivery-history.ts';
 import type { Prng } from './prng.ts';
 import type { SimulatedNode } from './simulated-node.ts';
@@ -41,8 +42,22 @@ export interface Witness {
   readonly complaints: string[];
   /** Whether the nodes let a shared_seed stand in. */
   readonly mayDegrade: boolean;
+  /** What each chunk was said to be made of, by stream and index: the same at both ends. */
+  readonly made: Map<string, string>;
+  /** Keys that lack sources of a kind. */
+  lacking: number;
+  /** `policy.sources` of a node. */
+  policyOf(node: string): SourcePolicy;
   note(line: string): void;
 }
+
+/** What each policy lets be left out, written down a second time. */
+const MAY_LACK: Readonly<Record<SourcePolicy, readonly ('qkd' | 'pqc')[]>> = {
+  all: [],
+  'qkd-required': ['pqc'],
+  'pqc-required': ['qkd'],
+  any: ['qkd', 'pqc'],
+};
 
 interface Asked<T> {
   readonly sentMs: number;
@@ -152,9 +167,7 @@ export class Application {
       const key = outcome.key.expose();
       const digest = hash('sha256', key, 'hex');
       const keyBytes = key.length;
-      if (outcome.metadata.includes('"degraded":true') && !this.#witness.mayDegrade) {
-        this.#witness.complaints.push(`${this.name}: a degraded key, where no node lets a seed stand in`);
-      }
+      this.#judgeSources(`${stream}/${outcome.index}`, outcome.metadata);
       outcome.key.wipe();
       next = Math.max(next, outcome.index + 1);
       read += 1;
@@ -162,6 +175,35 @@ export class Application {
       this.lastKeyMs = this.#time.nowMs;
       this.#record('GET_KEY', stream, sentMs, { index: outcome.index, digest, keyBytes });
     }
+  }
+
+  /** No chunk lacks more than both nodes let be, or than enough for its method, and both ends say the same of it. */
+  #judgeSources(chunk: string, metadata: string): void {
+    const { complaints, made, mayDegrade } = this.#witness;
+    const { sources, degraded } = JSON.parse(metadata) as { sources: string[]; degraded: boolean };
+    const named = this.#plan.keySources.split(',');
+    const { source, destination, method } = this.#plan;
+    const [one, other] = [source, destination].map((node) => MAY_LACK[this.#witness.policyOf(node)]);
+    const without = {
+      qkd: named.filter((name) => name !== 'QKD'),
+      pqc: named.filter((name) => name === 'QKD'),
+    };
+    const lacks = (['qkd', 'pqc'] as const).find((kind) => `${without[kind]}` === `${sources}`);
+    const isWhole = `${sources}` === `${named}`;
+    const isReplaced = `${sources}` === `${named.map((name) => (name === 'QKD' ? 'SHARED-SEED' : name))}`;
+    const mayBe =
+      isWhole ||
+      (isReplaced && mayDegrade && named.length === 2) ||
+      (lacks !== undefined &&
+        [one, other].every((may) => may?.includes(lacks)) &&
+        sources.length >= (method === 'xoring' ? 2 : 1));
+    if (!mayBe || degraded === isWhole)
+      complaints.push(`${this.name}: a key of ${sources} where ${named} are named, degraded: ${degraded}`);
+    if (!isWhole && lacks !== undefined) this.#witness.lacking += 1;
+    const before = made.get(chunk) ?? `${sources}`;
+    if (before !== `${sources}`)
+      complaints.push(`${this.name}: index of ${chunk} is of ${sources} here and of ${before} there`);
+    made.set(chunk, before);
   }
 
   #close(ksid: string): void {

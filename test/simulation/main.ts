@@ -41,11 +41,13 @@ async function explore(first: number, runs: number, seconds: number): Promise<bo
   const secondsGone = () => (performance.now() - began) / 1_000;
   let minutes = 0;
   let keys = 0;
+  let lacking = 0;
   let seed = first;
   for (; seed < first + runs && (Number.isFinite(runs) || secondsGone() < seconds); seed++) {
     const run = await simulate(planOf(seed));
     minutes += run.simulatedMs / 60_000;
     keys += run.keys;
+    lacking += run.lacking;
     if (run.violations.length === 0) continue;
     report(run);
     if (options.shrink) {
@@ -59,7 +61,7 @@ async function explore(first: number, runs: number, seconds: number): Promise<bo
   }
   const perMinute = Math.round((60 * minutes) / secondsGone());
   console.log(
-    `seeds ${first} to ${seed - 1}: ${Math.round(minutes)} simulated minutes in ${Math.round(secondsGone())} s (${perMinute} a minute), ${keys} keys, nothing wrong`,
+    `seeds ${first} to ${seed - 1}: ${Math.round(minutes)} simulated minutes in ${Math.round(secondsGone())} s (${perMinute} a minute), ${keys} keys, ${lacking} of them without sources that failed, nothing wrong`,
   );
   return true;
 }

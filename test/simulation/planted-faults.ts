@@ -22,9 +22,16 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     what: 'the responder releases whatever is confirmed',
     file: `${G}production/responder/held-batches.ts`,
-    before: 'held.count === count && equalBytes(held.initiatorTags, initiatorTags)',
-    after: 'held.count === count',
+    before: 'isRight && equalBytes(held.initiatorTags, initiatorTags)',
+    after: 'isRight',
     seed: 3,
+  },
+  {
+    what: 'sources are left out that the policy of one end wants',
+    file: `${G}streams/policy/lacking.ts`,
+    before: '{ qkd: one.qkd && other.qkd, pqc: one.pqc && other.pqc }',
+    after: '{ qkd: one.qkd || other.qkd, pqc: one.pqc || other.pqc }',
+    seed: 13,
   },
   {
     what: 'the responder forgets what it has decided',

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { SOURCE_POLICIES, type SourcePolicy } from '#common/policy/policy-section.ts';
 import type { HistoryEntry } from '../helpers/delivery-history.ts';
 import { Application, type PairPlan, type Witness } from './applications.ts';
 import { type Fault, planFaults } from './faults.ts';
@@ -21,6 +22,8 @@ export interface Plan {
   /** Faults end here, and everybody is honest from then on. */
   readonly faultsUntilMs: number;
   readonly policy: 'refuse' | 'shared_seed';
+  /** `policy.sources` of each node; all where a plan does not say. */
+  readonly sources?: readonly SourcePolicy[];
   /** Whether the streams of two nodes share their QKD keys; by link where a plan does not say. */
   readonly sharing?: 'link' | 'stream';
 }
@@ -30,6 +33,8 @@ export interface Run {
   /** What must never be, one line each; none of a sound run. */
   readonly violations: readonly string[];
   readonly keys: number;
+  /** Those that lack sources of a kind, as the policies of both nodes let be. */
+  readonly lacking: number;
   readonly simulatedMs: number;
   readonly events: number;
   /** Of everything that was sent and answered, in order: two runs of a plan have the same. */
@@ -78,6 +83,7 @@ export function planOf(seed: number, faultsUntilMs = 120_000): Plan {
   return {
     ...{ seed, nodes, pairs, faultsUntilMs },
     policy: random.chance(0.3) ? 'shared_seed' : 'refuse',
+    sources: sourcesOf(seed, nodes.length),
     sharing: Prng.of(seed, 'sharing').pick(['link', 'link', 'link', 'stream']),
     faults: random.chance(0.1)
       ? []
@@ -85,9 +91,17 @@ export function planOf(seed: number, faultsUntilMs = 120_000): Plan {
   };
 }
 
+/** In half of the worlds something may be left out, and mostly both ends of a pair say so. */
+function sourcesOf(seed: number, nodes: number): SourcePolicy[] {
+  const random = Prng.of(seed, 'sources');
+  if (random.chance(0.5)) return Array(nodes).fill('all');
+  const usual = random.pick(SOURCE_POLICIES);
+  return Array.from({ length: nodes }, () => (random.chance(0.8) ? usual : random.pick(SOURCE_POLICIES)));
+}
+
 /** Runs a plan from its beginning to the moment when nothing may be left of it. */
 export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => void): Promise<Run> {
-  const { seed, nodes: uuids, pairs, faults, faultsUntilMs, policy, sharing = 'link' } = plan;
+  const { seed, nodes: uuids, pairs, faults, faultsUntilMs, policy, sharing = 'link', sources = [] } = plan;
   const time = new SimulatedTime();
   const digest = createHash('sha256');
   const note = (line: string) => {
@@ -107,7 +121,7 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
     if (!mayRepeat) complaints.push(text);
   });
   const world: SharedWorld = {
-    ...{ time, network, keyManagers, secrets, nodes: uuids, policy, sharing, random, woven },
+    ...{ time, network, keyManagers, secrets, nodes: uuids, policy, sources, sharing, random, woven },
     dropped: (stream, role, first, count) =>
       drops.push({ stream, end: role === 'initiator' ? 0 : 1, first, count }),
   };
@@ -115,7 +129,10 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
   const history: HistoryEntry[] = [];
   const named = new Set<string>();
   const mayDegrade = policy === 'shared_seed';
-  const witness: Witness = { history, named, complaints, mayDegrade, note };
+  const witness: Witness = {
+    ...{ history, named, complaints, mayDegrade, note, made: new Map(), lacking: 0 },
+    policyOf: (node) => sources[uuids.indexOf(node)] ?? 'all',
+  };
   const applications = pairs.flatMap((pair) =>
     ([0, 1] as const).map((end) => {
       const node = nodes.get(end === 0 ? pair.source : pair.destination) as SimulatedNode;
@@ -138,7 +155,15 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
     );
   }
   await time.run(faultsUntilMs + RECOVERY_MS);
-  const unserved = unservedOf(pairs, applications, faultsUntilMs);
+  const isBarred = (pair: PairPlan) =>
+    [pair.source, pair.destination].some((node) => bars(witness, node, pair));
+  const unserved = unservedOf(pairs, applications, faultsUntilMs).filter(
+    (name) => !pairs.some((pair) => name.startsWith(`${pair.name}/`) && isBarred(pair)),
+  );
+  for (const [i, pair] of pairs.entries()) {
+    const served = applications.slice(2 * i, 2 * i + 2).filter(({ lastKeyMs }) => lastKeyMs >= 0);
+    if (isBarred(pair)) complaints.push(...served.map(({ name }) => `${name}: a key that a policy bars`));
+  }
   for (const application of applications) application.stop();
   await time.run(time.nowMs + 120_000, () => running === 0);
   if (running > 0) complaints.push(`${running} applications wait for ever`);
@@ -163,8 +188,17 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
   return {
     ...{ plan, violations, simulatedMs: time.nowMs, events: time.count },
     keys: history.filter(({ op, status }) => op === 'GET_KEY' && status === 0).length,
+    lacking: witness.lacking,
     digest: digest.digest('hex'),
   };
+}
+
+/** Whether a node's policy wants a kind of sources that the pair does not name: its streams are refused. */
+function bars(witness: Witness, node: string, { keySources }: PairPlan): boolean {
+  const policy = witness.policyOf(node);
+  const named = keySources.split(',');
+  if (policy === 'qkd-required') return !named.includes('QKD');
+  return policy === 'pqc-required' && named.every((name) => name === 'QKD');
 }
 
 /**

@@ -3,6 +3,7 @@ import { Secret } from '#common/crypto/secret.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { ServiceClient } from '#common/grpc/client.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import type { SourcePolicy } from '#common/policy/policy-section.ts';
 import type { DeriveRequest, HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import type { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import type { EncapsulateRequest, PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
@@ -33,6 +34,8 @@ export interface SharedWorld {
   readonly secrets: Secrets;
   readonly nodes: readonly string[];
   readonly policy: NodeConfig['policy']['missing_source'];
+  /** `policy.sources` of each node, in the order of `nodes`. */
+  readonly sources: readonly SourcePolicy[];
   readonly sharing: NodeConfig['qkd']['sharing'];
   readonly random: (name: string) => Prng;
   /** What QKD keys have gone into. */
@@ -67,7 +70,7 @@ export class SimulatedNode {
       hybridization_server_address: address,
       qkd_address: address,
       peer_local_address: address,
-      policy: { missing_source: world.policy },
+      policy: { missing_source: world.policy, sources: world.sources[world.nodes.indexOf(uuid)] },
       qkd: { sharing: world.sharing },
     });
     // Small enough that a run comes to them.

@@ -29,6 +29,37 @@ function configOf(listeners: object, more: object = {}): NodeConfig {
 const inWords = (faults: readonly Fault[]) =>
   faults.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`);
 
+describe('the policy', () => {
+  const faultsOf = (policy: object, listeners: object = {}) =>
+    inWords(appListenerFaults(configOf(listeners, { policy })));
+
+  it('has no floor that what a listener means by default is below', () => {
+    assert.deepEqual(
+      faultsOf({ floor: { min_kinds: 2, min_nist_category: 3, methods: ['HKDF-sha384'] } }),
+      [],
+    );
+    assert.deepEqual(faultsOf({ floor: { min_nist_category: 5 } }, { grpc: {} }), [
+      'listeners.json.default_key_sources: policy.floor.min_nist_category is 5, and ML-KEM-768 is of NIST category 3',
+      'listeners.grpc.default_key_sources: policy.floor.min_nist_category is 5, and ML-KEM-768 is of NIST category 3',
+    ]);
+    assert.deepEqual(faultsOf({ floor: { methods: ['kmac256'] } }), [
+      'listeners.json.default_method: policy.floor.methods allows kmac256, not hkdf-sha384',
+    ]);
+    const own = { binary: { default_key_sources: ['QKD'], policy: { floor: { min_kinds: 2 } } } };
+    assert.deepEqual(faultsOf({}, own), [
+      'listeners.binary.default_key_sources: listeners.binary.policy.floor.min_kinds wants QKD and a KEM, and QKD is of QKD alone: name a KEM, too',
+    ]);
+  });
+
+  it('names trusted peers only', () => {
+    const config = configOf({}, { policy: { peers: { [OWN]: {}, [PEER]: {}, [STRANGER]: {} } } });
+    assert.deepEqual(inWords(listenerPeerFaults(config, PEERS)), [
+      `policy.peers.${OWN}: ${OWN} is the own node`,
+      `policy.peers.${STRANGER}: ${STRANGER} is no trusted peer`,
+    ]);
+  });
+});
+
 describe('the binary listener', () => {
   it('is off unless it is configured, then on loopback with client certificates', () => {
     assert.equal(configOf({}).listeners.binary, undefined);

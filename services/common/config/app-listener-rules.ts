@@ -5,6 +5,7 @@ import type { NodeConfig } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { isLoopback } from '#common/net/same-host.ts';
+import { belowFloor, listenerLayer, nodeLayers } from '#common/policy/policy-layers.ts';
 
 /** Secret of a QKD slot, bytes. */
 const QKD_SECRET_BYTES = 32;
@@ -23,15 +24,17 @@ export function appListenerFaults(config: NodeConfig): Fault[] {
 }
 
 /** What of the listeners does not go with the trusted peers. */
-export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: TrustedPeers): Fault[] {
+export function listenerPeerFaults({ uuid, listeners, policy }: NodeConfig, peers: TrustedPeers): Fault[] {
   const { binary, rest, skip } = listeners;
   const faults: Fault[] = [];
   const others = Object.keys(peers).filter((node) => node !== uuid);
-  const check = (path: readonly string[], node: string | undefined, mayBeOwn: boolean) => {
+  const checkAt = (path: readonly string[], node: string | undefined, mayBeOwn: boolean) => {
     if (node === undefined || others.includes(node) || (mayBeOwn && node === uuid)) return;
     const message = `${node} is ${node === uuid ? 'the own node' : 'no trusted peer'}`;
-    faults.push({ path: ['listeners', ...path], message });
+    faults.push({ path, message });
   };
+  const check = (path: readonly string[], node: string | undefined, mayBeOwn: boolean) =>
+    checkAt(['listeners', ...path], node, mayBeOwn);
   check(['binary', 'default_peer'], binary?.default_peer, false);
   for (const [host, node] of Object.entries(binary?.peers ?? {}))
     check(['binary', 'peers', host], node, true);
@@ -39,6 +42,7 @@ export function listenerPeerFaults({ uuid, listeners }: NodeConfig, peers: Trust
     check(['rest', 'saes', id, 'node'], node, true);
   for (const [id, { node }] of Object.entries(skip?.systems ?? {}))
     check(['skip', 'systems', id, 'node'], node, true);
+  for (const node of Object.keys(policy.peers)) checkAt(['policy', 'peers', node], node, false);
   return faults;
 }
 
@@ -163,8 +167,14 @@ function defaultFaults({ listeners, pqc, policy }: NodeConfig, listener: Listene
     const message = `${method.name} needs ${method.minDistinctSecrets} sources, and default_key_sources names ${sources.length}`;
     faults.push({ path: at('default_method'), message });
   }
+  const own = listenerLayer(listener, settings.policy);
+  const layers = own ? [...nodeLayers(policy), own] : nodeLayers(policy);
+  const below = faults.length === 0 && method && belowFloor(layers, { method: method.name, sources });
+  if (below) faults.push({ path: at(`default_${BELOW[below.about]}`), message: below.inWords() });
   return faults;
 }
+
+const BELOW = { method: 'method', sources: 'key_sources' } as const;
 
 function quote(text: string): string {
   return JSON.stringify(text.slice(0, 64));

@@ -1,12 +1,15 @@
 import { z } from 'zod';
 import { partyQuotaSection } from '#common/config/access/access-section.ts';
 import { durationField, hostField, pathField, portField, uuidField } from '#common/config/fields.ts';
+import { listenerPolicySection } from '#common/policy/policy-section.ts';
 
-/** What a key is made of where no application says so. */
+/** What a key is made of where no application says so, and what it may be made of. */
 const defaults = {
   /** What a URI without a query means. */
   default_method: z.string().default('hkdf-sha384'),
   default_key_sources: z.array(z.string()).min(1).default(['ML-KEM-768', 'QKD']),
+  /** Beside the node's policy; the stricter counts. */
+  policy: listenerPolicySection.optional(),
 };
 
 /** What every listener of ETSI GS QKD 004 lets be chosen. */

@@ -13,6 +13,7 @@ import {
   urlField,
   uuidField,
 } from '#common/config/fields.ts';
+import { policySection } from '#common/policy/policy-section.ts';
 
 /** The services of a node, named as the architecture names them. */
 export const SERVICE_NAMES = ['gateway', 'qkd-source', 'pqc-source', 'peer-broker', 'hybridizer'] as const;
@@ -141,11 +142,6 @@ const pqcSection = z.strictObject({
       max_bytes: z.int().min(0).default(67_108_864),
     })
     .prefault({}),
-});
-
-const policySection = z.strictObject({
-  /** refuse: all slots are required; shared_seed: a secret from shared_seed may stand in for one, flagged as degraded. */
-  missing_source: z.enum(['refuse', 'shared_seed']).default('refuse'),
 });
 
 const healthSection = z.strictObject({

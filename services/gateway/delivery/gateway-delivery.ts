@@ -15,6 +15,7 @@ import { abandonedError, type Chunk } from '../streams/chunk-buffer.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { parseKsid } from '../streams/ksid.ts';
 import type { Owner } from '../streams/owner.ts';
+import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import type { StreamRole } from '../streams/producer.ts';
 import type { RefusedRequest, StreamEvents } from '../streams/stream-events.ts';
 import { readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams/stream-terms.ts';
@@ -46,7 +47,8 @@ export interface GatewayDeliveryOptions {
   readonly initiator: Pick<InitiatorOpening, 'open' | 'offerRefused'>;
   readonly responder: Pick<ResponderOpening, 'open' | 'takers'>;
   readonly ends: Pick<StreamEnds, 'close'>;
-  readonly policy: Pick<StreamFactory, 'mayDegrade'>;
+  readonly factory: Pick<StreamFactory, 'mayDegrade'>;
+  readonly policy: NodePolicy;
   readonly assertUsable: AssertUsable;
   readonly events: Pick<StreamEvents, 'refused'>;
   readonly kem: Pick<KemClient, 'unavailable'>;
@@ -149,7 +151,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
   }
 
   async #open(request: OpenConnect): Promise<KeyStream> {
-    const { initiator, responder, assertUsable } = this.#o;
+    const { initiator, responder, policy, assertUsable } = this.#o;
     const { source, destination, presence, owner, signal, byListener } = request;
     for (const uri of [source, destination]) {
       if (isOfListener(uri) !== (byListener !== undefined)) throw barred(uri);
@@ -157,10 +159,18 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
     const ksid = request.ksid === undefined ? undefined : parseKsid(request.ksid);
+    policy.assertFloor(said, role === 'initiator' ? said.destinationNode : said.sourceNode, request.policy);
     const terms = await this.#withEnoughSecrets(said, role, ksid);
     await assertUsable(terms);
     const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
-    const wish = { terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs };
+    const judge = (offer: KeyStream) => {
+      policy.assertFloorOf(request.policy, offer.terms);
+      policy.narrow(offer, request.policy);
+    };
+    const wish = {
+      ...{ terms, qos, ksid, presence, owner, signal, timeoutMs: qos.timeoutMs },
+      ...{ policy: request.policy, judge },
+    };
     if (role === 'responder') return responder.open(wish);
     if (!request.atOnce) return initiator.open(wish);
     const stream = await initiator.open({ ...wish, presence: 'node' });
@@ -199,8 +209,8 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     role: StreamRole,
     ksid: string | undefined,
   ): Promise<StreamTerms> {
-    const { nodeUuid, initiator, policy } = this.#o;
-    const mayDegrade = policy.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
+    const { nodeUuid, initiator, factory } = this.#o;
+    const mayDegrade = factory.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
     try {
       return withEnoughSecrets(said, mayDegrade ? { mayDegrade } : { mayDegrade, barredBy: nodeUuid });
     } catch (refusal) {

@@ -1,5 +1,6 @@
 import type { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import type { PolicyLayer } from '#common/policy/policy-layers.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { Owner } from '../streams/owner.ts';
 
@@ -27,6 +28,8 @@ export interface OpenConnect {
   readonly atOnce?: boolean;
   /** What a URI without a query means. */
   readonly defaults: { readonly method: string; readonly keySources: readonly string[] };
+  /** What the listener says of sources, beside the node's policy. */
+  readonly policy?: PolicyLayer | undefined;
   /** Whose the stream will be. */
   readonly owner: Owner;
   /** There where a listener opens it by itself (ListenerStreams), to others its names are barred: keys to hold ready, whether or not any are asked for. */

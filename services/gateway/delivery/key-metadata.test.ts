@@ -4,20 +4,42 @@ import { Secret } from '#common/crypto/secret.ts';
 import { isReason } from '#common/errors/keyweave-error.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { BOB, CAROL, keyStream } from '#test/helpers/streams.ts';
+import type { Degraded } from '../streams/policy/lacking.ts';
 import { keyMetadata } from './key-metadata.ts';
 
-const chunkOf = (degraded = false) => ({
+const chunkOf = (degraded: Degraded = false) => ({
   ...{ index: 7, key: new Secret(Buffer.alloc(1)), availableAtMs: 0, degraded },
 });
 const stream = keyStream({ clock: new FakeClock(12) });
+const textOf = (sources: string, policy: string, isMet: boolean, degraded: boolean) =>
+  `{"age":12,"hops":0,"sources":[${sources}],"method":"hkdf-sha384","policy":"${policy}","policy_met":${isMet},"degraded":${degraded}}`;
 const all = (degraded: boolean) =>
-  `{"age":12,"hops":0,"sources":["ML-KEM-768","QKD"],"method":"hkdf-sha384","policy_met":${!degraded},"degraded":${degraded}}`;
+  textOf(degraded ? '"ML-KEM-768","SHARED-SEED"' : '"ML-KEM-768","QKD"', 'all', !degraded, degraded);
 const LEAST = '{"age":12,"hops":0}';
 
 describe('the metadata of a key', () => {
   it('says where the key comes from, and what stood in for a source', () => {
     assert.equal(keyMetadata(chunkOf(), stream, undefined), all(false));
-    assert.equal(keyMetadata(chunkOf(true), stream, undefined), all(true));
+    assert.equal(keyMetadata(chunkOf('shared_seed'), stream, undefined), all(true));
+  });
+
+  it('says what was left out by what it does not name, and the policy that lets it be', () => {
+    for (const [policy, mayLack] of [
+      ['any', { qkd: true, pqc: true }],
+      ['qkd-required', { qkd: false, pqc: true }],
+      ['pqc-required', { qkd: true, pqc: false }],
+    ] as const) {
+      const loose = keyStream({ clock: new FakeClock(12), mayLack });
+      const whole = textOf('"ML-KEM-768","QKD"', policy, true, false);
+      assert.equal(keyMetadata(chunkOf(), loose, undefined), whole);
+      if (mayLack.qkd)
+        assert.equal(
+          keyMetadata(chunkOf('qkd'), loose, undefined),
+          textOf('"ML-KEM-768"', policy, true, true),
+        );
+      if (mayLack.pqc)
+        assert.equal(keyMetadata(chunkOf('pqc'), loose, undefined), textOf('"QKD"', policy, true, true));
+    }
   });
 
   it('counts the nodes between, and the time since both ends had confirmed it', () => {

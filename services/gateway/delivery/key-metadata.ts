@@ -1,17 +1,20 @@
+import { policyName } from '#common/policy/policy-layers.ts';
 import type { Chunk } from '../streams/chunk-buffer.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { type Degraded, sourcesOf } from '../streams/policy/lacking.ts';
 import { type MetadataRoom, MetadataTooSmallError } from './key-delivery.ts';
 
 /** What of a stream its metadata tells. */
-export type DescribedStream = Pick<KeyStream, 'ageMs' | 'qos' | 'route' | 'terms'>;
+export type DescribedStream = Pick<KeyStream, 'ageMs' | 'leeway' | 'qos' | 'route' | 'terms'>;
 
-/** What the metadata of every key of a stream has in common. */
-const COMMON = new WeakMap<DescribedStream, string>();
+/** What the metadata of keys of a stream has in common, by what did not go into them. */
+const COMMON = new WeakMap<DescribedStream, Map<Degraded, string>>();
 
 /**
  * The metadata of a key: ETSI GS QKD 004 V2.1.1 Table 3 (age, hops), and ours:
- * the sources that went in, the method, and whether the agreed policy was met
- * by them all. Empty where the stream's QoS wants none.
+ * the sources that went in, the method, the policy that both nodes agreed on,
+ * whether it was met, and whether a source that the stream names is not among
+ * them. What the policy lets be left out meets it; a stand-in does not. Empty where the stream's QoS wants none.
  *
  * @param wanted whoever lets it be shortened gets the standard's members alone
  *   where there is no room for all, or none.
@@ -20,7 +23,7 @@ const COMMON = new WeakMap<DescribedStream, string>();
 export function keyMetadata(chunk: Chunk, stream: DescribedStream, wanted: MetadataRoom | undefined): string {
   if (stream.qos.metadataMimetype === '') return '';
   const standard = `{"age":${stream.ageMs(chunk)},"hops":${stream.route.hops}`;
-  const all = `${standard}${commonOf(stream)},"policy_met":${!chunk.degraded},"degraded":${chunk.degraded}}`;
+  const all = `${standard}${commonOf(stream, chunk.degraded)}}`;
   if (wanted === undefined || all.length <= wanted.room) return all;
   if (wanted.whenTooSmall === 'refuse') {
     throw new MetadataTooSmallError(all.length, wanted.room);
@@ -28,13 +31,17 @@ export function keyMetadata(chunk: Chunk, stream: DescribedStream, wanted: Metad
   return standard.length < wanted.room ? `${standard}}` : '';
 }
 
-function commonOf(stream: DescribedStream): string {
-  let common = COMMON.get(stream);
+function commonOf(stream: DescribedStream, degraded: Degraded): string {
+  const texts = COMMON.get(stream) ?? new Map<Degraded, string>();
+  COMMON.set(stream, texts);
+  let common = texts.get(degraded);
   if (common === undefined) {
-    const { slots, method } = stream.terms;
-    const sources = JSON.stringify(slots.map((slot) => slot.algorithm));
-    common = `,"sources":${sources},"method":"${method.name}"`;
-    COMMON.set(stream, common);
+    const { terms, leeway } = stream;
+    const sources = JSON.stringify(sourcesOf(terms, degraded));
+    common =
+      `,"sources":${sources},"method":"${terms.method.name}","policy":"${policyName(leeway.mayLack)}"` +
+      `,"policy_met":${degraded !== 'shared_seed'},"degraded":${degraded !== false}`;
+    texts.set(degraded, common);
   }
   return common;
 }

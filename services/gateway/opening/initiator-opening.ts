@@ -9,6 +9,8 @@ import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.t
 import type { PeerLinks } from '../clients/peer-link.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { bothLet, inMessage, LACKS_NOTHING } from '../streams/policy/lacking.ts';
+import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import { STAND_IN, type StreamTerms } from '../streams/stream-terms.ts';
 import { OFFER_LIMIT_MS } from './open-offers.ts';
 import { agreedQos } from './qos.ts';
@@ -26,6 +28,7 @@ const INCARNATION_BYTES = 8;
 export interface InitiatorOpeningOptions {
   readonly store: Pick<StreamStore, 'get' | 'add'>;
   readonly factory: Pick<StreamFactory, 'create' | 'mayDegrade'>;
+  readonly policy: NodePolicy;
   readonly ends: Pick<StreamEnds, 'withdraw'>;
   readonly links: PeerLinks;
   readonly random: Random;
@@ -166,23 +169,34 @@ export class InitiatorOpening {
     }
   }
 
-  #agree(stream: KeyStream, wish: StreamWish, { qos, allowDegraded }: OpenResponse): void {
+  #agree(stream: KeyStream, wish: StreamWish, response: OpenResponse): void {
+    const { qos, allowDegraded, mayLack = LACKS_NOTHING } = response;
     const { farNode } = stream.route;
     // The stand-in is a source of the stream: without the other end's consent there is no stream.
     if (!allowDegraded && stream.terms.slots.some(({ algorithm }) => algorithm === STAND_IN)) {
       throw new KeyweaveError('UNSUPPORTED', `node ${farNode} lets no shared_seed stand in for a source`);
     }
-    stream.agree(agreedQos(wish.qos, qos), allowDegraded && this.#o.factory.mayDegrade(farNode));
+    const own = this.#ownPolicy(stream, wish);
+    stream.agree(agreedQos(wish.qos, qos), allowDegraded && own.allowDegraded, bothLet(mayLack, own.mayLack));
+  }
+
+  /** What this end lets a chunk lack, and be made of. */
+  #ownPolicy({ route: { farNode }, terms }: KeyStream, { policy: listener }: StreamWish) {
+    const { factory, policy } = this.#o;
+    return {
+      allowDegraded: factory.mayDegrade(farNode) && policy.mayReplace(terms, farNode, listener),
+      mayLack: policy.mayLack(terms, farNode, listener),
+    };
   }
 
   /** The same words each time: the other end refuses a repeated offer that differs. */
   #offer(stream: KeyStream, wish: StreamWish, timeoutMs?: number): Promise<OpenResponse> {
-    const { links, factory } = this.#o;
+    const { allowDegraded, mayLack } = this.#ownPolicy(stream, wish);
     const { idBytes, incarnation, predefined, route, terms } = stream;
-    return links.to(route.farNode).open(
+    return this.#o.links.to(route.farNode).open(
       offerOf(terms, {
         ...{ keyStreamId: idBytes, incarnation, predefined, qos: wish.qos },
-        allowDegraded: factory.mayDegrade(route.farNode),
+        ...{ allowDegraded, ...inMessage(mayLack) },
       }),
       timeoutMs,
     );
@@ -205,7 +219,7 @@ export class InitiatorOpening {
 /** What of an offer the terms do not say. */
 type OfferedBeside = Pick<
   OpenRequest,
-  'keyStreamId' | 'incarnation' | 'predefined' | 'qos' | 'allowDegraded'
+  'keyStreamId' | 'incarnation' | 'predefined' | 'qos' | 'allowDegraded' | 'mayLack'
 >;
 
 function offerOf({ source, destination, method, slots }: StreamTerms, others: OfferedBeside): OpenRequest {

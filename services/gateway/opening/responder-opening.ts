@@ -10,6 +10,8 @@ import type { OpenRequest, OpenResponse } from '#gen/keyweave/v1/key_agreement.t
 import type { PeerLinks } from '../clients/peer-link.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { bothLet, inMessage, LACKS_NOTHING } from '../streams/policy/lacking.ts';
+import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
 import { offerTerms } from './offer-terms.ts';
@@ -34,6 +36,7 @@ export interface ResponderOpeningOptions {
   readonly limits: QosLimits;
   readonly store: StreamStore;
   readonly factory: Pick<StreamFactory, 'create' | 'mayDegrade'>;
+  readonly policy: NodePolicy;
   readonly ends: Pick<StreamEnds, 'forgetOffer' | 'supersede'>;
   readonly links: PeerLinks;
   readonly assertUsable: AssertUsable;
@@ -78,7 +81,8 @@ export class ResponderOpening {
    * Joins the oldest open offer, or waits for one, until the wish's time is
    * over or its application has gone.
    *
-   * @throws KeyweaveError KSID_IN_USE, TIMEOUT, or what an offer for it was refused for.
+   * @throws KeyweaveError KSID_IN_USE, TIMEOUT, UNSUPPORTED where its listener
+   *   wants more of a stream than the offer has, or what an offer for it was refused for.
    */
   async open(wish: StreamWish): Promise<KeyStream> {
     const { clock } = this.#o;
@@ -93,6 +97,7 @@ export class ResponderOpening {
       if (refusal !== undefined) throw refusal;
       const silentMs = offer ? this.#silentMs(offer.route.farNode) : leftMs;
       if (offer && silentMs <= 0) {
+        wish.judge?.(offer);
         if (await this.#tryJoin(offer, wish, leftMs)) return offer;
       } else {
         const stream = await this.#waiting.wait(wish, Math.min(leftMs, silentMs));
@@ -112,9 +117,10 @@ export class ResponderOpening {
    * @throws KeyweaveError saying what is wrong with it.
    */
   async offered(request: OpenRequest, peer: string): Promise<OpenResponse> {
-    const { nodeUuid, factory, assertUsable } = this.#o;
+    const { nodeUuid, factory, policy, assertUsable } = this.#o;
     try {
       const terms = offerTerms(request, peer, { nodeUuid, mayDegrade: (node) => factory.mayDegrade(node) });
+      policy.assertFloor(terms, peer, undefined);
       await assertUsable(terms);
       return this.#answer(request, terms, peer);
     } catch (thrown) {
@@ -133,6 +139,7 @@ export class ResponderOpening {
     const stream = held ?? this.#accept(ksid, request, terms, peer);
     if (taker) {
       this.#offers.remove(stream);
+      this.#o.policy.narrow(stream, taker.policy);
       stream.join(taker.owner);
       stream.peerJoined();
       taker.opened();
@@ -144,6 +151,7 @@ export class ResponderOpening {
       joined: stream.local === 'joined',
       qos: stream.qos,
       allowDegraded: stream.allowDegraded,
+      ...inMessage(stream.leeway.mayLack),
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,
     };
@@ -263,7 +271,7 @@ export class ResponderOpening {
   }
 
   #accept(ksid: string, request: OpenRequest, terms: StreamTerms, peer: string): KeyStream {
-    const { store, factory, limits } = this.#o;
+    const { store, factory, policy, limits } = this.#o;
     const { qos, incarnation, predefined } = request;
     if (!qos) throw new KeyweaveError('BAD_REQUEST', 'the offer carries no QoS');
     if (store.ended.has(peer, ksid, incarnation)) {
@@ -274,7 +282,9 @@ export class ResponderOpening {
     const stream = factory.create({
       ...{ ksid, incarnation, terms, role: 'responder', predefined },
       qos: meetQos(qos, terms, limits),
-      allowDegraded: request.allowDegraded && factory.mayDegrade(peer),
+      allowDegraded:
+        request.allowDegraded && factory.mayDegrade(peer) && policy.mayReplace(terms, peer, undefined),
+      mayLack: bothLet(request.mayLack ?? LACKS_NOTHING, policy.mayLack(terms, peer, undefined)),
     });
     store.add(stream);
     return stream;

@@ -4,6 +4,7 @@ import type { Qos } from '#gen/keyweave/v1/common.ts';
 import type { SharedSeeds } from '../clients/shared-seeds.ts';
 import type { StreamStore } from '../store/stream-store.ts';
 import { KeyStream } from '../streams/key-stream.ts';
+import type { MayLack } from '../streams/policy/lacking.ts';
 import type { Producer, StreamRole } from '../streams/producer.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamEvents } from '../streams/stream-events.ts';
@@ -19,6 +20,8 @@ export interface NewStream {
   readonly predefined: boolean;
   /** Whether both nodes let a shared_seed stand in for a source, as far as is known by now. */
   readonly allowDegraded: boolean;
+  /** What both nodes let a chunk lack, as far as is known by now; absent = nothing. */
+  readonly mayLack?: MayLack;
 }
 
 /** Makes what makes the chunks of one end. */

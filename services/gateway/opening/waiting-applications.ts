@@ -1,5 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
+import type { PolicyLayer } from '#common/policy/policy-layers.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
@@ -39,14 +40,22 @@ export class WaitingApplications {
     }
   }
 
-  /** Gives the stream to the first one whom it fits; false where there is none. */
+  /** Gives the stream to the first one whom it fits, and that may have it; false where there is none. */
   give(stream: KeyStream): boolean {
-    const first = this.#first(stream);
-    if (!first) return false;
-    this.#waiting.delete(first);
-    stream.join(first.wish.owner);
-    first.called.resolve(stream);
-    return true;
+    for (let first = this.#first(stream); first; first = this.#first(stream)) {
+      const { wish, called } = first;
+      this.#waiting.delete(first);
+      try {
+        wish.judge?.(stream);
+      } catch (refusal) {
+        called.reject(refusal);
+        continue;
+      }
+      stream.join(wish.owner);
+      called.resolve(stream);
+      return true;
+    }
+    return false;
   }
 
   /** Has the first one whom the offer fits look at the open offers again. */
@@ -111,6 +120,9 @@ export interface OfferedStream {
 
 /** A listener that opens streams by itself, for applications that open none. */
 export interface OfferTaker {
+  /** What the listener says of sources, beside the node's policy. */
+  readonly policy?: PolicyLayer | undefined;
+
   /**
    * Whose an offered stream will be; undefined where it is none of this listener's.
    *
@@ -142,11 +154,15 @@ export class OfferTakers {
    *
    * @throws KeyweaveError that refuses it; PEER_APPLICATION_ABSENT where it is meant for a listener that is not here.
    */
-  takerOf(offer: OfferedStream): { readonly owner: Owner; readonly opened: () => void } | undefined {
+  takerOf(
+    offer: OfferedStream,
+  ):
+    | { readonly owner: Owner; readonly policy: PolicyLayer | undefined; readonly opened: () => void }
+    | undefined {
     if (!isOfListener(offer.destination)) return undefined;
     for (const taker of this.#takers) {
       const owner = taker.judge(offer);
-      if (owner) return { owner, opened: () => taker.opened(offer) };
+      if (owner) return { owner, policy: taker.policy, opened: () => taker.opened(offer) };
     }
     throw new KeyweaveError(
       'PEER_APPLICATION_ABSENT',

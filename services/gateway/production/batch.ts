@@ -1,8 +1,9 @@
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { QkdGrant } from '../reservoirs/initiator/qkd-grant.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { type Degraded, isLeftOut, type SourceKind } from '../streams/policy/lacking.ts';
 import type { Producer } from '../streams/producer.ts';
-import { isQkd } from '../streams/stream-terms.ts';
+import { countQkdSlots, isQkd } from '../streams/stream-terms.ts';
 import type { KemGroups, KemShare } from './kem-groups.ts';
 
 /** Chunks [first, first + count) of one stream, on their way through a round at one of its ends. */
@@ -17,6 +18,22 @@ export interface Batch<P extends Producer = Producer> {
   readonly grant?: QkdGrant | undefined;
   /** Slot that a shared_seed stands in for; undefined = none. */
   readonly standIn: number | undefined;
+  /** Kind of sources that it is made without; absent = none. */
+  readonly leftOut?: SourceKind | undefined;
+}
+
+/** What of the agreed sources did not go into a batch as it is. */
+export function degradedOf({ standIn, leftOut }: Pick<Batch, 'standIn' | 'leftOut'>): Degraded {
+  return standIn === undefined ? (leftOut ?? false) : 'shared_seed';
+}
+
+/** Slots of a batch that take QKD keys. */
+export function qkdSlotsOf({
+  stream,
+  standIn,
+  leftOut,
+}: Pick<Batch, 'stream' | 'standIn' | 'leftOut'>): number {
+  return countQkdSlots(stream.terms, standIn, leftOut);
 }
 
 /** `degraded_slot` of the messages: the slot plus one, 0 = none. */
@@ -28,12 +45,12 @@ export function degradedSlotOf(standIn: number | undefined): number {
   return standIn === undefined ? 0 : standIn + 1;
 }
 
-/** Where the items of each slot lie among those of its KEM; undefined for QKD and for what something stands in for. */
+/** Where the items of each slot lie among those of its KEM; undefined for QKD, what something stands in for and what is left out. */
 export type SlotShares = readonly (KemShare | undefined)[];
 
 /** Puts a batch's KEM slots together with those of the others of its round. */
-export function shareKems(groups: KemGroups, { stream, standIn }: Batch, count: number): SlotShares {
+export function shareKems(groups: KemGroups, { stream, standIn, leftOut }: Batch, count: number): SlotShares {
   return stream.terms.slots.map((slot, i) =>
-    isQkd(slot) || i === standIn ? undefined : groups.add(slot, count),
+    isQkd(slot) || i === standIn || isLeftOut(slot, leftOut) ? undefined : groups.add(slot, count),
   );
 }

@@ -72,6 +72,25 @@ describe('deriveTogether', () => {
     assert.deepEqual([qkd?.publicKeyDigests.length, qkd?.ciphertextDigests.length], [0, 0]);
   });
 
+  it('derives of what went in alone, and binds what was left out', async () => {
+    const { services, asked } = hybridizer();
+    const nothing = { secrets: Buffer.alloc(0) };
+    const [kem, qkd] = inputs(5, 2).slots as [BatchInputs['slots'][0], BatchInputs['slots'][0]];
+    await deriveTogether({ hybridizer: services, clock: systemClock }, [
+      { ...inputs(5, 2), slots: [nothing, qkd], leftOut: 'pqc' },
+      { ...inputs(7, 2), slots: [kem, nothing], leftOut: 'qkd', qkd: undefined },
+      inputs(9, 2),
+    ]);
+    assert.deepEqual(
+      asked.map(({ slots, context }) => [slots.map(({ slot }) => slot?.algorithm), context?.leftOut]),
+      [
+        [['QKD'], 0b01],
+        [['ML-KEM-768'], 0b10],
+        [['ML-KEM-768', 'QKD'], undefined],
+      ],
+    );
+  });
+
   it('binds the stream, both ends, the indexes and the place in the QKD stream', async () => {
     const { services, asked } = hybridizer();
     await deriveTogether({ hybridizer: services, clock: systemClock }, [

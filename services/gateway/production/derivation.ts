@@ -5,6 +5,7 @@ import { PROTOCOL_VERSION } from '#common/service/version.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { DeriveBatch, SlotSecrets } from '#gen/keyweave/v1/hybridizer.ts';
 import type { DerivedKeys } from '../clients/hybridizer-client.ts';
+import { isLeftOut, leftOutMask } from '../streams/policy/lacking.ts';
 import { degradedSlotOf } from './batch.ts';
 import type { RoundTools } from './round-tools.ts';
 import type { BatchInputs, SlotContribution } from './slot-inputs.ts';
@@ -37,12 +38,13 @@ export async function deriveTogether(
 }
 
 async function deriveRequest(
-  { stream, first, count, slots, qkd, standIn }: BatchInputs,
+  { stream, first, count, slots, qkd, standIn, leftOut }: BatchInputs,
   digests: Digests,
 ): Promise<DeriveBatch> {
   const { terms } = stream;
   const secretsOf: SlotSecrets[] = [];
   for (const [i, slot] of terms.slots.entries()) {
+    if (isLeftOut(slot, leftOut)) continue;
     const { secrets, publicKeys = NOTHING, ciphertexts = NOTHING } = slots[i] as SlotContribution;
     secretsOf.push({
       slot,
@@ -69,6 +71,7 @@ async function deriveRequest(
       qkdEpoch: qkd?.epoch ?? 0,
       qkdPosition: qkd?.position ?? 0n,
       degradedSlot: degradedSlotOf(standIn),
+      ...(leftOut && { leftOut: leftOutMask(terms, leftOut) }),
     },
     slots: secretsOf,
   };

@@ -49,6 +49,23 @@ describe('slotInputs', () => {
     ]);
   });
 
+  it('puts nothing in the place of what is left out', () => {
+    const empty = { secrets: Buffer.alloc(0) };
+    const of = (leftOut: 'qkd' | 'pqc', qkdKeys: Buffer) =>
+      slotInputs(seeds, {
+        batch: { ...batchOf(['QKD', 'ML-KEM-768', 'QKD']), leftOut },
+        kem: kemOf,
+        qkdKeys,
+      });
+    assert.deepEqual(of('qkd', Buffer.alloc(0)).slots, [empty, kemOf(1), empty]);
+    const { slots, leftOut } = of('pqc', qkdKeysOf(4));
+    assert.deepEqual(
+      slots.map(({ secrets }) => secrets.length),
+      [64, 0, 64],
+    );
+    assert.equal(leftOut, 'pqc');
+  });
+
   it('gives QKD keys as they came, since a copy would be left unwiped', () => {
     const qkdKeys = qkdKeysOf(2);
     const { slots } = slotInputs(seeds, { batch: batchOf(['QKD', 'ML-KEM-768']), kem: kemOf, qkdKeys });

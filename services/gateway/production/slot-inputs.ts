@@ -2,9 +2,12 @@ import { wipe } from '#common/crypto/bytes.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { SharedSeeds } from '../clients/shared-seeds.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
+import { isLeftOut, type SourceKind } from '../streams/policy/lacking.ts';
 import { isQkd, QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
 import type { Batch } from './batch.ts';
 import { standInSecrets } from './stand-in.ts';
+
+const NO_SECRETS = Buffer.alloc(0);
 
 /** What one slot contributes to a batch; `secrets` are wiped once derived. */
 export interface SlotContribution {
@@ -24,6 +27,8 @@ export interface BatchInputs {
   readonly qkd: QkdReference | undefined;
   /** Slot that a shared_seed stands in for; undefined = none. */
   readonly standIn: number | undefined;
+  /** Kind of sources that is left out: of its slots nothing is in `slots` but their places; absent = none. */
+  readonly leftOut?: SourceKind | undefined;
 }
 
 /** What the two ends have of a batch before its slots are put together. */
@@ -43,19 +48,20 @@ export interface BatchMaterial {
  * @throws KeyweaveError AGREEMENT_FAILED where a seed is missing.
  */
 export function slotInputs(seeds: SharedSeeds, { batch, kem, qkdKeys }: BatchMaterial): BatchInputs {
-  const { stream, first, count, qkd, standIn } = batch;
+  const { stream, first, count, qkd, standIn, leftOut } = batch;
   const slotBytes = count * QKD_SECRET_BYTES;
   let used = 0;
   try {
     const slots = stream.terms.slots.map((slot, i): SlotContribution => {
       if (i === standIn) return { secrets: standInSecrets(seeds, batch, i) };
+      if (isLeftOut(slot, leftOut)) return { secrets: NO_SECRETS };
       if (!isQkd(slot)) return kem(i);
       const secrets = qkdKeys.subarray(used, used + slotBytes);
       used += slotBytes;
       return { secrets };
     });
     qkdKeys.fill(0, used);
-    return { stream, first, count, slots, qkd, standIn };
+    return { stream, first, count, slots, qkd, standIn, ...(leftOut && { leftOut }) };
   } catch (thrown) {
     wipe(qkdKeys);
     throw thrown;

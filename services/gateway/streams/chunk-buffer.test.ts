@@ -5,7 +5,7 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ChunkBuffer } from './chunk-buffer.ts';
 
-const meta = { nowMs: 5, degraded: false };
+const meta = { nowMs: 5, degraded: false as const };
 const keys = (...values: number[]) => Buffer.concat(values.map((value) => Buffer.alloc(4, value)));
 const late = () => 'late';
 const { signal } = new AbortController();

@@ -2,6 +2,7 @@ import { packedItem } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
+import type { Degraded } from './policy/lacking.ts';
 
 /** A confirmed key, owned by whoever holds it: the buffer until taken, then the caller, who wipes `key`. */
 export interface Chunk {
@@ -9,8 +10,8 @@ export interface Chunk {
   readonly key: Secret;
   /** When both ends had confirmed it, by the stream's monotonic clock, milliseconds. */
   readonly availableAtMs: number;
-  /** True where a shared_seed stood in for a source. */
-  readonly degraded: boolean;
+  /** What of the agreed sources did not go into it as it is. */
+  readonly degraded: Degraded;
 }
 
 interface Waiter {
@@ -116,7 +117,12 @@ export class ChunkBuffer {
    * be read keeps that of its batch, wiped but for itself (8 KiB of 256 chunks
    * of 32 bytes).
    */
-  release(first: number, keys: Buffer, chunkBytes: number, meta: { nowMs: number; degraded: boolean }): void {
+  release(
+    first: number,
+    keys: Buffer,
+    chunkBytes: number,
+    meta: { nowMs: number; degraded: Degraded },
+  ): void {
     const count = keys.length / chunkBytes;
     for (let i = 0; i < count; i++) {
       const key = new Secret(packedItem(keys, i, chunkBytes));
@@ -143,6 +149,15 @@ export class ChunkBuffer {
   wipeBefore(atMs: number): void {
     for (const chunk of this.#chunks.values()) {
       if (chunk.availableAtMs >= atMs) return;
+      chunk.key.wipe();
+      this.#chunks.delete(chunk.index);
+    }
+  }
+
+  /** Wipes the unread chunks of which `isUnfit` holds. */
+  wipeUnfit(isUnfit: (chunk: Chunk) => boolean): void {
+    for (const chunk of this.#chunks.values()) {
+      if (!isUnfit(chunk)) continue;
       chunk.key.wipe();
       this.#chunks.delete(chunk.index);
     }

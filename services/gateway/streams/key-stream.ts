@@ -8,6 +8,8 @@ import { DeliveryRate } from './delivery-rate.ts';
 import type { HeldBytes } from './held-bytes.ts';
 import { IndexLedger } from './index-ledger.ts';
 import type { Owner } from './owner.ts';
+import { type Degraded, LACKS_NOTHING, type MayLack } from './policy/lacking.ts';
+import { Leeway } from './policy/leeway.ts';
 import { PrefetchDepth } from './prefetch-depth.ts';
 import type { Producer, StreamRole } from './producer.ts';
 import type { Route } from './route.ts';
@@ -31,9 +33,9 @@ export interface KeyStreamOptions<P extends Producer> {
   role: StreamRole;
   route: Route;
   qos: Qos;
-  /** Whether the application named the KSID itself. */
   predefined: boolean;
   allowDegraded: boolean;
+  mayLack?: MayLack;
   maxPrefetchChunks: number;
   maxBufferedChunks: number;
   /** Bytes of those chunks; absent = no limit but their number. */
@@ -42,7 +44,6 @@ export interface KeyStreamOptions<P extends Producer> {
   held?: HeldBytes;
   clock: Clock;
   events: StreamEvents;
-  /** Makes what makes its chunks. */
   producer: (stream: KeyStream<P>) => P;
 }
 
@@ -59,6 +60,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   readonly buffer: ChunkBuffer;
   readonly indexes = new IndexLedger();
   readonly depth: PrefetchDepth;
+  readonly leeway: Leeway;
   readonly producer: P;
   readonly #clock: Clock;
   readonly #events: StreamEvents;
@@ -70,7 +72,6 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   #maxBufferedChunks: number;
   #qos: Qos;
   #rate: DeliveryRate;
-  #allowDegraded: boolean;
   #owner: Owner | undefined;
   #local: Presence = 'absent';
   #peer: Presence = 'absent';
@@ -79,7 +80,6 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   #ended: KeyweaveError | undefined;
   /** Ends the pauses of GET_KEYs that max_bps holds back. */
   #over: AbortController | undefined;
-  /** Why the peer's end is gone, in words. */
   #peerGone = '';
 
   constructor(options: KeyStreamOptions<P>) {
@@ -95,7 +95,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#events = options.events;
     this.#qos = options.qos;
     this.#rate = new DeliveryRate(options.qos);
-    this.#allowDegraded = options.allowDegraded;
+    this.leeway = new Leeway(options.allowDegraded, options.mayLack);
     this.#maxChunks = options.maxBufferedChunks;
     this.#maxBytes = options.maxBufferedBytes ?? Number.POSITIVE_INFINITY;
     this.#maxBufferedChunks = this.#window();
@@ -111,7 +111,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
 
   /** Whether both nodes let a shared_seed stand in for a source of this stream. */
   get allowDegraded(): boolean {
-    return this.#allowDegraded;
+    return this.leeway.standIn;
   }
 
   /** The application of this end that has it; undefined before one has. */
@@ -178,10 +178,10 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   }
 
   /** What both nodes have agreed on, before anything is made. */
-  agree(qos: Qos, allowDegraded: boolean): void {
+  agree(qos: Qos, allowDegraded: boolean, mayLack: MayLack = LACKS_NOTHING): void {
     const { maxBps, keyChunkSize } = this.#qos;
     this.#qos = qos;
-    this.#allowDegraded = allowDegraded;
+    this.leeway.agree(allowDegraded, mayLack);
     if (maxBps !== qos.maxBps || keyChunkSize !== qos.keyChunkSize) this.#rate = new DeliveryRate(qos);
     this.#maxBufferedChunks = this.#window();
   }
@@ -342,7 +342,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   }
 
   /** The batch at `first` is over: its chunks, end to end, are here to be read. Takes ownership of `keys`. */
-  release(first: number, keys: Buffer, degraded: boolean): void {
+  release(first: number, keys: Buffer, degraded: Degraded): void {
     this.indexes.settle(first, true);
     if (this.#ended) {
       keys.fill(0);
@@ -351,7 +351,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     this.#lastFailure = undefined;
     const { keyChunkSize } = this.#qos;
     this.#events.released(this, first, keys.length / keyChunkSize);
-    if (degraded) this.#events.degraded(this, first, keys.length / keyChunkSize);
+    if (degraded) this.#events.degraded(this, first, keys.length / keyChunkSize, degraded);
     this.buffer.release(first, keys, keyChunkSize, { nowMs: this.#clock.monotonicMs(), degraded });
     this.buffer.failGone(this.indexes.frontier);
   }

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { keyStream, LIVING } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
+import type { Degraded } from './policy/lacking.ts';
 import { StreamEvents, type StreamListener } from './stream-events.ts';
 
 const stream = keyStream();
@@ -13,11 +14,11 @@ const owner = { identity: undefined, address: '127.0.0.1' };
 const EVENTS: Readonly<Record<keyof StreamListener, (events: StreamEvents) => void>> = {
   opened: (events) => events.opened(stream),
   joined: (events) => events.joined(stream),
-  delivered: (events) => events.delivered(stream, 7, true),
+  delivered: (events) => events.delivered(stream, 7, 'pqc'),
   refused: (events) => events.refused({ call: 'getKey', owner, error }),
   released: (events) => events.released(stream, 5, 2),
   dropped: (events) => events.dropped(stream, 5, 2, error),
-  degraded: (events) => events.degraded(stream, 5, 2),
+  degraded: (events) => events.degraded(stream, 5, 2, 'qkd'),
   expired: (events) => events.expired(stream),
   closed: (events) => events.closed(stream, 'why'),
 };
@@ -36,11 +37,11 @@ describe('StreamEvents', () => {
     const one = [
       ['opened', stream],
       ['joined', stream],
-      ['delivered', stream, 7, true],
+      ['delivered', stream, 7, 'pqc'],
       ['refused', { call: 'getKey', owner, error }],
       ['released', stream, 5, 2],
       ['dropped', stream, 5, 2, error],
-      ['degraded', stream, 5, 2],
+      ['degraded', stream, 5, 2, 'qkd'],
       ['expired', stream],
       ['closed', stream, 'why'],
     ];
@@ -90,7 +91,7 @@ describe('a stream tells', () => {
     };
     return { one, take };
   }
-  const fill = (one: ReturnType<typeof keyStream>, first: number, degraded: boolean) => {
+  const fill = (one: ReturnType<typeof keyStream>, first: number, degraded: Degraded) => {
     one.indexes.claim(first, 2);
     one.release(first, Buffer.alloc(64, 1), degraded);
   };
@@ -133,12 +134,12 @@ describe('a stream tells', () => {
 
   it('of keys for which a shared_seed stood in, as they are released and as each is read', () => {
     const { one, take } = noted();
-    fill(one, 4, true);
+    fill(one, 4, 'shared_seed');
     one.take(undefined, 1_000, () => undefined, LIVING);
     assert.deepEqual(take(), [
       ['released', true, 4, 2],
-      ['degraded', true, 4, 2],
-      ['delivered', true, 4, true],
+      ['degraded', true, 4, 2, 'shared_seed'],
+      ['delivered', true, 4, 'shared_seed'],
     ]);
   });
 
@@ -151,7 +152,7 @@ describe('a stream tells', () => {
     one.indexes.claim(3, 1);
     one.drop(3, 1, error);
     one.indexes.claim(4, 2);
-    one.release(4, Buffer.alloc(64, 1), true);
+    one.release(4, Buffer.alloc(64, 1), 'shared_seed');
     assert.deepEqual(take(), [
       ['dropped', true, 0, 3, error],
       ['closed', true, 'the application has closed it'],

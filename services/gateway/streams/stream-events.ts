@@ -1,5 +1,6 @@
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Owner } from './owner.ts';
+import type { Degraded } from './policy/lacking.ts';
 import type { StreamRole } from './producer.ts';
 import type { Route } from './route.ts';
 import type { StreamTerms } from './stream-terms.ts';
@@ -36,14 +37,14 @@ export interface StreamListener {
   /** The peer's application has joined. */
   joined?(stream: StreamFacts): void;
   /** A key goes to the application. */
-  delivered?(stream: StreamFacts, index: number, degraded: boolean): void;
+  delivered?(stream: StreamFacts, index: number, degraded: Degraded): void;
   refused?(request: RefusedRequest): void;
   /** The keys of a batch are confirmed by both ends, and can be read at this one. */
   released?(stream: StreamFacts, first: number, count: number): void;
   /** A batch was dropped at this end: the indexes from `first` on are burned. */
   dropped?(stream: StreamFacts, first: number, count: number, error: KeyweaveError): void;
-  /** Chunks were released for which a shared_seed stood in for a source. */
-  degraded?(stream: StreamFacts, first: number, count: number): void;
+  /** Chunks were released for which a shared_seed stood in for a source, or that lack those of a kind. */
+  degraded?(stream: StreamFacts, first: number, count: number, how: Degraded): void;
   /** Its TTL has run out. */
   expired?(stream: StreamFacts): void;
   /** This end is over; `why` is for people. */
@@ -75,7 +76,7 @@ export class StreamEvents implements Required<StreamListener> {
     this.#tell((listener) => listener.joined?.(stream));
   }
 
-  delivered(stream: StreamFacts, index: number, degraded: boolean): void {
+  delivered(stream: StreamFacts, index: number, degraded: Degraded): void {
     if (this.#delivered.length === 0) return;
     this.#tell((listener) => listener.delivered?.(stream, index, degraded), this.#delivered);
   }
@@ -92,8 +93,8 @@ export class StreamEvents implements Required<StreamListener> {
     this.#tell((listener) => listener.dropped?.(stream, first, count, error));
   }
 
-  degraded(stream: StreamFacts, first: number, count: number): void {
-    this.#tell((listener) => listener.degraded?.(stream, first, count));
+  degraded(stream: StreamFacts, first: number, count: number, how: Degraded): void {
+    this.#tell((listener) => listener.degraded?.(stream, first, count, how));
   }
 
   expired(stream: StreamFacts): void {

@@ -151,9 +151,9 @@ export function standInFor({ sharedSecretBytes }: SourceSlot): SourceSlot {
   return { algorithm: STAND_IN, revision: '', publicKeyBytes: 0, ciphertextBytes: 0, sharedSecretBytes };
 }
 
-/** Slots that take QKD keys; where a shared_seed stands in for one (`standIn`) it does not count. */
-export function countQkdSlots({ slots }: StreamTerms, standIn: number | undefined): number {
-  return slots.filter((slot, i) => isQkd(slot) && i !== standIn).length;
+/** Slots that take QKD keys; where a shared_seed stands in for one (`standIn`) it does not count, and none does where QKD is left out. */
+export function countQkdSlots({ slots }: StreamTerms, standIn: number | undefined, leftOut?: string): number {
+  return leftOut === 'qkd' ? 0 : slots.filter((slot, i) => isQkd(slot) && i !== standIn).length;
 }
 
 function sourceNames(from: ApplicationUri, defaults: TermsDefaults): readonly string[] {

@@ -3,6 +3,7 @@ import type { Log } from '#common/log/log.ts';
 import { LogFile } from '#common/log/log-file.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Owner } from '../streams/owner.ts';
+import { type Degraded, sourcesOf } from '../streams/policy/lacking.ts';
 import type { StreamFacts, StreamListener } from '../streams/stream-events.ts';
 
 /** Nobody but the owner and the group reads who has got which key. */
@@ -57,15 +58,15 @@ export class AuditLog implements StreamListener {
     return this.#failures;
   }
 
-  delivered({ id, role, terms, route }: StreamFacts, index: number, degraded: boolean): void {
+  delivered({ id, role, terms, route }: StreamFacts, index: number, degraded: Degraded): void {
     this.#taken.set(keyOf(id, index), {
       stream: streamHash(id),
       index,
       peer: route.farNode,
       role,
       method: terms.method.name,
-      sources: terms.slots.map(({ algorithm }) => algorithm),
-      degraded,
+      sources: sourcesOf(terms, degraded),
+      degraded: degraded !== false,
     });
   }
 

@@ -29,7 +29,7 @@ describe('the metrics of streams', () => {
     one.join(OWNER);
     one.peerJoined();
     one.indexes.claim(0, 2);
-    one.release(0, Buffer.alloc(64, 1), true);
+    one.release(0, Buffer.alloc(64, 1), 'shared_seed');
     one.take(undefined, 1_000, () => undefined, LIVING);
     one.indexes.claim(2, 3);
     one.drop(2, 3, new KeyweaveError('QKD_UNAVAILABLE', 'no link'));

@@ -51,7 +51,7 @@ export function streamMetrics(meter: Meter, streams: () => Iterable<ObservedStre
   );
   const degraded = counter(
     'keyweave_keys_degraded_total',
-    'Keys for which a shared_seed stood in for a source',
+    'Keys for which a shared_seed stood in for a source, or sources were left out',
   );
   const events = counter('keyweave_stream_events_total', 'Streams that were opened, joined, expired, closed');
   const delivered = observedDeliveries(meter);

@@ -27,6 +27,8 @@ export interface StreamContext {
   /** Slot that a shared_seed stands in for, plus one; 0 = none. */
   degradedSlot: number;
   incarnation: Uint8Array;
+  /** Slots of the agreed list that are not among `slots`, slot i as bit i. */
+  leftOut?: number | undefined;
 }
 
 export interface SlotSecrets {
@@ -88,6 +90,7 @@ function createBaseStreamContext(): StreamContext {
     qkdPosition: 0n,
     degradedSlot: 0,
     incarnation: new Uint8Array(0),
+    leftOut: undefined,
   };
 }
 
@@ -128,6 +131,9 @@ export const StreamContext: MessageFns<StreamContext> = {
     }
     if (message.incarnation.length !== 0) {
       writer.uint32(90).bytes(message.incarnation);
+    }
+    if (message.leftOut !== undefined) {
+      writer.uint32(96).uint32(message.leftOut);
     }
     return writer;
   },
@@ -233,6 +239,14 @@ export const StreamContext: MessageFns<StreamContext> = {
             message.incarnation = reader.bytes();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.leftOut = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -263,6 +277,7 @@ export const StreamContext: MessageFns<StreamContext> = {
       : 0n;
     message.degradedSlot = object.degradedSlot ?? 0;
     message.incarnation = object.incarnation ?? new Uint8Array(0);
+    message.leftOut = object.leftOut ?? undefined;
     return message;
   },
 };

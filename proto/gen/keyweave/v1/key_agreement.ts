@@ -31,6 +31,17 @@ export interface OpenRequest {
   softwareVersion: string;
   /** 8 random bytes */
   incarnation: Uint8Array;
+  /** What the initiator's policy lets a batch lack, where that is not "nothing". */
+  mayLack?: SourceKinds | undefined;
+}
+
+/**
+ * Kinds of sources that a batch may lack while they fail: all slots of one
+ * kind, never those of both.
+ */
+export interface SourceKinds {
+  qkd: boolean;
+  pqc: boolean;
 }
 
 export interface OpenResponse {
@@ -41,6 +52,11 @@ export interface OpenResponse {
   allowDegraded: boolean;
   softwareVersion: string;
   protocolVersion: number;
+  /**
+   * What the policies of both nodes let a batch lack; absent = nothing, as of a
+   * node that knows nothing of it.
+   */
+  mayLack?: SourceKinds | undefined;
 }
 
 export interface JoinRequest {
@@ -140,6 +156,12 @@ export interface BatchOffer {
    */
   degradedSlot: number;
   incarnation: Uint8Array;
+  /**
+   * Slots that are left out at both ends, slot i as bit i; all of one kind that
+   * both ends let a batch lack, and nothing stands in for another one then.
+   * Absent = none.
+   */
+  leftOut?: number | undefined;
 }
 
 export interface BatchAnswer {
@@ -169,6 +191,11 @@ export interface BatchAnswer {
    * nobody can use them any more. The others stay for later batches.
    */
   qkdTaken: number;
+  /**
+   * With failure: the kind of sources of the responder that failed, where it is
+   * that of KEMs; QKD is told by the reason.
+   */
+  lacks?: SourceKinds | undefined;
 }
 
 export interface BatchConfirmation {
@@ -272,6 +299,7 @@ function createBaseOpenRequest(): OpenRequest {
     allowDegraded: false,
     softwareVersion: "",
     incarnation: new Uint8Array(0),
+    mayLack: undefined,
   };
 }
 
@@ -309,6 +337,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.incarnation.length !== 0) {
       writer.uint32(90).bytes(message.incarnation);
+    }
+    if (message.mayLack !== undefined) {
+      SourceKinds.encode(message.mayLack, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -414,6 +445,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.incarnation = reader.bytes();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.mayLack = SourceKinds.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -442,12 +481,89 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.allowDegraded = object.allowDegraded ?? false;
     message.softwareVersion = object.softwareVersion ?? "";
     message.incarnation = object.incarnation ?? new Uint8Array(0);
+    message.mayLack = (object.mayLack !== undefined && object.mayLack !== null)
+      ? SourceKinds.fromPartial(object.mayLack)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSourceKinds(): SourceKinds {
+  return { qkd: false, pqc: false };
+}
+
+export const SourceKinds: MessageFns<SourceKinds> = {
+  encode(message: SourceKinds, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.qkd !== false) {
+      writer.uint32(8).bool(message.qkd);
+    }
+    if (message.pqc !== false) {
+      writer.uint32(16).bool(message.pqc);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SourceKinds {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSourceKinds();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.qkd = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pqc = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SourceKinds>): SourceKinds {
+    return SourceKinds.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SourceKinds>): SourceKinds {
+    const message = createBaseSourceKinds();
+    message.qkd = object.qkd ?? false;
+    message.pqc = object.pqc ?? false;
     return message;
   },
 };
 
 function createBaseOpenResponse(): OpenResponse {
-  return { joined: false, qos: undefined, allowDegraded: false, softwareVersion: "", protocolVersion: 0 };
+  return {
+    joined: false,
+    qos: undefined,
+    allowDegraded: false,
+    softwareVersion: "",
+    protocolVersion: 0,
+    mayLack: undefined,
+  };
 }
 
 export const OpenResponse: MessageFns<OpenResponse> = {
@@ -466,6 +582,9 @@ export const OpenResponse: MessageFns<OpenResponse> = {
     }
     if (message.protocolVersion !== 0) {
       writer.uint32(40).uint32(message.protocolVersion);
+    }
+    if (message.mayLack !== undefined) {
+      SourceKinds.encode(message.mayLack, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -523,6 +642,14 @@ export const OpenResponse: MessageFns<OpenResponse> = {
             message.protocolVersion = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.mayLack = SourceKinds.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -545,6 +672,9 @@ export const OpenResponse: MessageFns<OpenResponse> = {
     message.allowDegraded = object.allowDegraded ?? false;
     message.softwareVersion = object.softwareVersion ?? "";
     message.protocolVersion = object.protocolVersion ?? 0;
+    message.mayLack = (object.mayLack !== undefined && object.mayLack !== null)
+      ? SourceKinds.fromPartial(object.mayLack)
+      : undefined;
     return message;
   },
 };
@@ -1040,6 +1170,7 @@ function createBaseBatchOffer(): BatchOffer {
     qkd: undefined,
     degradedSlot: 0,
     incarnation: new Uint8Array(0),
+    leftOut: undefined,
   };
 }
 
@@ -1065,6 +1196,9 @@ export const BatchOffer: MessageFns<BatchOffer> = {
     }
     if (message.incarnation.length !== 0) {
       writer.uint32(58).bytes(message.incarnation);
+    }
+    if (message.leftOut !== undefined) {
+      writer.uint32(64).uint32(message.leftOut);
     }
     return writer;
   },
@@ -1138,6 +1272,14 @@ export const BatchOffer: MessageFns<BatchOffer> = {
             message.incarnation = reader.bytes();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.leftOut = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1162,6 +1304,7 @@ export const BatchOffer: MessageFns<BatchOffer> = {
     message.qkd = (object.qkd !== undefined && object.qkd !== null) ? QkdReference.fromPartial(object.qkd) : undefined;
     message.degradedSlot = object.degradedSlot ?? 0;
     message.incarnation = object.incarnation ?? new Uint8Array(0);
+    message.leftOut = object.leftOut ?? undefined;
     return message;
   },
 };
@@ -1176,6 +1319,7 @@ function createBaseBatchAnswer(): BatchAnswer {
     qkdBlockKeys: 0,
     most: 0,
     qkdTaken: 0,
+    lacks: undefined,
   };
 }
 
@@ -1204,6 +1348,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     }
     if (message.qkdTaken !== 0) {
       writer.uint32(64).uint32(message.qkdTaken);
+    }
+    if (message.lacks !== undefined) {
+      SourceKinds.encode(message.lacks, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1285,6 +1432,14 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
             message.qkdTaken = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.lacks = SourceKinds.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1312,6 +1467,9 @@ export const BatchAnswer: MessageFns<BatchAnswer> = {
     message.qkdBlockKeys = object.qkdBlockKeys ?? 0;
     message.most = object.most ?? 0;
     message.qkdTaken = object.qkdTaken ?? 0;
+    message.lacks = (object.lacks !== undefined && object.lacks !== null)
+      ? SourceKinds.fromPartial(object.lacks)
+      : undefined;
     return message;
   },
 };

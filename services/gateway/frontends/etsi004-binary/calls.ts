@@ -5,6 +5,7 @@ import type { BinaryFrame } from '#common/etsi/etsi004-binary-framer.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
+import { listenerLayer } from '#common/policy/policy-layers.ts';
 import type { Delivered, KeyDelivery, MetadataRoom } from '../../delivery/key-delivery.ts';
 import type { Fault } from '../fault.ts';
 import type { ForeignUris } from '../foreign-uris.ts';
@@ -19,7 +20,7 @@ export interface BinaryCallsOptions {
   readonly delivery: KeyDelivery;
   readonly settings: Pick<
     BinaryListener,
-    'peer_presence' | 'default_method' | 'default_key_sources' | 'max_bps'
+    'peer_presence' | 'default_method' | 'default_key_sources' | 'policy' | 'max_bps'
   >;
   /** Whom URIs mean that are not this node's own. */
   readonly uris: Pick<ForeignUris, 'peerOf'>;
@@ -92,6 +93,7 @@ export class BinaryCalls {
       ...{ qos: { ...qos, maxBps }, presence: settings.peer_presence, atOnce: true },
       ...{ owner: client.owner, signal: client.silent },
       defaults: { method: settings.default_method, keySources: settings.default_key_sources },
+      policy: listenerLayer('binary', settings.policy),
     });
     const isAdjusted = opened.adjusted !== undefined || maxBps !== qos.maxBps;
     return openAnswer({ ...opened, isAdjusted });

@@ -4,6 +4,7 @@ import { decodeJson } from '#common/etsi/json-framer.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { clientNetwork } from '#common/net/client-network.ts';
+import { listenerLayer } from '#common/policy/policy-layers.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Delivered, KeyDelivery, MetadataRoom } from '../../delivery/key-delivery.ts';
 import type { Owner } from '../../streams/owner.ts';
@@ -26,7 +27,7 @@ export interface JsonCallsOptions {
   readonly delivery: KeyDelivery;
   readonly settings: Pick<
     NodeConfig['listeners']['json'],
-    'peer_presence' | 'default_method' | 'default_key_sources'
+    'peer_presence' | 'default_method' | 'default_key_sources' | 'policy'
   >;
   readonly log: Log;
   /** Lines about what clients do wrong, limited for each. */
@@ -82,6 +83,7 @@ export class JsonCalls {
     const opened = await delivery.open({
       ...{ source, destination, qos, ksid, owner, signal, presence: settings.peer_presence },
       defaults: { method: settings.default_method, keySources: settings.default_key_sources },
+      policy: listenerLayer('json', settings.policy),
     });
     return openAnswer(opened);
   }

@@ -61,7 +61,7 @@ for (const transport of ['TCP', 'TLS'] as const) {
           [0, undefined],
           [0, undefined],
           [0, 2],
-          [0, 6],
+          [0, 7],
         ]);
       });
 

@@ -1,6 +1,7 @@
 import type { CallContext } from 'nice-grpc';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { callerOf } from '#common/grpc/callers.ts';
+import { listenerLayer } from '#common/policy/policy-layers.ts';
 import type { Key, KeyDeliveryServiceImplementation } from '#gen/keyweave/v1/key_delivery.ts';
 import type { KeyDelivery, StreamDirectory } from '../../delivery/key-delivery.ts';
 import type { Owner } from '../../streams/owner.ts';
@@ -19,7 +20,7 @@ export interface KeyDeliveryServiceOptions {
   readonly directory: StreamDirectory;
   readonly settings: Pick<
     NonNullable<NodeConfig['listeners']['grpc']>,
-    'peer_presence' | 'default_method' | 'default_key_sources'
+    'peer_presence' | 'default_method' | 'default_key_sources' | 'policy'
   >;
 }
 
@@ -36,6 +37,7 @@ export function createKeyDeliveryService({
         ...readOpen(request),
         ...{ presence: settings.peer_presence, atOnce: true },
         defaults: { method: settings.default_method, keySources: settings.default_key_sources },
+        policy: listenerLayer('grpc', settings.policy),
         ...{ owner: ownerOf(context), signal: context.signal },
       });
       return { keyStreamId: opened.ksid, qos: opened.qos, adjusted: opened.adjusted ?? '' };

@@ -1,5 +1,6 @@
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
+import { listenerLayer } from '#common/policy/policy-layers.ts';
 import type { Clock } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import type { KeyKind } from './key-kinds.ts';
@@ -27,7 +28,7 @@ export interface MasterStreamsOptions {
   readonly parties: Parties;
   readonly settings: Pick<
     NamedKeysSettings,
-    'default_method' | 'default_key_sources' | 'key_size' | 'key_ttl' | 'ready_keys'
+    'default_method' | 'default_key_sources' | 'policy' | 'key_size' | 'key_ttl' | 'ready_keys'
   >;
   readonly clock: Clock;
   readonly log: Pick<Log, 'debug'>;
@@ -168,6 +169,7 @@ export class MasterStreams {
       ...{ presence: 'app', owner: kind.owner, signal: this.#stopped.signal },
       byListener: { readyKeys: isUsual ? settings.ready_keys : 0 },
       defaults: { method, keySources },
+      policy: listenerLayer(kind.name, settings.policy),
     });
     const stream = new MasterStream(opened.ksid, kind, delivery, clock);
     if (opened.qos.keyChunkSize === bytes) return stream;

@@ -5,6 +5,7 @@ export type NamedKeysSettings = Pick<
   NonNullable<NodeConfig['listeners']['rest']>,
   | 'default_method'
   | 'default_key_sources'
+  | 'policy'
   | 'key_size'
   | 'min_key_size'
   | 'max_key_size'

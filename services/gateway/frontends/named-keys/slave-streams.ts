@@ -3,6 +3,7 @@ import { findMethod } from '#common/catalogue/methods.ts';
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { Secret } from '#common/crypto/secret.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { listenerLayer, type PolicyLayer } from '#common/policy/policy-layers.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { OfferedStream, OfferTaker } from '../../delivery/listener-streams.ts';
 import type { Owner } from '../../streams/owner.ts';
@@ -31,6 +32,7 @@ export interface SlaveStreamsOptions {
     NamedKeysSettings,
     | 'default_method'
     | 'default_key_sources'
+    | 'policy'
     | 'min_key_size'
     | 'max_key_size'
     | 'key_ttl'
@@ -71,6 +73,10 @@ export class SlaveStreams implements OfferTaker {
 
   constructor(options: SlaveStreamsOptions) {
     this.#o = options;
+  }
+
+  get policy(): PolicyLayer | undefined {
+    return listenerLayer(this.#o.kind.name, this.#o.settings.policy);
   }
 
   judge(offer: OfferedStream): Owner | undefined {

@@ -8,7 +8,7 @@ import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
 import type { Producer } from '../../streams/producer.ts';
 import { countQkdSlots } from '../../streams/stream-terms.ts';
-import type { Batch } from '../batch.ts';
+import { type Batch, degradedOf, qkdSlotsOf } from '../batch.ts';
 import { batchLimit, costOf } from '../batch-limit.ts';
 import { Demands } from './demands.ts';
 import { InitiatorRecovery, type Remedy } from './initiator-recovery.ts';
@@ -28,6 +28,9 @@ const INVITED_WATER = 0.9;
 
 /** Share of scarce things that a stream gets by its QoS priority: one more for each step, up to this. */
 const MAX_WEIGHT = 8;
+
+/** A batch of all that the stream names. */
+const WHOLE = { standIn: undefined, leftOut: undefined };
 
 /** Where a producer asks for a place in the next round. */
 export interface RoundQueue {
@@ -130,7 +133,7 @@ export class InitiatorProducer implements Producer {
 
   /** Makes its rounds alone, so that its trouble or first contact with the key managers delays nobody. */
   get alone(): boolean {
-    return !this.isLight || this.#recovery.isDoubtful;
+    return !this.isLight || this.#recovery.isDoubtful || this.#recovery.leftOut !== undefined;
   }
 
   /** Chunks that may be offered now. */
@@ -180,7 +183,8 @@ export class InitiatorProducer implements Producer {
     stream.countHeld();
     const keys = this.#usesQkd ? this.qkd?.take(count) : undefined;
     const { qkd, grant } = keys ?? { qkd: undefined, grant: undefined };
-    return { producer: this, stream, first, count, qkd, grant, standIn: this.#recovery.standIn };
+    const { standIn, leftOut } = this.#recovery;
+    return { producer: this, stream, first, count, qkd, grant, standIn, leftOut };
   }
 
   /** Its turn came, and there was no room for a batch: others may have its QKD keys. */
@@ -193,7 +197,7 @@ export class InitiatorProducer implements Producer {
     this.qkd?.putBack();
     if (this.stopped || this.#recovery.isPaused) return;
     this.stream.noteFailure(error);
-    const remedy = this.#recovery.failed(undefined, error);
+    const remedy = this.#recovery.failed(WHOLE, error);
     if (remedy !== 'again') this.#afterAttempt(remedy, error, 0);
   }
 
@@ -245,10 +249,10 @@ export class InitiatorProducer implements Producer {
       wipe(keys);
       return;
     }
-    this.#recovery.succeeded(batch.qkd !== undefined);
+    this.#recovery.succeeded(batch);
     if (batch.qkd) this.qkd?.succeeded();
     this.#demands.met();
-    this.stream.release(batch.first, keys, batch.standIn !== undefined);
+    this.stream.release(batch.first, keys, degradedOf(batch));
     this.stream.refill();
   }
 
@@ -294,7 +298,7 @@ export class InitiatorProducer implements Producer {
       this.#again(batch.count);
       return;
     }
-    const remedy = this.#recovery.failed(batch.standIn, error);
+    const remedy = this.#recovery.failed(batch, error);
     if (remedy === 'again') {
       this.#again(batch.count);
       return;
@@ -321,7 +325,8 @@ export class InitiatorProducer implements Producer {
 
   /** Whether the next batch takes QKD keys. */
   get #usesQkd(): boolean {
-    return countQkdSlots(this.stream.terms, this.#recovery.standIn) > 0;
+    const { standIn, leftOut } = this.#recovery;
+    return qkdSlotsOf({ stream: this.stream, standIn, leftOut }) > 0;
   }
 
   #offer(): void {
@@ -346,7 +351,7 @@ export class InitiatorProducer implements Producer {
         return producer.weight;
       },
       get replaceable() {
-        return producer.#recovery.mayReplaceQkd;
+        return producer.#recovery.mayDoWithoutQkd;
       },
       invited: () => {
         if (producer.state === 'waiting') producer.stream.refill(INVITED_WATER);

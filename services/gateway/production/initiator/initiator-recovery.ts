@@ -3,7 +3,10 @@ import type { ErrorReason } from '#common/errors/status-table.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
+import type { SourceKind } from '../../streams/policy/lacking.ts';
 import { replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
+import type { Batch } from '../batch.ts';
+import { missingKind, OF_QKD } from '../missing-source.ts';
 import { pauseForRoom } from '../no-room.ts';
 
 const RETRY_DELAY_MS = 50;
@@ -17,8 +20,16 @@ const ATTEMPTS_WHILE_PASSING = 8;
 const UNREACHABLE = ['PEER_UNREACHABLE', 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN'] as const;
 const PASSING = [...UNREACHABLE, 'QKD_OUT_OF_STEP'] as const;
 
-/** Trouble of the QKD keys: of all streams of a link, where they share them. */
-const OF_QKD = ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'INSUFFICIENT_KEY'] as const;
+/**
+ * KEMs are left out once they have failed for so long, or for half of the
+ * stream's timeout where that is less: a pqc-source that is being restarted is
+ * waited for.
+ */
+const PQC_PATIENCE_MS = 1_000;
+
+/** For so long they stay left out before they are tried again; twice as long each time, up to the limit. */
+const PQC_AWAY_MS = 2_000;
+const PQC_AWAY_LIMIT_MS = 60_000;
 
 /** What to do about a failure: offer again at once or after the pause, or tell those who wait, and pause. */
 export type Remedy = 'again' | 'later' | 'give up';
@@ -26,7 +37,8 @@ export type Remedy = 'again' | 'later' | 'give up';
 /**
  * What the failures of one stream's batches lead to: how often a batch is
  * tried, the pauses between attempts, and whether the shared_seed stands in
- * for a missing source.
+ * for a missing source, or sources are left out. A stand-in comes first, since
+ * it keeps a second secret.
  */
 export class InitiatorRecovery {
   readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>;
@@ -36,6 +48,12 @@ export class InitiatorRecovery {
   /** Slot that the shared_seed stands in for in every batch, and in the next one. */
   readonly #standInSlot: number | undefined;
   #replacedSlot: number | undefined;
+  /** Kind of sources that the next batch is made without. */
+  #leftOut: SourceKind | undefined;
+  /** Since when KEMs have failed, and no batch with them has been released. */
+  #pqcFailsSinceMs: number | undefined;
+  #pqcAwayUntilMs = Number.NEGATIVE_INFINITY;
+  #pqcAwayMs = PQC_AWAY_MS;
   /** No batch has succeeded yet, so that a key manager may never have been reached; or one has failed since. */
   #isDoubtful = true;
   /** The QKD stream has been reopened since it had lost step, and no batch of it has succeeded since. */
@@ -68,35 +86,41 @@ export class InitiatorRecovery {
     return this.#replacedSlot ?? this.#standInSlot;
   }
 
-  /** Whether the policy of both ends lets the shared_seed stand in for QKD. */
-  get mayReplaceQkd(): boolean {
-    const { terms, allowDegraded } = this.#stream;
-    return allowDegraded && replaceableSlot(terms) !== undefined;
+  /** Kind of sources that the next batch is made without; undefined = none. */
+  get leftOut(): SourceKind | undefined {
+    return this.#leftOut;
+  }
+
+  /** Whether the policies of both ends let batches be made without QKD: something stands in for it, or it is left out. */
+  get mayDoWithoutQkd(): boolean {
+    return this.#mayReplaceQkd || this.#stream.leeway.mayLack.qkd;
   }
 
   /** A batch has been released at both ends. */
-  succeeded(usedQkd: boolean): void {
+  succeeded({ qkd, leftOut }: Pick<Batch, 'qkd' | 'leftOut'>): void {
     this.#failures = 0;
     this.#isDoubtful = false;
     this.#roomless = 0;
     this.#replacedSlot = undefined;
-    if (usedQkd) this.#reopened = false;
+    if (qkd) this.#reopened = false;
+    if (leftOut !== 'pqc') {
+      this.#pqcFailsSinceMs = undefined;
+      this.#pqcAwayMs = PQC_AWAY_MS;
+    }
+    if (leftOut !== 'pqc' || this.#clock.monotonicMs() >= this.#pqcAwayUntilMs) this.#leftOut = undefined;
   }
 
-  /** A batch with that stand-in has failed, and not for reasons of an earlier one. */
-  failed(standIn: number | undefined, error: KeyweaveError): Remedy {
-    if (standIn === undefined && this.#isReplaceable(error)) {
-      if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
-      else {
-        this.#replacedSlot = replaceableSlot(this.#stream.terms);
-      }
-      return 'again';
-    }
+  /** A batch with that stand-in, or without that kind of sources, has failed, and not for reasons of an earlier one. */
+  failed({ standIn, leftOut }: Pick<Batch, 'standIn' | 'leftOut'>, error: KeyweaveError): Remedy {
+    const missing = missingKind(error);
+    if (standIn === undefined && leftOut === undefined && this.#doWithout(missing, error)) return 'again';
     this.#replacedSlot = undefined;
+    this.#leftOut = undefined;
     // What fails during a pause is the same trouble.
     if (!this.isPaused) this.#failures += 1;
     this.#isDoubtful ||= !isReason(error, ...this.#ofOthers);
-    const attempts = isReason(error, ...PASSING) ? ATTEMPTS_WHILE_PASSING : ATTEMPTS;
+    const isAwaited = missing === 'pqc' && this.#stream.leeway.mayLack.pqc;
+    const attempts = isAwaited || isReason(error, ...PASSING) ? ATTEMPTS_WHILE_PASSING : ATTEMPTS;
     return this.#failures >= attempts ? 'give up' : 'later';
   }
 
@@ -122,8 +146,28 @@ export class InitiatorRecovery {
     this.#pause = this.#clock.after(this.#pausedUntilMs - nowMs + 1, then);
   }
 
-  /** QKD is missing, and the shared_seed stands in for it. */
-  #isReplaceable(error: KeyweaveError): boolean {
-    return this.mayReplaceQkd && isReason(error, ...OF_QKD);
+  /** Whether the next batch is made without what is missing, or with another attempt at it. */
+  #doWithout(missing: SourceKind | undefined, error: KeyweaveError): boolean {
+    if (missing === 'qkd' && this.mayDoWithoutQkd) {
+      if (isReason(error, 'QKD_OUT_OF_STEP') && !this.#reopened) this.#reopened = true;
+      else if (this.#mayReplaceQkd) this.#replacedSlot = replaceableSlot(this.#stream.terms);
+      else this.#leftOut = 'qkd';
+      return true;
+    }
+    if (missing !== 'pqc' || !this.#stream.leeway.mayLack.pqc) return false;
+    const nowMs = this.#clock.monotonicMs();
+    this.#pqcFailsSinceMs ??= nowMs;
+    const patienceMs = Math.min(PQC_PATIENCE_MS, this.#stream.qos.timeoutMs / 2);
+    if (nowMs - this.#pqcFailsSinceMs < patienceMs) return false;
+    this.#leftOut = 'pqc';
+    this.#pqcAwayUntilMs = nowMs + this.#pqcAwayMs;
+    this.#pqcAwayMs = Math.min(2 * this.#pqcAwayMs, PQC_AWAY_LIMIT_MS);
+    return true;
+  }
+
+  /** Whether the policy of both ends lets the shared_seed stand in for QKD. */
+  get #mayReplaceQkd(): boolean {
+    const { terms, allowDegraded } = this.#stream;
+    return allowDegraded && replaceableSlot(terms) !== undefined;
   }
 }

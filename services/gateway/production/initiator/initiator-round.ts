@@ -1,5 +1,4 @@
 import { asBuffer, equalBytes, wipe } from '#common/crypto/bytes.ts';
-import { errorOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound, type Outcome, outcomeOf, settled } from '#common/errors/outcome.ts';
 import { failpoint } from '#common/service/failpoint.ts';
@@ -7,10 +6,12 @@ import type { BatchAnswer, BatchOffer, ProduceResponse } from '#gen/keyweave/v1/
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { KeyPairs } from '../../clients/kem-client.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
+import { leftOutMask } from '../../streams/policy/lacking.ts';
 import { KEYS_DIFFER } from '../../streams/stream-events.ts';
 import { type Batch, degradedSlotOf, type SlotShares, shareKems } from '../batch.ts';
 import { deriveTogether } from '../derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.ts';
+import { ofOtherEnd, ofPqc } from '../missing-source.ts';
 import type { RoundTools } from '../round-tools.ts';
 import { type BatchInputs, slotInputs } from '../slot-inputs.ts';
 import type { Confirmations } from './confirmations.ts';
@@ -122,7 +123,7 @@ export class InitiatorRound {
       }),
     );
     const failed = made.find((result) => result.status === 'rejected');
-    if (failed) throw failed.reason;
+    if (failed) throw ofPqc(failed.reason);
   }
 
   async #produce(): Promise<ProduceResponse> {
@@ -142,7 +143,7 @@ export class InitiatorRound {
   }
 
   #offerOf({ batch, shares }: Offered): BatchOffer {
-    const { stream, first, count, qkd, standIn } = batch;
+    const { stream, first, count, qkd, standIn, leftOut } = batch;
     return {
       keyStreamId: stream.idBytes,
       incarnation: stream.incarnation,
@@ -155,6 +156,7 @@ export class InitiatorRound {
       }),
       qkd,
       degradedSlot: degradedSlotOf(standIn),
+      ...(leftOut && { leftOut: leftOutMask(stream.terms, leftOut) }),
     };
   }
 
@@ -166,7 +168,7 @@ export class InitiatorRound {
       throw new KeyweaveError('AGREEMENT_FAILED', detail);
     }
     return answers.map((answer, i) => {
-      if (answer.failure) return errorOf(answer.failure);
+      if (answer.failure) return ofOtherEnd(answer.failure, answer.lacks);
       return faultOf(offered[i] as Offered, answer) ?? answer;
     });
   }
@@ -270,7 +272,7 @@ export class InitiatorRound {
     const { count } = answer;
     for (const share of shares) {
       const halves = share && made.get(share.group);
-      if (halves instanceof KeyweaveError) throw halves;
+      if (halves instanceof KeyweaveError) throw ofPqc(halves);
     }
     const received = new Map(answer.ciphertexts.map(({ slot, ciphertexts }) => [slot, ciphertexts] as const));
     return slotInputs(this.#tools.seeds, {

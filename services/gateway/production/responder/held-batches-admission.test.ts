@@ -56,6 +56,50 @@ describe('what the responder of a stream admits', () => {
     held(0, 1, 1);
   });
 
+  it('lets sources of a kind be left out where both nodes do, all of the kind and nothing else', () => {
+    const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
+    const method = 'hkdf-sha384';
+    const sources = ['ML-KEM-768', 'QKD', 'ML-KEM-768'];
+    const whole = { publicKeys: [pair(0), pair(2)] };
+    const withoutQkd = { ...whole, qkd: undefined, leftOut: 0b010 };
+    const withoutPqc = { publicKeys: [], leftOut: 0b101 };
+    const [qkd, pqc] = [
+      { qkd: true, pqc: false },
+      { qkd: false, pqc: true },
+    ];
+    for (const [mayLack, good, bad] of [
+      [qkd, withoutQkd, withoutPqc],
+      [pqc, withoutPqc, withoutQkd],
+    ] as const) {
+      begin({ sources, method, mayLack });
+      refuses(offer(0, 1, bad), 'AGREEMENT_FAILED');
+      assert.equal(batches.admit(offer(0, 1, good)), 1);
+      begin({ sources, method });
+      refuses(offer(0, 1, good), 'AGREEMENT_FAILED');
+    }
+    begin({ sources, method, mayLack: { qkd: true, pqc: true }, allowDegraded: true });
+    for (const leftOut of [0b001, 0b100, 0b011, 0b111, 0b1000])
+      refuses(offer(0, 1, { publicKeys: [], leftOut }), 'AGREEMENT_FAILED');
+    for (const wrong of [
+      { ...withoutQkd, qkd: offer(0, 1).qkd },
+      { ...withoutPqc, publicKeys: [pair(0)] },
+      { ...withoutPqc, qkd: undefined },
+    ])
+      refuses(offer(0, 1, wrong), 'BAD_REQUEST');
+    begin({ method, mayLack: { qkd: true, pqc: true }, allowDegraded: true });
+    refuses(offer(0, 1, { publicKeys: [], qkd: undefined, degradedSlot: 2, leftOut: 1 }), 'AGREEMENT_FAILED');
+  });
+
+  it('releases no batch that lacks what the application of this end wants in it by now', () => {
+    begin({ method: 'hkdf-sha384', mayLack: { qkd: true, pqc: true } });
+    const batch = offer(0, 1, { qkd: undefined, leftOut: 0b10 });
+    batches.admit(batch);
+    batches.hold(batch, { count: 1, keys: Buffer.alloc(32, 1), initiatorTags: TAG });
+    stream.leeway.narrow({ qkd: false, pqc: true }, true, stream.buffer);
+    assert.equal(confirm(0, 1), false);
+    assert.equal(stream.buffer.size, 0);
+  });
+
   it('lets a shared_seed stand in for the QKD slot of a list of QKD and one KEM, and for nothing else', () => {
     const pair = (slot: number) => ({ slot, publicKeys: Buffer.alloc(PUBLIC_KEY_BYTES) });
     const { qkd } = offer(0, 1);

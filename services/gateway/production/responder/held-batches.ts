@@ -4,8 +4,9 @@ import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
 import type { BatchConfirmation, BatchDecision, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
+import { type Degraded, isLeftOut, kindOfMask, mayBe } from '../../streams/policy/lacking.ts';
 import { isQkd, replaceableSlot, standInSlot } from '../../streams/stream-terms.ts';
-import { standInOf } from '../batch.ts';
+import { degradedOf, qkdSlotsOf, standInOf } from '../batch.ts';
 import { noRoom } from '../no-room.ts';
 
 /** A batch whose initiator never confirms is dropped after this. */
@@ -19,7 +20,7 @@ interface HeldBatch {
   readonly count: number;
   readonly keys: Buffer;
   readonly initiatorTags: Buffer;
-  readonly degraded: boolean;
+  readonly degraded: Degraded;
   readonly sinceMs: number;
   readonly timer: Timer;
 }
@@ -110,7 +111,7 @@ export class HeldBatches {
       count,
       keys,
       initiatorTags,
-      degraded: offer.degradedSlot !== 0,
+      degraded: degradedOf({ standIn: standInOf(offer.degradedSlot), leftOut: this.#leftOut(offer) }),
       sinceMs: this.#clock.monotonicMs(),
       timer: this.#clock.after(HELD_LIMIT_MS, () => this.#decide(held, false), true),
     };
@@ -137,7 +138,11 @@ export class HeldBatches {
   /** Releases or drops the batch; idempotent. An unknown batch was dropped. */
   confirm({ firstIndex, count, initiatorTags }: BatchConfirmation): BatchDecision {
     const held = this.#held.get(firstIndex);
-    if (held) this.#decide(held, held.count === count && equalBytes(held.initiatorTags, initiatorTags));
+    if (held) {
+      // What the policies let be may have become less since it was offered.
+      const isRight = held.count === count && mayBe(held.degraded, this.#stream.leeway);
+      this.#decide(held, isRight && equalBytes(held.initiatorTags, initiatorTags));
+    }
     return {
       released: this.#stream.indexes.wasReleased(firstIndex),
       buffered: this.#stream.buffer.size,
@@ -151,11 +156,16 @@ export class HeldBatches {
     for (const held of [...this.#held.values()]) this.#decide(held, false);
   }
 
-  #assertSlots({ degradedSlot, publicKeys, qkd, count }: BatchOffer): void {
+  #assertSlots(offer: BatchOffer): void {
+    const { degradedSlot, publicKeys, qkd, count } = offer;
     const { slots } = this.#stream.terms;
     const standIn = standInOf(degradedSlot);
     this.#assertMayStandIn(standIn);
-    const expected = slots.flatMap((slot, i) => (isQkd(slot) || i === standIn ? [] : [i]));
+    this.#assertMayLack(offer, standIn);
+    const leftOut = this.#leftOut(offer);
+    const expected = slots.flatMap((slot, i) =>
+      isQkd(slot) || i === standIn || isLeftOut(slot, leftOut) ? [] : [i],
+    );
     const complete =
       publicKeys.length === expected.length &&
       publicKeys.every(
@@ -163,7 +173,7 @@ export class HeldBatches {
           entry.slot === expected[i] &&
           entry.publicKeys.length === count * (slots[entry.slot]?.publicKeyBytes ?? -1),
       );
-    const usesQkd = slots.some((slot, i) => isQkd(slot) && i !== standIn);
+    const usesQkd = qkdSlotsOf({ stream: this.#stream, standIn, leftOut }) > 0;
     if (!complete || usesQkd !== (qkd !== undefined)) {
       throw new KeyweaveError('BAD_REQUEST', 'the batch does not carry exactly the agreed slots');
     }
@@ -189,6 +199,22 @@ export class HeldBatches {
         'a shared_seed stands in only for the QKD slot of a list of QKD and one KEM',
       );
     }
+  }
+
+  /** Nor what is left out: what both nodes have agreed on does, all slots of a kind and no others. */
+  #assertMayLack({ leftOut: mask = 0 }: BatchOffer, standIn: number | undefined): void {
+    if (mask === 0) return;
+    const { terms, leeway } = this.#stream;
+    const kind = kindOfMask(terms, mask);
+    if (kind !== undefined && leeway.mayLack[kind] && standIn === undefined) return;
+    throw new KeyweaveError(
+      'AGREEMENT_FAILED',
+      'the batch leaves out sources that the policy of this stream wants in it (policy.sources)',
+    );
+  }
+
+  #leftOut({ leftOut = 0 }: BatchOffer) {
+    return kindOfMask(this.#stream.terms, leftOut);
   }
 
   #decide(held: HeldBatch, released: boolean): void {

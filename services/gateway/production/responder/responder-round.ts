@@ -7,11 +7,13 @@ import { failpoint } from '#common/service/failpoint.ts';
 import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts';
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { Encapsulated } from '../../clients/kem-client.ts';
-import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
-import { type Batch, type SlotShares, shareKems, standInOf } from '../batch.ts';
+import { kindOfMask } from '../../streams/policy/lacking.ts';
+import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { type Batch, qkdSlotsOf, type SlotShares, shareKems, standInOf } from '../batch.ts';
 import { batchLimit, RoundBudget } from '../batch-limit.ts';
 import { deriveTogether } from '../derivation.ts';
 import { type KemGroup, KemGroups, type KemShare, shareOf } from '../kem-groups.ts';
+import { MissingPqcError, ofPqc } from '../missing-source.ts';
 import type { RoundTools } from '../round-tools.ts';
 import { type BatchInputs, slotInputs } from '../slot-inputs.ts';
 import type { ResponderProducer } from './responder-producer.ts';
@@ -99,7 +101,8 @@ export class ResponderRound {
     const count = batches.admit(offer, affordable);
     budget.spend(stream, count);
     const standIn = standInOf(offer.degradedSlot);
-    const batch = { producer, stream, first: offer.firstIndex, count, qkd: offer.qkd, standIn };
+    const leftOut = kindOfMask(stream.terms, offer.leftOut ?? 0);
+    const batch = { producer, stream, first: offer.firstIndex, count, qkd: offer.qkd, standIn, leftOut };
     return { offer, batch, most, shares: shareKems(this.#groups, batch, count), qkdTaken: 0 };
   }
 
@@ -175,18 +178,18 @@ function publicKeysOf(group: KemGroup, admitted: readonly Admitted[]): Uint8Arra
 async function qkdKeysOf({ batch, shares }: Admitted, made: MadeByGroup): Promise<Buffer> {
   for (const share of shares) {
     const result = share && made.get(share.group);
-    if (result instanceof KeyweaveError) throw result;
+    if (result instanceof KeyweaveError) throw ofPqc(result);
   }
-  const { producer, stream, count, qkd, standIn } = batch;
+  const { producer, count, qkd } = batch;
   if (!qkd) return NO_KEYS;
-  const slots = countQkdSlots(stream.terms, standIn);
+  const slots = qkdSlotsOf(batch);
   return producer.qkd(qkd).take(qkd, count * slots, slots);
 }
 
 /** Chunks for which there are QKD keys. */
-function possibleCount({ stream, count, qkd, standIn }: Batch, qkdKeys: Buffer): number {
-  if (!qkd) return count;
-  return qkdKeys.length / QKD_SECRET_BYTES / countQkdSlots(stream.terms, standIn);
+function possibleCount(batch: Batch, qkdKeys: Buffer): number {
+  if (!batch.qkd) return batch.count;
+  return qkdKeys.length / QKD_SECRET_BYTES / qkdSlotsOf(batch);
 }
 
 /** @throws KeyweaveError where the stream has ended meanwhile. */
@@ -218,5 +221,6 @@ function failedAnswer(error: KeyweaveError, qkdTaken: number): BatchAnswer {
     qkdBlockKeys: 0,
     most: 0,
     qkdTaken,
+    ...(error instanceof MissingPqcError && { lacks: { qkd: false, pqc: true } }),
   };
 }
