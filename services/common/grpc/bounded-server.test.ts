@@ -14,6 +14,11 @@ before(async () => {
 });
 after(() => certificates.remove());
 
+const MANY = 1_000;
+const KEPT = 20;
+/** Handshakes at once. */
+const AT_ONCE = 20;
+
 /** A server of applications, what it warns of, and connections to it. */
 async function start(t: TestContext, limits: object) {
   const warnings: string[] = [];
@@ -39,12 +44,23 @@ async function start(t: TestContext, limits: object) {
     open.push(socket.on('error', () => undefined));
     return socket.resume();
   };
-  const session = () => connectH2(`https://127.0.0.1:${server.address.port}`, tls);
+  const session = (localAddress = '127.0.0.1') => {
+    const createConnection = () => connectTls({ ...server.address, ...tls, ...({ localAddress } as object) });
+    return connectH2(`https://127.0.0.1:${server.address.port}`, { createConnection });
+  };
   t.after(async () => {
     for (const socket of open) socket.destroy();
     await server.stop();
   });
   return { connect, session, warnings };
+}
+
+/** Whether it has shown who it is. */
+function isSecured(socket: TLSSocket): Promise<boolean> {
+  return once(socket, 'secureConnect').then(
+    () => true,
+    () => false,
+  );
 }
 
 /** When it has ended, whatever it ended for. */
@@ -70,14 +86,29 @@ describe('a gRPC server of applications', () => {
     first?.destroy();
     for (let taken = false; !taken; ) {
       const again = connect();
-      taken = await Promise.race([
-        once(again, 'secureConnect').then(
-          () => true,
-          () => false,
-        ),
-        ended(again).then(() => false),
-      ]);
+      taken = await Promise.race([isSecured(again), ended(again).then(() => false)]);
     }
+  });
+
+  it(`serves others beside ${MANY} idle connections of one network, of which it keeps its part`, async (t) => {
+    const { connect, session } = await start(t, {
+      max_connections: 2 * KEPT,
+      max_connections_per_network: KEPT,
+    });
+    const kept: boolean[] = [];
+    while (kept.length < MANY) {
+      const batch = Array.from({ length: AT_ONCE }, async () => {
+        const socket = connect();
+        return Promise.race([isSecured(socket), ended(socket).then(() => false)]);
+      });
+      kept.push(...(await Promise.all(batch)));
+    }
+    assert.equal(kept.filter(Boolean).length, KEPT);
+    await ended(connect());
+    const other = session('127.0.0.2');
+    await once(other, 'connect');
+    await new Promise<void>((resolve, reject) => other.ping((error) => (error ? reject(error) : resolve())));
+    other.destroy();
   });
 
   it('ends a connection that makes no call', async (t) => {
