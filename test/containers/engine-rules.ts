@@ -51,5 +51,7 @@ export async function forgetRules({ program, tables, isOurs, isOurChain }: LeftR
 
 /** The words of a rule as the program prints it, with texts in quotes as one. */
 function wordsOf(rule: string): string[] {
-  return [...rule.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+  return [...rule.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
+    ([, quoted, plain]) => quoted?.replaceAll(/\\(.)/g, '$1') ?? plain ?? '',
+  );
 }
