@@ -34,6 +34,7 @@ describe('the identity of a client certificate', () => {
       await identityOf('CN=app', { type: 'ip', value: '10.0.0.1' }, dns('App.Example')),
       'DNS:app.example',
     );
+    assert.equal(await identityOf('CN=app', url('CN:admin'), url('dns:admin'), dns('app')), 'DNS:app');
     assert.equal(await identityOf('CN=app,O=Example'), 'CN:app');
     assert.equal(await identityOf('CN=app', { type: 'email', value: 'app@example.org' }), 'CN:app');
   });

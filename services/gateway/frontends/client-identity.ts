@@ -1,5 +1,8 @@
 import type { X509Certificate } from 'node:crypto';
 
+/** Those that look like names of another kind name nobody. */
+const OTHER_URI = /^URI:(?!CN:|DNS:)./i;
+
 /**
  * What a client certificate names its application by: a SPIFFE URI, else
  * another URI, else a DNS name, each the first of its subject alternative
@@ -10,7 +13,7 @@ export function clientIdentity(certificate: X509Certificate): string | undefined
   // The run time quotes names with odd characters and writes their commas as \u002c: no name is taken for two.
   const names = certificate.subjectAltName?.split(', ') ?? [];
   const first = (start: string) => names.find((name) => name.startsWith(start) && name.length > start.length);
-  const uri = first('URI:spiffe://') ?? first('URI:');
+  const uri = first('URI:spiffe://') ?? names.find((name) => OTHER_URI.test(name));
   if (uri !== undefined) return uri.slice('URI:'.length);
   const dns = first('DNS:');
   if (dns !== undefined) return `DNS:${dns.slice('DNS:'.length).toLowerCase()}`;
