@@ -35,10 +35,10 @@ const door = restDoor({
 
 hardCases(door, door);
 
-const skip = skipDoor(
-  { id: 'router-a', address: alice.skip as Address, pem: await pemOf('router-a') },
-  { id: 'router-b', address: bob.skip as Address, pem: await pemOf('router-b') },
-  await pemOf('router-c'),
-);
+const skip = skipDoor({
+  one: { id: 'router-a', address: alice.skip as Address, pem: await pemOf('router-a') },
+  other: { id: 'router-b', address: bob.skip as Address, pem: await pemOf('router-b') },
+  stranger: await pemOf('router-c'),
+});
 
 hardCases(skip, skip);

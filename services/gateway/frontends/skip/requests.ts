@@ -1,4 +1,5 @@
 import type { NodeConfig } from '#common/config/node-config.ts';
+import { uuidText } from '#common/ids/uuid.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import type { Query } from '../http/request-target.ts';
 
@@ -10,7 +11,7 @@ type Sizes = Pick<SkipSettings, 'key_size' | 'min_key_size' | 'max_key_size'>;
 const DEFAULT_ENTROPY = 256;
 const MOST_ENTROPY = 4_096;
 
-const KEY_ID = /^([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/;
+const KEY_ID = /^[0-9a-f]{32}$/i;
 
 /** Reads `remoteSystemID`, which some write in other letters. @throws BadRequestError */
 export function readRemoteSystem(query: Query): string {
@@ -36,9 +37,8 @@ export function readMinEntropy(query: Query): number {
 
 /** A keyId of a path as a UUID in lower case, as the streams name keys. @throws BadRequestError */
 export function readKeyId(text: string): string {
-  const digits = KEY_ID.exec(text.toLowerCase());
-  if (!digits) throw new BadRequestError('a keyId has 32 hexadecimal digits');
-  return digits.slice(1).join('-');
+  if (!KEY_ID.test(text)) throw new BadRequestError('a keyId has 32 hexadecimal digits');
+  return uuidText('keyId', Buffer.from(text, 'hex'));
 }
 
 /** A member of a query, whose name is read in letters of either case. */
