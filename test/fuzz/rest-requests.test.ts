@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createCa } from '#certs/issue.ts';
@@ -21,7 +20,7 @@ import { groupOf } from '../../services/gateway/frontends/named-keys/stream-name
 import { clientCertificate } from '../helpers/client-certificate.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, configOf } from '../helpers/openings.ts';
-import { rawConnection } from '../helpers/rest-client.ts';
+import { answersTo } from '../helpers/rest-client.ts';
 import { REST_SETTINGS } from '../helpers/sae-streams.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 
@@ -149,17 +148,8 @@ describe('requests of ETSI GS QKD 014', () => {
       `POST /api/v1/keys/b/dec_keys ${head}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
       `POST /api/v1/keys/b/enc_keys ${head}transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
     ];
-    /** All that comes back until the connection ends. */
-    const ask = async (sent: Buffer | string): Promise<string> => {
-      const socket = await rawConnection({ host: '127.0.0.1', port }, { ca: ca.certificate, cert, key });
-      let answer = '';
-      socket.on('data', (data) => {
-        answer += data;
-      });
-      socket.end(sent);
-      if (!socket.closed) await once(socket, 'close');
-      return answer;
-    };
+    const tls = { ca: ca.certificate, cert, key };
+    const ask = (sent: Buffer | string) => answersTo({ host: '127.0.0.1', port }, tls, sent);
     await fc.assert(
       fc.asyncProperty(mutated(sound.map((text) => Buffer.from(text))), async (sent) => {
         for (const each of (await ask(sent)).split(/(?=HTTP\/1\.1 \d{3} )/)) {

@@ -3,7 +3,14 @@ import { connect as connectH2 } from 'node:http2';
 import { setImmediate } from 'node:timers/promises';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { ClientError, createChannel, createClient, Metadata, waitForChannelReady } from 'nice-grpc';
+import {
+  type Channel,
+  ClientError,
+  createChannel,
+  createClient,
+  Metadata,
+  waitForChannelReady,
+} from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import { type ErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
 import { headed, writeClose, writeGetKey } from '#common/etsi/etsi004-binary-codec.ts';
@@ -197,17 +204,21 @@ export function binaryDoor(options: DoorOptions): Door {
   };
 }
 
+/** A channel of a client to a node's gRPC listener, with connections of its own. */
+export function grpcChannel({ host, port }: Address, pem: ClientPem): Channel {
+  const [ca, key, cert] = [pem.ca, pem.key, pem.cert].map((text) => Buffer.from(text));
+  return createChannel(
+    `${host}:${port}`,
+    ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity: () => undefined }),
+    { 'grpc.ssl_target_name_override': 'gateway', 'grpc.use_local_subchannel_pool': 1 },
+  );
+}
+
 export function grpcDoor(options: DoorOptions): Door {
   const { own } = options;
   const address = options.initiator.grpc as Address;
   const connect = async ({ grpc }: LocalNode, pem: ClientPem) => {
-    const { host, port } = grpc as Address;
-    const [ca, key, cert] = [pem.ca, pem.key, pem.cert].map((text) => Buffer.from(text));
-    const channel = createChannel(
-      `${host}:${port}`,
-      ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity: () => undefined }),
-      { 'grpc.ssl_target_name_override': 'gateway', 'grpc.use_local_subchannel_pool': 1 },
-    );
+    const channel = grpcChannel(grpc as Address, pem);
     await waitForChannelReady(channel, new Date(Date.now() + CONNECT_MS));
     return { client: createClient(KeyDeliveryDefinition, channel), end: () => channel.close() };
   };

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Agent, request } from 'node:https';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import type { Address } from '#common/config/fields.ts';
@@ -73,6 +74,22 @@ export function rawConnection(address: Address, tls: ConnectionOptions): Promise
     });
     socket.on('error', reject);
   });
+}
+
+/** Sends something on a connection of its own, ends it, and gives all that comes back until the other end has, too. */
+export async function answersTo(
+  address: Address,
+  tls: ConnectionOptions,
+  sent: Buffer | string,
+): Promise<string> {
+  const socket = await rawConnection(address, tls);
+  let answers = '';
+  socket.on('data', (data) => {
+    answers += data;
+  });
+  socket.end(sent);
+  if (!socket.closed) await once(socket, 'close');
+  return answers;
 }
 
 function keysIn({ keys = [] }: { keys?: readonly { key_ID: string; key: string }[] }) {

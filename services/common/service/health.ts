@@ -2,7 +2,7 @@ import type { CallContext } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { callerOf } from '#common/grpc/callers.ts';
 import type { Readiness } from '#common/service/readiness.ts';
-import { waitFor } from '#common/time/wait-for.ts';
+import { pause } from '#common/time/wait-for.ts';
 import {
   type HealthCheckRequest,
   HealthCheckResponse_ServingStatus,
@@ -68,7 +68,7 @@ export function healthService(options: HealthServiceOptions): HealthServiceImple
           const status = known ? await statusNow() : SERVICE_UNKNOWN;
           if (status !== told) yield { status };
           told = status;
-          await waitFor(new Promise<never>(() => undefined), watchIntervalMs, signal);
+          await pause(watchIntervalMs, signal);
         }
         if (known && told !== NOT_SERVING) yield { status: NOT_SERVING };
       } finally {

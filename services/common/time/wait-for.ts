@@ -20,3 +20,13 @@ export async function waitFor<T>(
     signal?.removeEventListener('abort', end);
   }
 }
+
+/** Lets so much time go by, or less where the signal fires. */
+export async function pause(
+  ms: number,
+  signal?: AbortSignal,
+  clock: Pick<Clock, 'after'> = systemClock,
+): Promise<void> {
+  // One of its own: a promise that all shared would keep what each of them has put on it.
+  await waitFor(new Promise<never>(() => undefined), ms, signal, clock);
+}

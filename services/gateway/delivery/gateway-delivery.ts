@@ -18,7 +18,7 @@ import type { Owner } from '../streams/owner.ts';
 import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import type { StreamRole } from '../streams/producer.ts';
 import type { RefusedRequest, StreamEvents } from '../streams/stream-events.ts';
-import { readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams/stream-terms.ts';
+import { farNodeOf, readStreamTerms, type StreamTerms, withEnoughSecrets } from '../streams/stream-terms.ts';
 import type {
   Close,
   Delivered,
@@ -159,7 +159,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
     const ksid = request.ksid === undefined ? undefined : parseKsid(request.ksid);
-    policy.assertFloor(said, role === 'initiator' ? said.destinationNode : said.sourceNode, request.policy);
+    policy.assertFloor(said, farNodeOf(said, role), request.policy);
     const terms = await this.#withEnoughSecrets(said, role, ksid);
     await assertUsable(terms);
     const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
@@ -210,7 +210,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     ksid: string | undefined,
   ): Promise<StreamTerms> {
     const { nodeUuid, initiator, factory } = this.#o;
-    const mayDegrade = factory.mayDegrade(role === 'initiator' ? said.destinationNode : said.sourceNode);
+    const mayDegrade = factory.mayDegrade(farNodeOf(said, role));
     try {
       return withEnoughSecrets(said, mayDegrade ? { mayDegrade } : { mayDegrade, barredBy: nodeUuid });
     } catch (refusal) {

@@ -1,6 +1,6 @@
 import { isReason } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
-import { waitFor } from '#common/time/wait-for.ts';
+import { pause } from '#common/time/wait-for.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import type { StreamRole } from '../streams/producer.ts';
 
@@ -45,7 +45,7 @@ export async function openByKsid(options: PairingOptions): Promise<KeyStream> {
       if (!isReason(error, 'KSID_IN_USE') || held() || left === 0 || signal.aborted) throw error;
     }
     if (nodeUuid > peer) return open('responder');
-    await waitFor(new Promise<never>(() => undefined), RETRY_MS, signal, clock);
+    await pause(RETRY_MS, signal, clock);
     if (held()?.role === 'responder') return open('responder');
   }
 }

@@ -8,7 +8,7 @@ import type { MayLack } from '../streams/policy/lacking.ts';
 import type { Producer, StreamRole } from '../streams/producer.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamEvents } from '../streams/stream-events.ts';
-import type { StreamTerms } from '../streams/stream-terms.ts';
+import { farNodeOf, type StreamTerms } from '../streams/stream-terms.ts';
 
 export interface NewStream {
   readonly ksid: string;
@@ -53,7 +53,7 @@ export class StreamFactory<P extends Producer = Producer> {
 
   create({ ksid, role, terms, ...others }: NewStream): KeyStream<P> {
     const { limits, store, producers, events, clock } = this.#o;
-    const route = directRoute(role === 'initiator' ? terms.destinationNode : terms.sourceNode);
+    const route = directRoute(farNodeOf(terms, role));
     return new KeyStream<P>({
       ...others,
       ...{ id: ksid, role, terms, route, clock, events },

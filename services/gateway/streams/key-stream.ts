@@ -1,7 +1,7 @@
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
-import { waitFor } from '#common/time/wait-for.ts';
+import { pause } from '#common/time/wait-for.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { abandonedError, type Chunk, ChunkBuffer, goneError } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
@@ -257,7 +257,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
   async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
     this.#over ??= new AbortController();
     const either = AbortSignal.any([signal, this.#over.signal]);
-    await waitFor(new Promise<never>(() => undefined), delayMs, either, this.#clock);
+    await pause(delayMs, either, this.#clock);
     if (!either.aborted) return;
     this.#rate.refund();
     throw this.#ended ?? abandonedError();

@@ -4,6 +4,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ApplicationUri, parseApplicationUri, quote } from '#common/etsi/application-uri.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
+import type { StreamRole } from './producer.ts';
 
 /** Slots that one stream may weave. */
 const MAX_SLOTS = MESSAGE_LIMITS.slots.filled;
@@ -88,6 +89,14 @@ export function withEnoughSecrets(
     `${method.name} needs two distinct secrets and ${only?.algorithm} gives one: name a second source in key_sources, ` +
       `use hkdf-sha384, or let the shared_seed stand in (policy.missing_source: "shared_seed" at both nodes, with a shared_seed for each other${whose})`,
   );
+}
+
+/** The node at the other end of a stream that this node leads, or does not. */
+export function farNodeOf(
+  { sourceNode, destinationNode }: Pick<StreamTerms, 'sourceNode' | 'destinationNode'>,
+  role: StreamRole,
+): string {
+  return role === 'initiator' ? destinationNode : sourceNode;
 }
 
 /** Method and sources in words. */

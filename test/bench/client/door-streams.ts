@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ChannelCredentials } from '@grpc/grpc-js';
-import { createChannel, createClient } from 'nice-grpc';
+import { createClient } from 'nice-grpc';
 import type { Address } from '#common/config/fields.ts';
 import {
   ETSI004_MESSAGE,
@@ -11,7 +10,7 @@ import {
   writeOpenConnect,
 } from '#common/etsi/etsi004-binary-codec.ts';
 import { KeyDeliveryDefinition } from '#gen/keyweave/v1/key_delivery.ts';
-import type { ClientPem } from '../../helpers/doors.ts';
+import { type ClientPem, grpcChannel } from '../../helpers/doors.ts';
 import type { LocalNode } from '../../helpers/network.ts';
 import { comparable, isBalanced } from './load-client.ts';
 import { WireClient } from './wire-client.ts';
@@ -120,13 +119,7 @@ export const binaryDoor: Door = (network) =>
 /** keyweave.v1.KeyDelivery. */
 export const grpcDoor: Door = (network, keys) =>
   stream(network, async ({ grpc }, pem, { ksid: keyStreamId, source, destination }) => {
-    const { host, port } = grpc as Address;
-    const [ca, key, cert] = [pem.ca, pem.key, pem.cert].map((text) => Buffer.from(text));
-    const channel = createChannel(
-      `${host}:${port}`,
-      ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity: () => undefined }),
-      { 'grpc.ssl_target_name_override': 'gateway', 'grpc.use_local_subchannel_pool': 1 },
-    );
+    const channel = grpcChannel(grpc as Address, pem);
     const client = createClient(KeyDeliveryDefinition, channel);
     await client.openConnect({ source, destination, keyStreamId, qos: QOS });
     return {

@@ -1,6 +1,6 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Clock } from '#common/time/clock.ts';
-import { waitFor } from '#common/time/wait-for.ts';
+import { pause } from '#common/time/wait-for.ts';
 import { abandonedError } from '../../streams/chunk-buffer.ts';
 import type { RefusedRequest, StreamEvents } from '../../streams/stream-events.ts';
 import type {
@@ -109,7 +109,7 @@ export class GuardedDelivery implements KeyDelivery {
     });
     account.keys.take(clock.monotonicMs());
     const waits = async () => {
-      await waitFor(new Promise<never>(() => undefined), delayMs, signal, clock);
+      await pause(delayMs, signal, clock);
       if (signal.aborted) throw abandonedError();
       return this.#inner.getKey({ ...request, waitedMs: waitedMs + delayMs });
     };

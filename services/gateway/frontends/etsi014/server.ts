@@ -2,13 +2,12 @@ import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import { goneSignal } from '../gone-signal.ts';
 import type { Refusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, type HttpServer } from '../http/http-server.ts';
 import type { Call, Resource } from '../http/resources.ts';
 import type { Parties } from '../named-keys/parties.ts';
-import type { Caller } from '../named-keys/waiting-calls.ts';
+import { type Caller, callerOn } from '../named-keys/waiting-calls.ts';
 import { NotEntitledError, type RestCalls } from './calls.ts';
 import { openApiOf } from './openapi.ts';
 import type { RestSettings } from './requests.ts';
@@ -94,10 +93,6 @@ function refusalOf(thrown: unknown, log: RestServerOptions['log']): Refusal {
 }
 
 function callerOf(socket: TLSSocket, { saes, stranger }: RestServerOptions): Caller | undefined {
-  const address = `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`;
   const certificate = socket.getPeerX509Certificate();
-  const known = certificate && saes.ofCertificate(certificate);
-  if (known) return { party: known, address, signal: goneSignal(socket) };
-  stranger(address);
-  return undefined;
+  return callerOn(socket, certificate && saes.ofCertificate(certificate), stranger);
 }

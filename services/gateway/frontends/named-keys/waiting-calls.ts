@@ -1,4 +1,6 @@
+import type { TLSSocket } from 'node:tls';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { goneSignal } from '../gone-signal.ts';
 import type { KeyKind } from './key-kinds.ts';
 import type { Taker } from './master-stream.ts';
 import type { MasterStreams, Wanted } from './master-streams.ts';
@@ -9,6 +11,18 @@ import type { TakenKey } from './taken-keys.ts';
 /** Who calls. */
 export interface Caller extends Omit<Taker, 'party'> {
   readonly party: Party;
+}
+
+/** Who calls on a connection that is `party`'s; undefined for a stranger, of whom `stranger` is told. */
+export function callerOn(
+  socket: TLSSocket,
+  party: Party | undefined,
+  stranger: (address: string) => void,
+): Caller | undefined {
+  const address = `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`;
+  if (party) return { party, address, signal: goneSignal(socket) };
+  stranger(address);
+  return undefined;
 }
 
 /** What the calls ask of the streams of masters. */

@@ -2,13 +2,12 @@ import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import { goneSignal } from '../gone-signal.ts';
 import type { Refusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, type HttpServer } from '../http/http-server.ts';
 import type { Resource } from '../http/resources.ts';
 import type { Parties, Party } from '../named-keys/parties.ts';
-import type { Caller } from '../named-keys/waiting-calls.ts';
+import { type Caller, callerOn } from '../named-keys/waiting-calls.ts';
 import type { SkipCalls } from './calls.ts';
 
 /** Timeouts of the delivery that one call may wait for in turn: an opening and its keys, and the same once again. */
@@ -64,10 +63,6 @@ function callerOf(
   socket: TLSSocket,
   { systems, systemOfPsk, stranger }: SkipServerOptions,
 ): Caller | undefined {
-  const address = `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`;
   const certificate = socket.getPeerX509Certificate();
-  const party = certificate ? systems.ofCertificate(certificate) : systemOfPsk(socket);
-  if (party) return { party, address, signal: goneSignal(socket) };
-  stranger(address);
-  return undefined;
+  return callerOn(socket, certificate ? systems.ofCertificate(certificate) : systemOfPsk(socket), stranger);
 }

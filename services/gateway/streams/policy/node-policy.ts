@@ -9,7 +9,7 @@ import {
 import type { PolicyConfig } from '#common/policy/policy-section.ts';
 import type { KeyStream } from '../key-stream.ts';
 import { isKem, replaceableSlot, STAND_IN, type StreamTerms } from '../stream-terms.ts';
-import { LACKS_NOTHING, type MayLack, type SourceKind, sourcesWithout } from './lacking.ts';
+import { bothLet, LACKS_NOTHING, type MayLack, type SourceKind, sourcesWithout } from './lacking.ts';
 
 /** What this node's file says of the sources of streams. */
 export class NodePolicy {
@@ -67,7 +67,7 @@ function mayReplaceBy(layers: readonly PolicyLayer[], terms: StreamTerms): boole
 function narrowed(mayLack: MayLack, listener: PolicyLayer, terms: StreamTerms): MayLack {
   const said = listener.sources === undefined ? undefined : [listener];
   const by = said ? mayLackBy(said, said, terms) : mayLackBy(undefined, [listener], terms);
-  return { qkd: mayLack.qkd && by.qkd, pqc: mayLack.pqc && by.pqc };
+  return bothLet(mayLack, by);
 }
 
 /** @param saying layers of which one has to let it be; undefined where that is known. */
