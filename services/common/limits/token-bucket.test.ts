@@ -35,6 +35,15 @@ describe('a token bucket', () => {
     assert.equal(bucket.delayMs(5_000, 50), 0);
   });
 
+  it('gives at once what a full one may, at whatever fraction of a millisecond', () => {
+    for (let nowMs = 0.1; nowMs < 50_000; nowMs = nowMs * 1.01 + 0.017) {
+      for (const count of [1, 7, 60, 61]) assert.equal(new TokenBucket(1).delayMs(nowMs, count), 0);
+      const bucket = new TokenBucket(3);
+      bucket.take(nowMs, 2);
+      assert.equal(bucket.delayMs(nowMs), 0);
+    }
+  });
+
   it('saves up no more than a second, whatever was given back, and holds one token at least', () => {
     const bucket = new TokenBucket(0.5);
     bucket.refund(100);

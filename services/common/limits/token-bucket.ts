@@ -1,6 +1,9 @@
 /** What may be saved up while nobody asks, as time at the full rate. */
 const BURST_MS = 1_000;
 
+/** Sums with the clock's fractions are off by less; without it a full bucket would now and then have somebody wait. */
+const ROUNDING_MS = 0.001;
+
 /**
  * Holds something to a rate: a bucket that holds one second of tokens, at
  * least one. Who takes more at once than it holds needs it full and is in debt
@@ -21,7 +24,7 @@ export class TokenBucket {
     const cost = count * this.#tokenMs;
     if (cost === 0) return 0;
     const full = Math.max(this.#fullMs, nowMs) + cost;
-    return Math.max(0, Math.ceil(full - Math.max(BURST_MS, cost) - nowMs));
+    return Math.max(0, Math.ceil(full - Math.max(BURST_MS, cost) - nowMs - ROUNDING_MS));
   }
 
   /** Takes tokens, whether or not they are there. */
