@@ -11,7 +11,7 @@ const SCARCE_HORIZON_MS = 250;
 const MAX_SCARCE_HORIZON_MS = 2_000;
 const SCARCE_PART = 1 / 25;
 const SCARCE_PART_OF_FEW = 1 / 4;
-const SCARCE_FEW = 40;
+const SCARCE_FEW = 64;
 /** Its depth lasts for a moment only, so that it is refilled so much earlier. */
 const SCARCE_WATER = 1.2;
 

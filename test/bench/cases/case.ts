@@ -19,6 +19,8 @@ export interface BenchOptions {
   readonly freshStreams: number;
   /** Numbers of streams, or of connections of one pair of SAEs, at each door. */
   readonly doorStreams: readonly number[];
+  /** A part of the names of the doors that are measured; empty for all. */
+  readonly doors: string;
   /** Of the load between two looks at what the processes hold, and of the rest after it. */
   readonly loadMs: number;
   readonly restMs: number;

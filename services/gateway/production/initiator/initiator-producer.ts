@@ -21,7 +21,7 @@ const MAX_UNCONFIRMED = 2;
 const STEP_REASONS = ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'AGREEMENT_FAILED', 'SOURCE_FAULT'] as const;
 
 /** A stream that would have been read to its end by then cannot wait for others: some time of a round, and its linger. */
-const HURRY_MS = 120;
+const HURRY_MS = 40;
 
 /** A stream that may come along with another one's batch does so though nearly all of its depth is there. */
 const INVITED_WATER = 0.9;
@@ -120,10 +120,10 @@ export class InitiatorProducer implements Producer {
     return this.stream.buffer.waiting > 0 || this.#demands.waitsThere;
   }
 
-  /** Its next batch is not to wait for those of other streams: somebody waits, or will in a moment. */
-  get hurries(): boolean {
+  /** How long its next batch may wait for those of other streams, milliseconds: not while somebody waits, or will in a moment. */
+  get patienceMs(): number {
     const { buffer, depth } = this.stream;
-    return this.urgent || depth.lastsMs(buffer.size) < HURRY_MS;
+    return this.urgent ? 0 : Math.max(0, depth.lastsMs(buffer.size) - HURRY_MS);
   }
 
   /** Its share of a round, and of scarce QKD keys, from 1. */

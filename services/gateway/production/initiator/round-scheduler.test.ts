@@ -12,6 +12,8 @@ interface Wish {
   name: string;
   offerable: number;
   urgent?: boolean;
+  /** How long it may wait; for ever where nothing is said and nobody waits. */
+  patienceMs?: number;
   alone?: boolean;
   priority?: number;
   isLight?: boolean;
@@ -31,9 +33,10 @@ let scheduler: RoundScheduler;
 
 function producer(wish: Wish): InitiatorProducer {
   const { urgent = false, alone = false, priority = 0, isLight = true, keyChunkSize = 32 } = wish;
+  const { patienceMs = Number.POSITIVE_INFINITY } = wish;
   const slots = (wish.sources ?? ['ML-KEM-768', 'QKD']).map(slotOf);
   const made = {
-    ...{ urgent, hurries: urgent, alone, isLight, weight: 1 + priority },
+    ...{ urgent, patienceMs: urgent ? 0 : patienceMs, alone, isLight, weight: 1 + priority },
     stream: { terms: { slots }, qos: { priority, keyChunkSize } },
     get offerable() {
       return wish.offerable;
@@ -186,6 +189,32 @@ describe('RoundScheduler', () => {
     assert.equal(rounds.length, 3);
     mock.timers.tick(1);
     assert.deepEqual(carried()[3], { f: 1 });
+  });
+
+  it('starts when the first of those who linger may wait no longer', async () => {
+    scheduler.enqueue(producer({ name: 'a', offerable: 1, patienceMs: 70 }));
+    mock.timers.tick(10);
+    nowMs += 10;
+    scheduler.enqueue(producer({ name: 'b', offerable: 1, patienceMs: 30 }));
+    scheduler.enqueue(producer({ name: 'c', offerable: 1, patienceMs: 50 }));
+    mock.timers.tick(29);
+    assert.deepEqual(carried(), []);
+    mock.timers.tick(1);
+    assert.deepEqual(carried(), [{ a: 1, b: 1, c: 1 }]);
+    nowMs += 30;
+    rounds[0]?.answer();
+    await turn();
+    for (const name of ['d', 'e']) {
+      scheduler.enqueue(producer({ name, offerable: 1, urgent: true }));
+      mock.timers.tick(1);
+    }
+    scheduler.enqueue(producer({ name: 'f', offerable: 1, patienceMs: 20 }));
+    rounds[1]?.answer();
+    await turn();
+    mock.timers.tick(19);
+    assert.equal(rounds.length, 3);
+    mock.timers.tick(1);
+    assert.deepEqual(carried()[3], { f: 1 }, 'those that an answer finds waiting, too');
   });
 
   it('lets it linger after an answer, too', async () => {

@@ -22,7 +22,7 @@ const MAX_ALONE = { light: 128, slow: 32 } as const;
 /** Batches of a round that finds out whether the peer can be reached again. */
 const PROBE_BATCHES = 4;
 
-/** A shared round for which nobody waits starts with so many chunks, or after so long. */
+/** A shared round for which nobody waits starts with so many chunks, or after so long, or once a stream may wait no longer. */
 const ENOUGH_CHUNKS = 64;
 const LINGER_MS = 100;
 
@@ -45,6 +45,8 @@ export class RoundScheduler {
   readonly #reach: PeerReach;
   readonly #clock: Clock;
   #timer: Timer | undefined;
+  /** When the timer fires. */
+  #dueMs = 0;
   #soon: Timer | undefined;
 
   /**
@@ -68,7 +70,7 @@ export class RoundScheduler {
       const { offerable } = producer;
       this.#queuedChunks += offerable - (this.#queue.get(producer) ?? 0);
       this.#queue.set(producer, offerable);
-      this.#schedule(producer.hurries);
+      this.#schedule(producer.patienceMs);
     }
   }
 
@@ -105,12 +107,12 @@ export class RoundScheduler {
     }
     this.#runAlone('light');
     this.#runAlone('slow');
-    if (this.#queue.size > 0) this.#schedule(this.#anyHurries());
+    if (this.#queue.size > 0) this.#schedule(this.#leastPatienceMs());
   }
 
-  #schedule(hurries: boolean): void {
+  #schedule(patienceMs: number): void {
     if (this.#rounds >= (this.#reach.isDoubtful ? 1 : MAX_ROUNDS) || this.#soon !== undefined) return;
-    if (hurries || this.#queuedChunks >= ENOUGH_CHUNKS) {
+    if (patienceMs === 0 || this.#queuedChunks >= ENOUGH_CHUNKS) {
       this.#timer?.cancel();
       this.#timer = undefined;
       // Whoever else asks in this turn of the event loop comes along.
@@ -118,12 +120,17 @@ export class RoundScheduler {
         this.#soon = undefined;
         this.#run();
       });
-    } else if (this.#timer === undefined) {
-      this.#timer = this.#clock.after(LINGER_MS, () => {
-        this.#timer = undefined;
-        this.#run();
-      });
+      return;
     }
+    const lingerMs = Math.min(LINGER_MS, patienceMs);
+    const dueMs = this.#clock.monotonicMs() + lingerMs;
+    if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
+    this.#timer?.cancel();
+    this.#dueMs = dueMs;
+    this.#timer = this.#clock.after(lingerMs, () => {
+      this.#timer = undefined;
+      this.#run();
+    });
   }
 
   #run(): void {
@@ -176,9 +183,10 @@ export class RoundScheduler {
     return batches;
   }
 
-  #anyHurries(): boolean {
-    for (const producer of this.#queue.keys()) if (producer.hurries) return true;
-    return false;
+  #leastPatienceMs(): number {
+    let least = LINGER_MS;
+    for (const { patienceMs } of this.#queue.keys()) least = Math.min(least, patienceMs);
+    return least;
   }
 }
 
