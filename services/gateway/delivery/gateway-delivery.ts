@@ -81,7 +81,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
   }
 
   getKey(request: GetKey): Delivered | Promise<Delivered> {
-    const { index, metadata: wanted, signal, waitedMs = 0 } = request;
+    const { index, more, metadata: wanted, signal, waitedMs = 0 } = request;
     try {
       const stream = this.#streamOf(request.ksid, request.owner);
       if (this.#isPeerMissing(stream)) {
@@ -99,7 +99,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
         metadata = keyMetadata(chunk, stream, wanted);
       };
       const delivered = ({ index, key }: Chunk): Delivered => ({ index, key, metadata });
-      const chunk = stream.take(index, timeoutMs, fits, signal);
+      const chunk = stream.take(index, timeoutMs, fits, signal, more);
       if (!(chunk instanceof Promise)) return delivered(chunk);
       isReady = false;
       return chunk.then(delivered, (thrown: unknown) => {

@@ -51,6 +51,8 @@ export interface GetKey {
   readonly ksid: string;
   /** Absent: the next unread one. */
   readonly index?: number | undefined;
+  /** Keys beyond this one that the caller asks for as soon as it has this one, at once and without waiting; 0 where absent. */
+  readonly more?: number;
   /** Absent: all of it, however long. */
   readonly metadata?: MetadataRoom | undefined;
   readonly owner: Owner;

@@ -259,11 +259,11 @@ describe('Join', () => {
 describe('a stand-in', () => {
   it('is allowed for a stream only where both ends allow it', async () => {
     answer = async () => opened({ allowDegraded: true });
-    assert.equal((await open()).allowDegraded, false);
+    assert.equal((await open()).leeway.standIn, false);
     alice.allowStandIn(BOB);
-    assert.equal((await open({ ksid: ksidOf(2).text })).allowDegraded, true);
+    assert.equal((await open({ ksid: ksidOf(2).text })).leeway.standIn, true);
     answer = async () => opened({ allowDegraded: false });
-    assert.equal((await open({ ksid: ksidOf(3).text })).allowDegraded, false);
+    assert.equal((await open({ ksid: ksidOf(3).text })).leeway.standIn, false);
     assert.deepEqual(
       offers().map(({ request }) => (request as OpenRequest).allowDegraded),
       [false, true, true],

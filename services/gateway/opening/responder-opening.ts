@@ -150,7 +150,7 @@ export class ResponderOpening {
     return {
       joined: stream.local === 'joined',
       qos: stream.qos,
-      allowDegraded: stream.allowDegraded,
+      allowDegraded: stream.leeway.standIn,
       ...inMessage(stream.leeway.mayLack),
       softwareVersion: VERSION,
       protocolVersion: PROTOCOL_VERSION,

@@ -67,7 +67,7 @@ describe('the answer to an offer', () => {
     assert.equal((await open({ allowDegraded: true }, 2)).allowDegraded, true);
     assert.equal((await open({ allowDegraded: false }, 3)).allowDegraded, false);
     assert.deepEqual(
-      [1, 2, 3].map((n) => heldOf(n).allowDegraded),
+      [1, 2, 3].map((n) => heldOf(n).leeway.standIn),
       [false, true, false],
     );
     assert.equal(bob.factory.mayDegrade(ALICE), true);

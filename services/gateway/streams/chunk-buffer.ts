@@ -17,6 +17,8 @@ export interface Chunk {
 interface Waiter {
   /** The index asked for; undefined = the next unread one. */
   readonly index: number | undefined;
+  /** Chunks beyond this one that are taken if they come with it. */
+  readonly more: number;
   readonly resolve: (chunk: Chunk) => void;
   readonly reject: (error: KeyweaveError) => void;
   readonly timer: Timer;
@@ -46,6 +48,13 @@ export class ChunkBuffer {
   /** GET_KEYs that wait. */
   get waiting(): number {
     return this.#waiters.size;
+  }
+
+  /** Chunks that those who wait would take. */
+  get wanted(): number {
+    let wanted = this.#waiters.size;
+    for (const { more } of this.#waiters) wanted += more;
+    return wanted;
   }
 
   /** GET_KEYs that wait for any chunk, or for one by number below `end`. */
@@ -88,6 +97,7 @@ export class ChunkBuffer {
   /**
    * Waits for a chunk. Once `signal` fires none is taken any more.
    *
+   * @param more chunks beyond it that whoever waits takes if they come with it.
    * @throws KeyweaveError TIMEOUT after `timeoutMs` or when the signal fires,
    *   INSUFFICIENT_KEY when the index goes (`failGone`), or whatever
    *   `failWaiters` is given.
@@ -97,6 +107,7 @@ export class ChunkBuffer {
     timeoutMs: number,
     timeoutDetail: () => string,
     signal: AbortSignal,
+    more = 0,
   ): Promise<Chunk> {
     if (signal.aborted) return Promise.reject(abandonedError());
     return new Promise((resolve, reject) => {
@@ -104,7 +115,7 @@ export class ChunkBuffer {
         this.#settle(waiter, () => reject(new KeyweaveError('TIMEOUT', timeoutDetail())));
       });
       const abandon = () => this.#settle(waiter, () => reject(abandonedError()));
-      const waiter: Waiter = { index, resolve, reject, timer, signal, abandon };
+      const waiter: Waiter = { index, more, resolve, reject, timer, signal, abandon };
       signal.addEventListener('abort', abandon);
       this.#waiters.add(waiter);
     });

@@ -158,6 +158,24 @@ describe('what a stream asks for', () => {
     stream.end(over);
   });
 
+  it('is as many as whoever waits takes at a time, and less again once nobody does', () => {
+    const stream = open({ maxPrefetchChunks: 0, maxBufferedChunks: 40 });
+    const taken = stream.take(undefined, TIMEOUT_MS, () => undefined, LIVING, 31);
+    void Promise.resolve(taken).catch(() => undefined);
+    assert.equal(last(), 32);
+    waits(stream);
+    assert.equal(last(), 33);
+    void Promise.resolve(stream.take(undefined, TIMEOUT_MS, () => undefined, LIVING, 31)).catch(
+      () => undefined,
+    );
+    assert.equal(last(), 43, 'no more than there is room for');
+    release(stream, 0, 3);
+    stream.buffer.wipe();
+    stream.refill();
+    assert.equal(last(), 0);
+    stream.end(over);
+  });
+
   it('is no more than there is room for beside those who wait', () => {
     // Until its peer has come, a responder waits for any index.
     const stream = open({ role: 'responder', maxBufferedChunks: 4 });

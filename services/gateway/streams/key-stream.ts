@@ -20,6 +20,7 @@ import { isQkd, type StreamTerms } from './stream-terms.ts';
 type Fits = (chunk: Chunk) => void;
 
 type Taken = Chunk | Promise<Chunk>;
+type Asked = Parameters<KeyStream['take']>;
 
 /** Where an application stands with a stream. */
 export type Presence = 'absent' | 'waiting' | 'joined' | 'closed';
@@ -107,11 +108,6 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
 
   get qos(): Qos {
     return this.#qos;
-  }
-
-  /** Whether both nodes let a shared_seed stand in for a source of this stream. */
-  get allowDegraded(): boolean {
-    return this.leeway.standIn;
   }
 
   /** The application of this end that has it; undefined before one has. */
@@ -237,20 +233,22 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
    * to `timeoutMs`. The caller owns the chunk and wipes its key.
    *
    * @param fits such as whether the caller has room for the metadata.
+   * @param more chunks that the caller takes beside it if they come with it.
    * @param signal fires when nobody waits for it any more; a chunk that is
    *   ready at once is given without a look at it.
    * @throws KeyweaveError TIMEOUT, NO_ROOM, INSUFFICIENT_KEY, PEER_APPLICATION_ABSENT,
    *   UNKNOWN_STREAM or the failure of production.
    */
-  take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
+  take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal, more = 0): Taken {
     if (this.#ended) throw this.#ended;
     const { delayMs, reserved } = this.#rate.reserve(this.#clock.monotonicMs(), timeoutMs);
     if (!reserved) {
       const detail = `max_bps ${this.#qos.maxBps} allows the next key in ${delayMs} ms, which is later than the timeout`;
       throw new KeyweaveError('INSUFFICIENT_KEY', detail);
     }
-    if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal);
-    return this.#pause(delayMs, signal).then(() => this.#take(index, timeoutMs - delayMs, fits, signal));
+    if (delayMs === 0) return this.#take(index, timeoutMs, fits, signal, more);
+    const leftMs = timeoutMs - delayMs;
+    return this.#pause(delayMs, signal).then(() => this.#take(index, leftMs, fits, signal, more));
   }
 
   /** @throws KeyweaveError where the application has gone meanwhile, or the stream has ended. */
@@ -263,9 +261,9 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     throw this.#ended ?? abandonedError();
   }
 
-  #take(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
+  #take(...asked: Asked): Taken {
     try {
-      const chunk = this.#takeReserved(index, timeoutMs, fits, signal);
+      const chunk = this.#takeReserved(...asked);
       if (chunk instanceof Promise) chunk.catch(() => this.#rate.refund());
       return chunk;
     } catch (error) {
@@ -274,7 +272,8 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     }
   }
 
-  #takeReserved(index: number | undefined, timeoutMs: number, fits: Fits, signal: AbortSignal): Taken {
+  #takeReserved(...asked: Asked): Taken {
+    const [index, timeoutMs, fits, signal, more] = asked;
     const ready = this.buffer.peek(index);
     this.depth.noteGet(this.#clock.monotonicMs());
     if (ready !== undefined) {
@@ -286,7 +285,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     }
     this.#assertCanCome(index);
     const sinceMs = this.#clock.monotonicMs();
-    const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail(), signal);
+    const waiting = this.buffer.wait(index, timeoutMs, () => this.#timeoutDetail(), signal, more);
     this.refill();
     return waiting.then(
       (chunk) => {
@@ -332,7 +331,7 @@ export class KeyStream<P extends Producer = Producer> implements StreamFacts {
     const now = this.#clock.monotonicMs();
     const when =
       this.role === 'initiator' ? ([lowWater] as const) : ([0.25, Number.POSITIVE_INFINITY] as const);
-    let missing = this.depth.shortfall(there, buffer.waiting, now, ...when);
+    let missing = this.depth.shortfall(there, buffer.wanted, now, ...when);
     const highest = buffer.highestWanted;
     if (highest >= indexes.frontier) {
       missing = Math.max(missing, highest - indexes.frontier + 1 - producer.coming);

@@ -1497,8 +1497,9 @@ export const KeyDeliveryDefinition = {
     },
     /**
      * Takes keys of a stream: waits for one up to the stream's timeout, and
-     * gives those behind it that are ready, up to max_keys. Each key is given
-     * once at each end; the same index is the same key at both.
+     * gives those behind it that are ready, up to max_keys, of which so many
+     * are made where it waits. Each key is given once at each end; the same
+     * index is the same key at both.
      *
      * Errors: UNKNOWN_STREAM, TIMEOUT, INSUFFICIENT_KEY, NO_ROOM,
      * PEER_APPLICATION_ABSENT, BAD_REQUEST, or why no key can be made.
@@ -1583,8 +1584,9 @@ export interface KeyDeliveryServiceImplementation<CallContextExt = {}> {
   ): Promise<DeepPartial<OpenConnectResponse>>;
   /**
    * Takes keys of a stream: waits for one up to the stream's timeout, and
-   * gives those behind it that are ready, up to max_keys. Each key is given
-   * once at each end; the same index is the same key at both.
+   * gives those behind it that are ready, up to max_keys, of which so many
+   * are made where it waits. Each key is given once at each end; the same
+   * index is the same key at both.
    *
    * Errors: UNKNOWN_STREAM, TIMEOUT, INSUFFICIENT_KEY, NO_ROOM,
    * PEER_APPLICATION_ABSENT, BAD_REQUEST, or why no key can be made.
@@ -1638,8 +1640,9 @@ export interface KeyDeliveryClient<CallOptionsExt = {}> {
   ): Promise<OpenConnectResponse>;
   /**
    * Takes keys of a stream: waits for one up to the stream's timeout, and
-   * gives those behind it that are ready, up to max_keys. Each key is given
-   * once at each end; the same index is the same key at both.
+   * gives those behind it that are ready, up to max_keys, of which so many
+   * are made where it waits. Each key is given once at each end; the same
+   * index is the same key at both.
    *
    * Errors: UNKNOWN_STREAM, TIMEOUT, INSUFFICIENT_KEY, NO_ROOM,
    * PEER_APPLICATION_ABSENT, BAD_REQUEST, or why no key can be made.

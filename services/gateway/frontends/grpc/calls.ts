@@ -47,7 +47,10 @@ export function createKeyDeliveryService({
       const count = readCount(request);
       const owner = ownerOf(context);
       const { keyStreamId: ksid, index } = request;
-      const first = await delivery.getKey({ ksid, index, owner, signal: context.signal });
+      const first = await delivery.getKey({
+        ...{ ksid, index, owner, more: count - 1 },
+        signal: context.signal,
+      });
       const keys: Key[] = [keyMessage(first)];
       // No turn of the event loop lies between these and the answer: no key is lost on a client that goes away.
       const most = Math.min(count, Math.floor(MAX_KEY_BYTES / (keys[0] as Key).key.length));

@@ -167,7 +167,7 @@ export class InitiatorRecovery {
 
   /** Whether the policy of both ends lets the shared_seed stand in for QKD. */
   get #mayReplaceQkd(): boolean {
-    const { terms, allowDegraded } = this.#stream;
-    return allowDegraded && replaceableSlot(terms) !== undefined;
+    const { terms, leeway } = this.#stream;
+    return leeway.standIn && replaceableSlot(terms) !== undefined;
   }
 }

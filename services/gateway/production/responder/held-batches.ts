@@ -181,13 +181,13 @@ export class HeldBatches {
 
   /** The peer does not decide what a shared_seed stands in for: the rule does, and this node's own policy. */
   #assertMayStandIn(standIn: number | undefined): void {
-    const { terms, allowDegraded } = this.#stream;
+    const { terms, leeway } = this.#stream;
     const always = standInSlot(terms);
     if (always !== undefined && standIn !== always) {
       throw new KeyweaveError('AGREEMENT_FAILED', 'the batch leaves out the stand-in of this stream');
     }
     if (standIn === undefined) return;
-    if (!allowDegraded) {
+    if (!leeway.standIn) {
       throw new KeyweaveError(
         'AGREEMENT_FAILED',
         'the policy of this stream lets nothing stand in for a source',

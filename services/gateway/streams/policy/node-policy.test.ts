@@ -114,7 +114,7 @@ describe('a policy by name', () => {
     policyOf({ sources: 'any' }).narrow(stream, undefined);
     assert.equal(stream.buffer.size, 4);
     policyOf({ sources: 'any' }).narrow(stream, listenerOf({ sources: 'qkd-required' }));
-    assert.deepEqual([stream.leeway.mayLack, stream.allowDegraded], [{ qkd: false, pqc: true }, false]);
+    assert.deepEqual([stream.leeway.mayLack, stream.leeway.standIn], [{ qkd: false, pqc: true }, false]);
     assert.deepEqual(
       [stream.buffer.take()?.index, stream.buffer.take()?.index, stream.buffer.size],
       [1, 2, 0],
