@@ -61,7 +61,13 @@ const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
   quotas: new PartyQuotas({
-    ...{ kind: ETSI014_KEYS, parties: REST_SETTINGS.saes, defaults: undefined, clock: systemClock },
+    ...{
+      kind: ETSI014_KEYS,
+      parties: REST_SETTINGS.saes,
+      defaults: undefined,
+      clock: systemClock,
+      streams: { refused: () => undefined },
+    },
   }),
   masters: {
     take: ({ count, bytes }) =>

@@ -35,7 +35,13 @@ const { limits } = configOf(ALICE);
 const calls = new SkipCalls({
   ...{ systems, settings: SETTINGS },
   quotas: new PartyQuotas({
-    ...{ kind: SKIP_KEYS, parties: {}, defaults: undefined, clock: systemClock },
+    ...{
+      kind: SKIP_KEYS,
+      parties: {},
+      defaults: undefined,
+      clock: systemClock,
+      streams: { refused: () => undefined },
+    },
   }),
   masters: {
     take: ({ bytes }) => [{ id: ID, key: new Secret(Buffer.alloc(bytes, 1)) }],
