@@ -11,7 +11,7 @@ FUZZ := "test/fuzz/**/*.test.ts"
 # Stripped and compiled modules are kept between processes: hundreds of test files load the same ones.
 export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/keyweave
 
-.PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor install demo test check unit e2e fuzz package-test notice notice-check release gen gen-check lint typecheck certs clean
+.PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor install demo test check unit e2e fuzz fuzz-quick package-test notice notice-check release gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -34,9 +34,9 @@ $(STAMP): package.json package-lock.json
 demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
-test: check unit fuzz e2e package-test ## every test that this machine can run, the quick ones first
+test: check unit fuzz-quick e2e package-test ## every test that this machine can run, the quick ones first
 	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), native-test (liboqs by its own known answers), simulate-self-test,"
-	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
+	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, fuzz (each decoder for minutes)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
 	bin/keyweave check-config --elsewhere deploy/config/* deploy/containers/*
@@ -44,7 +44,10 @@ check: lint typecheck gen-check notice-check ## static checks and shipped config
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
 
-fuzz: install ## random and hostile input for every decoder, whole conversations (FUZZ_SECONDS=600 for long; FUZZ_SEED, FUZZ_PATH)
+fuzz: install ## random and hostile input for each decoder, 300 s each (FUZZ_SECONDS=60 ARGS="skip-requests …"); whole conversations
+	$(NODE) test/fuzz/main.ts $(ARGS)
+
+fuzz-quick: install ## the same, two minutes in all, as 'make test' has it (FUZZ=test/fuzz/….test.ts; FUZZ_SEED, FUZZ_PATH to have a failure again)
 	$(NODE) --test --test-concurrency=1 $(FUZZ)
 
 package-test: install ## what npm pack makes, installed into an empty folder and run there (needs the npm registry)

@@ -1,3 +1,4 @@
+import { MAX_KEY_NAME_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { uuidField } from '#common/config/fields.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
@@ -6,7 +7,7 @@ import { uuidText } from '#common/ids/uuid.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Log } from '#common/log/log.ts';
 import type { QkdFetch, QkdSourceServiceImplementation } from '#gen/keyweave/v1/qkd_source.ts';
-import { MAX_HANDLE_CHARS, MAX_KEY_NAME_BYTES, type QkdDriver } from './drivers/qkd-driver.ts';
+import { MAX_HANDLE_CHARS, type QkdDriver } from './drivers/qkd-driver.ts';
 import { GivenKeys, type KeyFault } from './given-keys.ts';
 import { Openings } from './openings.ts';
 import { nameOf, type StreamKey, StreamPositions } from './stream-positions.ts';

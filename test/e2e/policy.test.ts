@@ -3,14 +3,8 @@ import { describe, it } from 'node:test';
 import { setInterval } from 'node:timers/promises';
 import type { JsonAnswer } from '#common/etsi/etsi004-json-codec.ts';
 import { Etsi004Client } from '../helpers/etsi004-client.ts';
-import {
-  keyOf,
-  type LocalNetwork,
-  type LocalNode,
-  openData,
-  openPair,
-  startLocalNetwork,
-} from '../helpers/network.ts';
+import { keyOf, type LocalNetwork, type LocalNode, openData, openPair } from '../helpers/network.ts';
+import { withPolicies as policyPair } from '../helpers/policy-pair.ts';
 
 /** Pace of an application that reads slowly, and keys that the other one reads beside it. */
 const PACE_MS = 10;
@@ -21,24 +15,11 @@ const LITTLE_ROOM = 4;
 
 type Policies = readonly [string, string];
 
-async function withPolicies(
-  policies: Policies,
+const withPolicies = (
+  [alice, bob]: Policies,
   check: (network: LocalNetwork) => Promise<void>,
-  config: Record<string, unknown> = {},
-) {
-  const network = await startLocalNetwork({
-    names: ['Alice', 'Bob'],
-    config: (name) => ({
-      ...config,
-      policy: { missing_source: name === 'Alice' ? policies[0] : policies[1] },
-    }),
-  });
-  try {
-    await check(network);
-  } finally {
-    await network.stop();
-  }
-}
+  config?: Record<string, unknown>,
+) => policyPair([{ missing_source: alice }, { missing_source: bob }], check, config);
 
 const withoutQkd = (policies: Policies, check: (network: LocalNetwork) => Promise<void>) =>
   withPolicies(

@@ -9,8 +9,8 @@ import {
   openData,
   openPair,
   type Pair,
-  startLocalNetwork,
 } from '../helpers/network.ts';
+import { withPolicies as policyPair } from '../helpers/policy-pair.ts';
 import { servicePid } from '../helpers/proc.ts';
 
 /** How often a service that is to stay down is looked for. */
@@ -18,24 +18,11 @@ const KILL_MS = 15;
 
 const HYBRID = 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD';
 
-async function withPolicies(
-  sources: readonly [SourcePolicy, SourcePolicy],
+const withPolicies = (
+  [alice, bob]: readonly [SourcePolicy, SourcePolicy],
   check: (network: LocalNetwork) => Promise<void>,
   config: Record<string, unknown> = { qkd: { timeout: '300ms' } },
-) {
-  const network = await startLocalNetwork({
-    names: ['Alice', 'Bob'],
-    config: (name) => ({
-      ...config,
-      policy: { sources: name === 'Alice' ? sources[0] : sources[1] },
-    }),
-  });
-  try {
-    await check(network);
-  } finally {
-    await network.stop();
-  }
-}
+) => policyPair([{ sources: alice }, { sources: bob }], check, config);
 
 async function opened(network: LocalNetwork, query = HYBRID, timeout = 8_000): Promise<Pair> {
   const [alice, bob] = network.nodes as [LocalNode, LocalNode];

@@ -14,6 +14,7 @@ import { isSubnet, ownAddress } from '#common/net/own-address.ts';
 import { parseSpiffeId, spiffeId, spiffeIdOfCertificate } from '#common/tls/spiffe.ts';
 import { parseAddress, parseCount } from '../../services/cli/address.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
+import { corpus } from './corpus.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 
 const UUID = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
@@ -55,11 +56,12 @@ function piecesOf(seed: string, bytes: number): string[] {
 
 describe("a node's files", () => {
   const soundConfig = JSON.stringify(CONFIG);
+  const nasty = corpus('configuration');
   const soundPeers = JSON.stringify(PEERS, undefined, 2);
 
   it('are loaded, or refused as BAD_CONFIG with the name of the file', () => {
     const other = fc.oneof(
-      mutated([Buffer.from(soundConfig)]),
+      mutated([Buffer.from(soundConfig), ...nasty]),
       fc.json().map(Buffer.from),
       fc.uint8Array().map(Buffer.from),
     );
@@ -76,14 +78,10 @@ describe("a node's files", () => {
       {
         ...fuzzParameters(1_000),
         examples: [
-          '',
-          'null',
-          '[]',
-          '{"__proto__":{}}',
-          '\ufeff{}',
-          `${soundConfig}x`,
-          soundConfig.replace('65430', '1e9'),
-        ].map((text): [Buffer] => [Buffer.from(text)]),
+          ...nasty,
+          Buffer.from(`${soundConfig}x`),
+          Buffer.from(soundConfig.replace('65430', '1e9')),
+        ].map((text): [Buffer] => [text]),
       },
     );
   });

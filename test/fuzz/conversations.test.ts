@@ -242,7 +242,7 @@ async function conversations(t: TestContext): Promise<string[]> {
   });
   const shrunk = await fc.check(alike, { ...start, numRuns: 1, interruptAfterTimeLimit: SHRINK_MS });
   await last.catch(() => undefined);
-  const replay = `FUZZ_SEED=${start.seed} FUZZ_PATH=${start.path} make fuzz FUZZ=test/fuzz/conversations.test.ts`;
+  const replay = `FUZZ_SEED=${start.seed} FUZZ_PATH=${start.path} make fuzz-quick FUZZ=test/fuzz/conversations.test.ts`;
   return [
     `a conversation went wrong; to hold it again: ${replay}\n${reasonOf(found)}`,
     shrunk.failed && shrunk.counterexamplePath !== null

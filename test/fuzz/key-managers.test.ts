@@ -14,6 +14,7 @@ import { keyContainerSchema, statusSchema } from '#common/etsi/etsi014.ts';
 import { idsIn, nameOf } from '../../services/qkd-source/drivers/etsi014/key-names.ts';
 import { joinParts, partsFor } from '../../services/qkd-source/drivers/etsi014/key-parts.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
+import { corpus } from './corpus.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 
 const KSID = '11111111-1111-4111-8111-111111111111';
@@ -91,15 +92,18 @@ const UUID = 'bc490419-7d60-487f-adc1-4ddcc177c139';
 /** ETSI GS QKD 014 V1.1.1, 6.3: the example. */
 const EXAMPLE_KEY = 'wHHVxRwDJs3/bXd38GHP3oe4svTuRpZS0yCC7x4Ly+s=';
 
+const NASTY_JSON = corpus('key-manager-json');
+
 const json = fc.oneof(
   fc.json(),
-  mutated(
-    [
+  mutated([
+    ...NASTY_JSON,
+    ...[
       { keys: [{ key_ID: UUID, key: EXAMPLE_KEY }], key_container_extension: {} },
       { Keys: [{ key_ID: UUID, key: '', key_extension: 7 }] },
       { key_size: 256, max_key_per_request: 10, max_key_size: 1024, min_key_size: 64, stored_key_count: -1 },
     ].map((value) => Buffer.from(JSON.stringify(value))),
-  ).map(String),
+  ]).map(String),
 );
 
 describe('what a key manager answers', () => {
@@ -149,7 +153,10 @@ describe('what a key manager answers', () => {
           assert.ok(count >= 1 && count <= 4 && count * bytes >= keyBytes);
         });
       }),
-      fuzzParameters(10_000),
+      {
+        ...fuzzParameters(10_000),
+        examples: NASTY_JSON.map((text): [string, number] => [String(text), 32]),
+      },
     );
   });
 });

@@ -187,7 +187,7 @@ describe('random and hostile calls of every entry point of the addon', { skip: n
               if (outcome.status === 'rejected') assert.equal(outcome.reason.message, 'the operation failed');
           },
         ),
-        fuzzParameters(3),
+        fuzzParameters(3, KEM_ALGORITHMS.length),
       );
     }
   });

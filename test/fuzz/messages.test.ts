@@ -7,9 +7,11 @@ import { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 import { CallStreamDefinition } from '#gen/keyweave/v1/call_stream.ts';
 import { HybridizerDefinition } from '#gen/keyweave/v1/hybridizer.ts';
 import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
+import { KeyDeliveryDefinition } from '#gen/keyweave/v1/key_delivery.ts';
 import { PqcSourceDefinition } from '#gen/keyweave/v1/pqc_source.ts';
 import { QkdSourceDefinition } from '#gen/keyweave/v1/qkd_source.ts';
 import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
+import { corpus } from './corpus.ts';
 import { onlyKeyweaveErrors } from './hostile-bytes.ts';
 
 describe('messages between services and nodes', () => {
@@ -20,6 +22,7 @@ describe('messages between services and nodes', () => {
   }
   const DEFINITIONS = [
     KeyAgreementDefinition,
+    KeyDeliveryDefinition,
     HybridizerDefinition,
     PqcSourceDefinition,
     QkdSourceDefinition,
@@ -74,11 +77,8 @@ describe('messages between services and nodes', () => {
       {
         ...fuzzParameters(30_000),
         examples: [...codecs.keys()].flatMap((name): [string, Buffer][] => [
-          [name, Buffer.alloc(0)],
           // A length of 4 GiB, a varint without an end, a group that is never closed, nesting without an end.
-          [name, Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f])],
-          [name, Buffer.alloc(20, 0xff)],
-          [name, Buffer.from([0x0b, 0x0b, 0x0b])],
+          ...corpus('grpc-messages', 'hex').map((bytes): [string, Buffer] => [name, bytes]),
           [name, Buffer.alloc(10_000, 0x0b)],
         ]),
       },

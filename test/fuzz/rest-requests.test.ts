@@ -22,6 +22,7 @@ import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, configOf } from '../helpers/openings.ts';
 import { answersTo } from '../helpers/rest-client.ts';
 import { REST_SETTINGS } from '../helpers/sae-streams.ts';
+import { corpus } from './corpus.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 
 const ID = 'bc490419-7d60-487f-adc1-4ddcc177c139';
@@ -60,7 +61,13 @@ const { limits } = configOf(ALICE);
 const calls = new RestCalls({
   ...{ saes, settings: REST_SETTINGS, limits },
   quotas: new PartyQuotas({
-    ...{ kind: ETSI014_KEYS, parties: REST_SETTINGS.saes, defaults: undefined, clock: systemClock },
+    ...{
+      kind: ETSI014_KEYS,
+      parties: REST_SETTINGS.saes,
+      defaults: undefined,
+      clock: systemClock,
+      streams: { refused: () => undefined },
+    },
   }),
   masters: {
     take: ({ count, bytes }) =>
@@ -148,10 +155,11 @@ describe('requests of ETSI GS QKD 014', () => {
       `POST /api/v1/keys/b/dec_keys ${head}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
       `POST /api/v1/keys/b/enc_keys ${head}transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
     ];
+    const nasty = corpus('rest-requests');
     const tls = { ca: ca.certificate, cert, key };
     const ask = (sent: Buffer | string) => answersTo({ host: '127.0.0.1', port }, tls, sent);
     await fc.assert(
-      fc.asyncProperty(mutated(sound.map((text) => Buffer.from(text))), async (sent) => {
+      fc.asyncProperty(mutated([...sound.map((text) => Buffer.from(text)), ...nasty]), async (sent) => {
         for (const each of (await ask(sent)).split(/(?=HTTP\/1\.1 \d{3} )/)) {
           if (each === '') continue;
           assert.match(each, /^HTTP\/1\.1 (200|400|401|404|405|408|414|417|431|501|505) /);
@@ -161,7 +169,7 @@ describe('requests of ETSI GS QKD 014', () => {
           assert.equal(typeof json, 'object');
         }
       }),
-      fuzzParameters(300),
+      { ...fuzzParameters(300), examples: nasty.map((text): [Buffer] => [text]) },
     );
     assert.match(await ask(sound[0] as string), /^HTTP\/1\.1 200 /);
   });

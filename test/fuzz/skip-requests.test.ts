@@ -22,6 +22,7 @@ import { fuzzParameters } from '../helpers/fuzz-parameters.ts';
 import { ALICE, BOB, configOf } from '../helpers/openings.ts';
 import { answersTo } from '../helpers/rest-client.ts';
 import { REST_SETTINGS } from '../helpers/sae-streams.ts';
+import { corpus } from './corpus.ts';
 import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 
 const ID = 'bc490419-7d60-f87f-adc1-4ddcc177c139';
@@ -34,7 +35,13 @@ const { limits } = configOf(ALICE);
 const calls = new SkipCalls({
   ...{ systems, settings: SETTINGS },
   quotas: new PartyQuotas({
-    ...{ kind: SKIP_KEYS, parties: {}, defaults: undefined, clock: systemClock },
+    ...{
+      kind: SKIP_KEYS,
+      parties: {},
+      defaults: undefined,
+      clock: systemClock,
+      streams: { refused: () => undefined },
+    },
   }),
   masters: {
     take: ({ bytes }) => [{ id: ID, key: new Secret(Buffer.alloc(bytes, 1)) }],
@@ -43,13 +50,16 @@ const calls = new SkipCalls({
   slaves: { take: (_slave, _master, ids) => ({ missing: [...ids] }) },
 });
 
+const NASTY = corpus('skip-requests');
+
 /** Targets that are sound, and others. */
 const targets = fc.oneof(
-  mutated(
-    ['/key?remoteSystemID=b&size=128', `/key/${HEX}?remoteSystemId=b`, '/entropy?minentropy=64&%61=+'].map(
+  mutated([
+    ...NASTY,
+    ...['/key?remoteSystemID=b&size=128', `/key/${HEX}?remoteSystemId=b`, '/entropy?minentropy=64&%61=+'].map(
       (text) => Buffer.from(text),
     ),
-  ).map((bytes) => bytes.toString('latin1')),
+  ]).map((bytes) => bytes.toString('latin1')),
   fc.webUrl({ withQueryParameters: true }),
   fc.string(),
 );
@@ -77,7 +87,7 @@ describe('requests of SKIP', () => {
           }
         });
       }),
-      fuzzParameters(20_000),
+      { ...fuzzParameters(20_000), examples: NASTY.map((text): [string] => [String(text)]) },
     );
   });
 
@@ -100,9 +110,10 @@ describe('requests of SKIP', () => {
       `GET /entropy?minentropy=128 ${head}`,
     ];
     const tls = { ca: ca.certificate, cert, key };
+    const nasty = NASTY.map((target) => Buffer.from(`GET ${target} ${head}`));
     const ask = (sent: Buffer | string) => answersTo({ host: '127.0.0.1', port }, tls, sent);
     await fc.assert(
-      fc.asyncProperty(mutated(sound.map((text) => Buffer.from(text))), async (sent) => {
+      fc.asyncProperty(mutated([...sound.map((text) => Buffer.from(text)), ...nasty]), async (sent) => {
         for (const each of (await ask(sent)).split(/(?=HTTP\/1\.1 \d{3} )/)) {
           if (each === '') continue;
           assert.match(each, /^HTTP\/1\.1 (200|400|404|405|408|417|431|505) /);
@@ -110,7 +121,7 @@ describe('requests of SKIP', () => {
           assert.equal(typeof (text === '' ? {} : JSON.parse(text)), 'object');
         }
       }),
-      fuzzParameters(300),
+      { ...fuzzParameters(300), examples: nasty.map((text): [Buffer] => [text]) },
     );
     assert.match(await ask(sound[0] as string), /^HTTP\/1\.1 200 /);
   });

@@ -3,6 +3,7 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { STATUS_TABLE } from '#common/errors/status-table.ts';
 import type { SourcePolicy } from '#common/policy/policy-section.ts';
 import type { HistoryEntry } from '../helpers/delivery-history.ts';
+import { MAY_LACK } from './may-lack.ts';
 import type { Prng } from './prng.ts';
 import type { SimulatedNode } from './simulated-node.ts';
 import type { SimulatedTime } from './simulated-time.ts';
@@ -50,14 +51,6 @@ export interface Witness {
   policyOf(node: string): SourcePolicy;
   note(line: string): void;
 }
-
-/** What each policy lets be left out, written down a second time. */
-const MAY_LACK: Readonly<Record<SourcePolicy, readonly ('qkd' | 'pqc')[]>> = {
-  all: [],
-  'qkd-required': ['pqc'],
-  'pqc-required': ['qkd'],
-  any: ['qkd', 'pqc'],
-};
 
 interface Asked<T> {
   readonly sentMs: number;

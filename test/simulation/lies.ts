@@ -10,6 +10,9 @@ type Batch = {
   [name: string]: unknown;
 };
 
+/** `left_out` of an offer: each kind of the lists of sources that there are, a part of one, all, and what no list has. */
+const MASKS = [0b1, 0b10, 0b101, 0b11, 0b111, 0b1000] as const;
+
 /** Lies of a node whose certificate is in order. Each gets the message that it would have sent, and gives another. */
 const LIES = {
   'a bit of a tag': (method, message, way) =>
@@ -50,6 +53,14 @@ const LIES = {
     method === 'produce' && way === 'request'
       ? each(message, 'offers', (one) => ({ ...one, degradedSlot: 1 }))
       : message,
+  'sources left out': (method, message, way) =>
+    method === 'produce' && way === 'request'
+      ? each(message, 'offers', (one) => without(one, MASKS[(one.firstIndex ?? 0) % MASKS.length] as number))
+      : message,
+  'no source left out': (method, message, way) =>
+    method === 'produce' && way === 'request'
+      ? each(message, 'offers', (one) => ({ ...one, leftOut: 0 }))
+      : message,
   'answers left out': (_method, message, way) =>
     way === 'response' && Array.isArray(message.answers)
       ? { ...message, answers: message.answers.slice(1) }
@@ -87,6 +98,15 @@ export function lieOf(name: LieName, random: Prng, probability: number): Lie {
 function each(message: Message, list: string, change: (one: Batch) => object): Message {
   const entries = message[list];
   return Array.isArray(entries) ? { ...message, [list]: (entries as Batch[]).map(change) } : message;
+}
+
+/** The offer as of one who has left out the slots of that mask: nothing else of it gives the lie away. */
+function without(one: Batch, leftOut: number): object {
+  const isIn = ({ slot }: { slot: number }) => ((leftOut >> slot) & 1) === 0;
+  const publicKeys = (one.publicKeys ?? []) as { slot: number }[];
+  const ofKems = publicKeys.reduce((mask, { slot }) => mask | (1 << slot), 0);
+  const hasQkd = (leftOut & ~ofKems) === 0;
+  return { ...one, leftOut, publicKeys: publicKeys.filter(isIn), qkd: hasQkd ? one.qkd : undefined };
 }
 
 function counted(method: Method, message: Message, way: 'request' | 'response', by: number): Message {

@@ -34,6 +34,21 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     seed: 13,
   },
   {
+    what: 'the responder leaves out whatever the initiator says',
+    file: `${G}production/responder/held-batches.ts`,
+    before: 'if (kind !== undefined && leeway.mayLack[kind] && standIn === undefined) return;',
+    after: 'if (kind !== undefined || leeway !== undefined) return;',
+    seed: 77,
+  },
+  {
+    what: 'what is left out is woven all the same at one end',
+    file: `${G}production/responder/responder-round.ts`,
+    before: 'const leftOut = kindOfMask(stream.terms, offer.leftOut ?? 0);',
+    after:
+      "const leftOut = kindOfMask(stream.terms, offer.leftOut ?? 0) === 'qkd' ? ('pqc' as const) : undefined;",
+    seed: 15,
+  },
+  {
     what: 'the responder forgets what it has decided',
     file: `${G}streams/index-ledger.ts`,
     before: 'this.#released.add(first);',

@@ -117,8 +117,13 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
   const mayRepeat = faults.some(
     (fault) => fault.kind === 'key-manager' && (fault.change.repeats || fault.change.skips),
   );
-  const woven = new WovenKeys((text) => {
-    if (!mayRepeat) complaints.push(text);
+  const policyOf = (node: string) => sources[uuids.indexOf(node)] ?? 'all';
+  const woven = new WovenKeys({
+    policyOf,
+    complain: (text) => complaints.push(text),
+    repeated: (text) => {
+      if (!mayRepeat) complaints.push(text);
+    },
   });
   const world: SharedWorld = {
     ...{ time, network, keyManagers, secrets, nodes: uuids, policy, sources, sharing, random, woven },
@@ -131,7 +136,7 @@ export async function simulate(plan: Plan, onEntry?: (entry: HistoryEntry) => vo
   const mayDegrade = policy === 'shared_seed';
   const witness: Witness = {
     ...{ history, named, complaints, mayDegrade, note, made: new Map(), lacking: 0 },
-    policyOf: (node) => sources[uuids.indexOf(node)] ?? 'all',
+    policyOf,
   };
   const applications = pairs.flatMap((pair) =>
     ([0, 1] as const).map((end) => {

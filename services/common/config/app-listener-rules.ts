@@ -1,14 +1,12 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod } from '#common/catalogue/methods.ts';
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import type { Fault } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import { isLoopback } from '#common/net/same-host.ts';
 import { belowFloor, listenerLayer, nodeLayers } from '#common/policy/policy-layers.ts';
-
-/** Secret of a QKD slot, bytes. */
-const QKD_SECRET_BYTES = 32;
 
 type ListenerName = keyof NodeConfig['listeners'];
 

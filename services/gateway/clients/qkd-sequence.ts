@@ -1,3 +1,4 @@
+import { MAX_KEY_NAME_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound } from '#common/errors/outcome.ts';
@@ -5,9 +6,6 @@ import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
 import type { Log } from '#common/log/log.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { QkdClient } from './qkd-client.ts';
-
-/** Longest name of a key that is taken from a key manager or from the other end, bytes. */
-export const MAX_KEY_NAME_BYTES = 160;
 
 /** How long an opening that nobody waits for any more may still take. */
 const LEAVING_MS = 500;

@@ -129,6 +129,10 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     else stream.countHeld();
   }
 
+  refused(owner: Owner, error: KeyweaveError): void {
+    this.#o.events.refused({ call: 'getKey', owner, error });
+  }
+
   status(request: Close): StreamStatus {
     return statusOf(this.#streamOf(request.ksid, request.owner));
   }

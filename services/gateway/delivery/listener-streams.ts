@@ -1,4 +1,6 @@
+import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { OfferTaker } from '../opening/waiting-applications.ts';
+import type { Owner } from '../streams/owner.ts';
 import type { Close } from './key-delivery.ts';
 
 export { LISTENER_NAME, type OfferedStream, type OfferTaker } from '../opening/waiting-applications.ts';
@@ -23,4 +25,7 @@ export interface ListenerStreams {
    * @throws KeyweaveError UNKNOWN_STREAM.
    */
   wipeOlder(request: Close, ageMs: number): void;
+
+  /** A listener has refused a key by itself, which is counted and logged as what is refused here. */
+  refused(owner: Owner, error: KeyweaveError): void;
 }

@@ -1,9 +1,10 @@
 import { findKemAlgorithm, type KemCost } from '#common/catalogue/kems.ts';
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { LONGEST_TIMER_MS } from '#common/time/clock.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
-import { isQkd, QKD_SECRET_BYTES, type StreamTerms } from '../streams/stream-terms.ts';
+import { isQkd, type StreamTerms } from '../streams/stream-terms.ts';
 
 /** Chunk size where the application leaves it to the key manager. */
 const DEFAULT_CHUNK_BYTES = 32;

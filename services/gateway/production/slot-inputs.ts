@@ -1,9 +1,10 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { SharedSeeds } from '../clients/shared-seeds.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { isLeftOut, type SourceKind } from '../streams/policy/lacking.ts';
-import { isQkd, QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
+import { isQkd } from '../streams/stream-terms.ts';
 import type { Batch } from './batch.ts';
 import { standInSecrets } from './stand-in.ts';
 

@@ -1,5 +1,5 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { ownMemory } from '#common/crypto/bytes.ts';
-import { QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
 
 /** Keys of consecutive numbers, end to end. */
 interface Run {

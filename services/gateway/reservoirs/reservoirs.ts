@@ -1,3 +1,4 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { Random } from '#common/crypto/random.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
@@ -6,7 +7,6 @@ import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLinks } from '../clients/peer-link.ts';
 import type { QkdTools } from '../clients/qkd-sequence.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
-import { QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
 import { InitiatorReservoir } from './initiator/initiator-reservoir.ts';
 import { ReservoirAccount, type ReservoirBalance } from './reservoir-account.ts';
 import type { ReservoirTools } from './reservoir-tools.ts';

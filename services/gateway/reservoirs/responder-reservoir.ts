@@ -1,11 +1,11 @@
+import { MAX_KEY_NAME_BYTES, QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { ownCopy } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Timer } from '#common/time/clock.ts';
 import { growingPause } from '#common/time/growing-pause.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
-import { MAX_KEY_NAME_BYTES, QkdSequence } from '../clients/qkd-sequence.ts';
-import { QKD_SECRET_BYTES } from '../streams/stream-terms.ts';
+import { QkdSequence } from '../clients/qkd-sequence.ts';
 import { KeyRuns } from './key-runs.ts';
 import type { ReservoirAccount } from './reservoir-account.ts';
 import type { ReservoirTools } from './reservoir-tools.ts';

@@ -1,5 +1,6 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod, type HybridizationMethodRow } from '#common/catalogue/methods.ts';
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { type ApplicationUri, parseApplicationUri, quote } from '#common/etsi/application-uri.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
@@ -8,9 +9,6 @@ import type { StreamRole } from './producer.ts';
 
 /** Slots that one stream may weave. */
 const MAX_SLOTS = MESSAGE_LIMITS.slots.filled;
-
-/** Secret of a QKD slot, bytes: the size that the reference asks its key managers for by default. */
-export const QKD_SECRET_BYTES = 32;
 
 /** What both URIs say: who, with whom, and how. */
 export interface StreamTerms {

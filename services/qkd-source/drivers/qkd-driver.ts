@@ -10,9 +10,6 @@ export interface QkdStreamName {
   readonly destinationNode: string;
 }
 
-/** Longest name of a key, bytes: four UUIDs and what is between them. */
-export const MAX_KEY_NAME_BYTES = 160;
-
 /**
  * The keys of a key manager that names each of them instead of numbering those
  * of a stream. Errors are those of the driver; a key that one end may have lost

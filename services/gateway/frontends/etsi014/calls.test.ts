@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import type { QuotaConfig } from '#common/config/access/access-section.ts';
 import { Secret } from '#common/crypto/secret.ts';
-import { isReason } from '#common/errors/keyweave-error.ts';
+import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ALICE, BOB, CAROL, configOf } from '#test/helpers/openings.ts';
 import { REST_SETTINGS } from '#test/helpers/sae-streams.ts';
+import type { Owner } from '../../streams/owner.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { ETSI014_KEYS } from '../named-keys/key-kinds.ts';
 import type { Wanted } from '../named-keys/master-streams.ts';
@@ -21,10 +22,17 @@ const taken = (): TakenKey => ({ id: ID, key: new Secret(Buffer.alloc(32, 1)) })
 
 const saes = new Parties(ALICE, { ...REST_SETTINGS.saes, c: { node: CAROL } }, 'keyweave');
 
+/** What whoever counts refusals was told. */
+let told: { owner: Owner; error: KeyweaveError }[] = [];
+beforeEach(() => {
+  told = [];
+});
+
 /** Without a section of access, or with one that gives everyone the same quota; SAE a2 has one of its own. */
 function quotasOf(defaults: QuotaConfig = {}, clock = new FakeClock()): PartyQuotas {
   const parties = { ...REST_SETTINGS.saes, a2: { quota: { keys_per_second: 50 } } };
-  return new PartyQuotas({ kind: ETSI014_KEYS, parties, defaults, clock });
+  const streams = { refused: (owner: Owner, error: KeyweaveError) => void told.push({ owner, error }) };
+  return new PartyQuotas({ kind: ETSI014_KEYS, parties, defaults, clock, streams });
 }
 
 /** The calls of SAE a of Alice, whose keys come as the test says. */
@@ -43,6 +51,8 @@ function world(
   });
   return { calls, caller, gone, returned };
 }
+
+const inShort = ({ owner, error }: (typeof told)[number]) => [owner.identity, owner.address, error.reason];
 
 const parsed = (answer: Buffer | Promise<Buffer>) => {
   assert.ok(Buffer.isBuffer(answer), 'it was not given at once');
@@ -109,6 +119,7 @@ describe('Get key', () => {
       () => calls.encKeys(caller, 'b', {}),
       (error) => isReason(error, 'LIMIT_EXCEEDED'),
     );
+    assert.deepEqual(told.map(inShort), [['a', '127.0.0.1:1', 'LIMIT_EXCEEDED']]);
     const other = calls.encKeys({ ...caller, party: saes.find('a2') as Party }, 'b', {});
     coming.resolve([]);
     await Promise.all([...waiting, other]);
@@ -127,7 +138,9 @@ describe('quotas of SAEs', () => {
     const other = { ...caller, party: saes.find('a2') as Party };
     calls.encKeys(caller, 'b', { number: 8 });
     calls.decKeys(caller, 'b', { key_IDs: [ID, ID.replace('b', 'c')] });
+    assert.deepEqual(told, []);
     assert.throws(() => calls.encKeys(caller, 'b', {}), isReasonOf('INSUFFICIENT_KEY'));
+    assert.deepEqual(told.map(inShort), [['a', '127.0.0.1:1', 'INSUFFICIENT_KEY']]);
     assert.throws(
       () => calls.decKey(caller, 'b', { key_ID: ID }),
       /10 keys a second; ask for 1 again in 100 ms/,

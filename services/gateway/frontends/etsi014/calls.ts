@@ -85,14 +85,15 @@ export class RestCalls {
     return this.#keysOf(caller, masterId, [readOneKeyId(query)]);
   }
 
-  #keysOf({ party, address }: Caller, masterId: string, ids: readonly string[]): Buffer {
+  #keysOf(caller: Caller, masterId: string, ids: readonly string[]): Buffer {
+    const { party, address } = caller;
     const { saes, slaves, quotas } = this.#o;
     const master = saes.find(masterId);
     if (!master) throw new BadRequestError(`${quoted(masterId)} is no SAE that this KME knows`);
-    return quotas.given(party.id, ids.length, () => {
+    return quotas.given(caller, ids.length, () => {
       const found = slaves.take(party, master, ids, address);
       if ('keys' in found) return keysAnswer(found.keys);
-      if ('barred' in found) throw new NotEntitledError();
+      if ('barred' in found) throw quotas.told(caller, new NotEntitledError());
       throw new BadRequestError(
         'one or more keys specified are not found on KME',
         found.missing.map((id) => ({ key_ID: id, ...(isOfKind(id, SKIP_KEYS) && { hint: OF_SKIP }) })),

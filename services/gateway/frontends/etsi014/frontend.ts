@@ -49,7 +49,7 @@ export async function startEtsi014(
       ...{ saes, masters, slaves, settings, limits },
       quotas: new PartyQuotas({
         ...{ kind: ETSI014_KEYS, parties: settings.saes, defaults: config.access?.default_quota },
-        clock: systemClock,
+        ...{ clock: systemClock, streams },
       }),
     }),
     stranger: (client) => {

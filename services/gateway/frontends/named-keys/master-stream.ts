@@ -13,7 +13,9 @@ const MAX_RETURNED = 1_024;
 const RETURNED_MS = 30_000;
 
 /** What the listener asks of the gateway. */
-export type Delivery = KeyDelivery & Pick<StreamDirectory, 'status'> & ListenerStreams;
+export type Delivery = KeyDelivery &
+  Pick<StreamDirectory, 'status'> &
+  Pick<ListenerStreams, 'takeOffers' | 'wipeOlder'>;
 
 /** For whom keys are taken. */
 export interface Taker {

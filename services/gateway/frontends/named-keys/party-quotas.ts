@@ -2,7 +2,9 @@ import type { QuotaConfig } from '#common/config/access/access-section.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { TokenBucket } from '#common/limits/token-bucket.ts';
 import type { Clock } from '#common/time/clock.ts';
+import type { ListenerStreams } from '../../delivery/listener-streams.ts';
 import type { KeyKind } from './key-kinds.ts';
+import type { Party } from './parties.ts';
 
 /** Calls of one party that wait for keys at most. */
 const MAX_WAITING = 64;
@@ -14,6 +16,14 @@ export interface PartyQuotasOptions {
   /** What a party may take of which they say nothing. */
   readonly defaults: QuotaConfig | undefined;
   readonly clock: Pick<Clock, 'monotonicMs'>;
+  /** Learns what is refused here: the delivery never hears of it. */
+  readonly streams: Pick<ListenerStreams, 'refused'>;
+}
+
+/** Who asks: one of the parties, from where. */
+export interface Asking {
+  readonly party: Pick<Party, 'id'>;
+  readonly address: string;
 }
 
 /** What one party has of its quota. */
@@ -41,9 +51,9 @@ export class PartyQuotas {
    *
    * @throws KeyweaveError INSUFFICIENT_KEY where it has had too many lately, and as `give`.
    */
-  given<T>(party: string, keys: number, give: () => T): T {
-    this.#take(party, keys);
-    const refund = () => this.#of(party).keys.refund(keys);
+  given<T>(asking: Asking, keys: number, give: () => T): T {
+    this.#take(asking, keys);
+    const refund = () => this.#of(asking.party.id).keys.refund(keys);
     try {
       const gift = give();
       if (gift instanceof Promise) gift.catch(refund);
@@ -55,18 +65,16 @@ export class PartyQuotas {
   }
 
   /** @throws KeyweaveError LIMIT_EXCEEDED where as many calls of the party wait as may. */
-  assertMayWait(party: string): void {
-    const { waiting, maxWaiting } = this.#of(party);
+  assertMayWait(asking: Asking): void {
+    const { waiting, maxWaiting } = this.#of(asking.party.id);
     if (waiting < maxWaiting) return;
-    throw new KeyweaveError(
-      'LIMIT_EXCEEDED',
-      `${maxWaiting} calls of this ${this.#o.kind.party} wait for keys`,
-    );
+    const detail = `${maxWaiting} calls of this ${this.#o.kind.party} wait for keys`;
+    throw this.told(asking, new KeyweaveError('LIMIT_EXCEEDED', detail));
   }
 
   /** Counts a call that waits until it does no more. */
-  async waits<T>(party: string, work: Promise<T>): Promise<T> {
-    const account = this.#of(party);
+  async waits<T>({ party }: Asking, work: Promise<T>): Promise<T> {
+    const account = this.#of(party.id);
     account.waiting += 1;
     try {
       return await work;
@@ -75,13 +83,19 @@ export class PartyQuotas {
     }
   }
 
-  #take(party: string, keys: number): void {
-    const { keys: bucket, keysPerSecond } = this.#of(party);
+  /** Counts and logs a key that a party is refused as any other refusal. @returns the error. */
+  told<E extends KeyweaveError>({ party, address }: Asking, error: E): E {
+    this.#o.streams.refused({ identity: party.id, address }, error);
+    return error;
+  }
+
+  #take(asking: Asking, keys: number): void {
+    const { keys: bucket, keysPerSecond } = this.#of(asking.party.id);
     const nowMs = this.#o.clock.monotonicMs();
     const delayMs = bucket.delayMs(nowMs, keys);
     if (delayMs > 0) {
       const detail = `this ${this.#o.kind.party} is given ${keysPerSecond} keys a second; ask for ${keys} again in ${delayMs} ms`;
-      throw new KeyweaveError('INSUFFICIENT_KEY', detail);
+      throw this.told(asking, new KeyweaveError('INSUFFICIENT_KEY', detail));
     }
     bucket.take(nowMs, keys);
   }

@@ -29,7 +29,7 @@ export function callerOn(
 export type KeyTaker = Pick<MasterStreams, 'take' | 'putBack'>;
 
 /** What they may be given. */
-export type Quotas = Pick<PartyQuotas, 'given' | 'assertMayWait' | 'waits'>;
+export type Quotas = Pick<PartyQuotas, 'given' | 'assertMayWait' | 'waits' | 'told'>;
 
 /** Takes keys for calls, of which not too many of one party may wait, nor bring more than its quota. */
 export class WaitingCalls {
@@ -52,11 +52,11 @@ export class WaitingCalls {
    */
   take(wanted: Wanted, caller: Caller): TakenKey[] | Promise<TakenKey[]> {
     const { party, address, signal } = caller;
-    this.#quotas.assertMayWait(party.id);
-    return this.#quotas.given(party.id, wanted.count, () => {
+    this.#quotas.assertMayWait(caller);
+    return this.#quotas.given(caller, wanted.count, () => {
       const taken = this.#masters.take(wanted, { party: party.id, address, signal });
       if (!(taken instanceof Promise)) return taken;
-      return this.#quotas.waits(party.id, this.#unlessGone(taken, wanted, signal));
+      return this.#quotas.waits(caller, this.#unlessGone(taken, wanted, signal));
     });
   }
 

@@ -60,11 +60,12 @@ export class SkipCalls {
   }
 
   /** The key that the remote system has got under that keyId; nobody gets it again. @throws BadRequestError, or KeyweaveError where the caller has had too many lately. */
-  key({ party, address }: Caller, keyId: string, query: Query): Buffer {
+  key(caller: Caller, keyId: string, query: Query): Buffer {
+    const { party, address } = caller;
     const { slaves, quotas } = this.#o;
     const id = readKeyId(keyId);
     const remote = this.#remote(query);
-    return quotas.given(party.id, 1, () => {
+    return quotas.given(caller, 1, () => {
       const found = slaves.take(party, remote, [id], address);
       if ('keys' in found) return only(found.keys);
       // Of a key that is others' nobody is told that there is one.

@@ -72,7 +72,7 @@ export async function startSkip(
       ...{ systems, masters, slaves, settings },
       quotas: new PartyQuotas({
         ...{ kind: SKIP_KEYS, parties: settings.systems, defaults: config.access?.default_quota },
-        clock: systemClock,
+        ...{ clock: systemClock, streams },
       }),
     }),
     systemOfPsk: (socket) => {

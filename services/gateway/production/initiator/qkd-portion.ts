@@ -1,10 +1,11 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { InitiatorReservoir } from '../../reservoirs/initiator/initiator-reservoir.ts';
 import type { QkdGrant, QkdTaker } from '../../reservoirs/initiator/qkd-grant.ts';
 import type { Reservoirs } from '../../reservoirs/reservoirs.ts';
 import type { KeyStream } from '../../streams/key-stream.ts';
-import { countQkdSlots, QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
+import { countQkdSlots } from '../../streams/stream-terms.ts';
 
 /** What a stream's producer says and hears of its QKD keys. */
 export interface QkdDemand {

@@ -1,3 +1,4 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { wipe } from '#common/crypto/bytes.ts';
 import { failureOf } from '#common/errors/failure.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
@@ -8,7 +9,6 @@ import type { BatchAnswer, BatchOffer } from '#gen/keyweave/v1/key_agreement.ts'
 import type { DerivedKeys } from '../../clients/hybridizer-client.ts';
 import type { Encapsulated } from '../../clients/kem-client.ts';
 import { kindOfMask } from '../../streams/policy/lacking.ts';
-import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import { type Batch, qkdSlotsOf, type SlotShares, shareKems, standInOf } from '../batch.ts';
 import { batchLimit, RoundBudget } from '../batch-limit.ts';
 import { deriveTogether } from '../derivation.ts';

@@ -1,5 +1,5 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import type { Log } from '#common/log/log.ts';
-import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 
 /** Pause after the key manager has run dry, where its rate is not known, and longest pause. */
 const PAUSE_MS = 25;

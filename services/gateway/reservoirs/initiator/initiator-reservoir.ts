@@ -1,3 +1,4 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { ownCopy, wipe } from '#common/crypto/bytes.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { failpoint } from '#common/service/failpoint.ts';
@@ -5,7 +6,6 @@ import type { Timer } from '#common/time/clock.ts';
 import type { QkdReference } from '#gen/keyweave/v1/key_agreement.ts';
 import type { PeerLink } from '../../clients/peer-link.ts';
 import { QkdSequence } from '../../clients/qkd-sequence.ts';
-import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import { Supply } from '../link-rates.ts';
 import type { ReservoirAccount } from '../reservoir-account.ts';
 import type { ReservoirTools } from '../reservoir-tools.ts';

@@ -1,5 +1,5 @@
+import { QKD_SECRET_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { wipe } from '#common/crypto/bytes.ts';
-import { QKD_SECRET_BYTES } from '../../streams/stream-terms.ts';
 import type { ReservoirAccount } from '../reservoir-account.ts';
 import type { InitiatorEpoch } from './initiator-epoch.ts';
 import type { QkdGrant } from './qkd-grant.ts';

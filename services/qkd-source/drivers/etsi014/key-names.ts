@@ -1,6 +1,6 @@
+import { MAX_KEY_NAME_BYTES } from '#common/catalogue/qkd-keys.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { UUID_ANY_CASE } from '#common/ids/uuid.ts';
-import { MAX_KEY_NAME_BYTES } from '../qkd-driver.ts';
 
 /** The name of a key: the key_IDs of the key manager's keys that it is made of. */
 export function nameOf(ids: readonly string[]): Buffer {

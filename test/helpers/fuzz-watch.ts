@@ -1,0 +1,83 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import fc from 'fast-check';
+
+/** What a process may hold more at its end than once it had settled, MB: in use, and of all memory. */
+const LIVE_TOLERANCE_MB = 16;
+const RSS_TOLERANCE_MB = 256;
+
+export interface Held {
+  readonly liveMb: number;
+  readonly rssMb: number;
+}
+
+/** What has grown, in words; undefined where nothing has. */
+export function growth(from: Held, to: Held): string | undefined {
+  const words = [
+    grown('MB in use', from.liveMb, to.liveMb, LIVE_TOLERANCE_MB),
+    grown('MB resident', from.rssMb, to.rssMb, RSS_TOLERANCE_MB),
+  ].filter((each) => each !== undefined);
+  return words.length > 0 ? words.join(', ') : undefined;
+}
+
+/** Watches the inputs that a process tries: how long each takes, and what the process holds when all are done. */
+export class FuzzWatch {
+  readonly #settledAtMs: number;
+  readonly #maxCaseMs: number;
+  #settled: Held | undefined;
+  #cases = 0;
+  #startedMs = 0;
+
+  /**
+   * @param settledAfterMs when it holds what it needs for its work: more than that is growth.
+   * @param maxCaseMs an input that takes longer hangs.
+   */
+  constructor({ settledAfterMs, maxCaseMs }: { settledAfterMs: number; maxCaseMs: number }) {
+    this.#settledAtMs = performance.now() + settledAfterMs;
+    this.#maxCaseMs = maxCaseMs;
+    process.once('exit', () => this.#judge());
+  }
+
+  /** What a property runs around each of its inputs. */
+  readonly plugins = [fc.beforeEach(() => this.#begin()), fc.afterEach(() => this.#end())];
+
+  #begin(): void {
+    this.#cases += 1;
+    this.#startedMs = performance.now();
+    if (this.#settled === undefined && this.#startedMs > this.#settledAtMs) {
+      this.#settled = held();
+      this.#startedMs = performance.now();
+    }
+  }
+
+  /** @throws Error */
+  #end(): void {
+    const tookMs = performance.now() - this.#startedMs;
+    if (tookMs > this.#maxCaseMs) throw new Error(`an input took ${Math.round(tookMs)} ms`);
+  }
+
+  #judge(): void {
+    const now = held();
+    const from = this.#settled ?? now;
+    process.stdout.write(
+      `${this.#cases} inputs, ${Math.round(from.liveMb)} to ${Math.round(now.liveMb)} MB in use\n`,
+    );
+    const grew = growth(from, now);
+    if (grew === undefined) return;
+    process.stderr.write(`memory grew: ${grew}\n`);
+    process.exitCode = 1;
+  }
+}
+
+/** What this process holds, once nothing is left that nobody needs. */
+function held(): Held {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  collect();
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return { liveMb: (heapUsed + external) / 1e6, rssMb: rss / 1e6 };
+}
+
+function grown(what: string, from: number, to: number, tolerance: number): string | undefined {
+  return to > from + tolerance ? `${Math.round(from)} to ${Math.round(to)} ${what}` : undefined;
+}
