@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/alerts/*.test.ts" "test/telemetry/shipped-files.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native
@@ -40,6 +40,7 @@ test: check unit fuzz e2e package-test ## every test that this machine can run, 
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
 	bin/keyweave check-config --elsewhere deploy/config/* deploy/containers/*
+	@for node in deploy/containers/*; do bin/keyweave check-config --elsewhere --config $$node/telemetry.json --peers $$node/trusted_peers_info.json || exit 1; done
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -128,8 +129,8 @@ certs: install ## a CA and the certificates of the shipped nodes, under certs/ou
 images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
 	deploy/network images
 
-up: ## three nodes in containers, with simulated key managers
-	deploy/network up
+up: ## three nodes in containers, with simulated key managers (TELEMETRY=1: and Prometheus, Grafana, Jaeger)
+	TELEMETRY="$(TELEMETRY)" deploy/network up
 
 down: ## stop them and remove all that they made
 	@deploy/network down
