@@ -35,7 +35,7 @@ demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
 test: check unit fuzz e2e package-test ## every test that this machine can run, the quick ones first
-	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), native-test (liboqs by its own known answers), simulate-self-test,"
+	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), test-telemetry (Go), native-test (liboqs by its own known answers), simulate-self-test,"
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, long fuzz (FUZZ_SECONDS=600)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
@@ -124,7 +124,7 @@ certs: install ## a CA and the certificates of the shipped nodes, under certs/ou
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
 	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
 
-.PHONY: images up down logs driver test-containers test-kubernetes sizing
+.PHONY: images up down logs driver test-containers test-kubernetes test-telemetry sizing
 
 images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
 	deploy/network images
@@ -143,6 +143,9 @@ driver: ## one key at both of two nodes in containers: A=Alice B=Bob
 
 test-containers: install ## the image and the three nodes in an engine, with faults
 	$(NODE) test/containers/main.ts
+
+test-telemetry: install ## nodes watched by the real collector, Jaeger and Prometheus on the shipped files (needs Go, which builds them once)
+	$(NODE) --disable-warning=ExperimentalWarning --test test/telemetry/observed-network.test.ts
 
 test-kubernetes: install ## the chart in a real Kubernetes, built and started here or that of KUBECONFIG (ARGS="install upgrades", up, down)
 	$(NODE) --disable-warning=ExperimentalWarning test/kubernetes/main.ts $(ARGS)

@@ -8,6 +8,7 @@ import { SERVICE_NAMES } from '#common/config/node-config.ts';
 import { isSubnet } from '#common/net/own-address.ts';
 import { HOME } from '#common/service/installation.ts';
 import { DASHBOARD } from '../helpers/alert-rules.ts';
+import { PROGRAMS } from './programs.ts';
 
 const NODES = ['Alice', 'Bob', 'Charlie'] as const;
 /** The containers that show what the services tell, and the one that passes it on. */
@@ -154,6 +155,13 @@ describe('the containers that compose.telemetry.yaml adds', () => {
         assert.equal(mode, 'ro');
       }
     });
+
+  it('are of the versions that make test-telemetry tries', () => {
+    const tagOf = (name: string) => laid.services[name]?.image?.split(':')[1];
+    assert.equal(tagOf('collector'), PROGRAMS.otelcol.tag);
+    assert.equal(tagOf('jaeger'), PROGRAMS.jaeger.tag);
+    assert.equal(tagOf('prometheus'), PROGRAMS.prometheus.tag);
+  });
 
   it('grafana lets anybody look, and nobody in', () => {
     const { environment = {} } = laid.services.grafana ?? {};
