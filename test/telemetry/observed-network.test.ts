@@ -45,7 +45,6 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
       names: NAMES,
       config: (name, folder) => ({
         health: { port: ports[NAMES.indexOf(name)] },
-        qkd: { timeout: '300ms' },
         telemetry: {
           traces: { sample_ratio: 1 },
           otlp: {
@@ -87,8 +86,8 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
     }
   }
 
-  const firing = async () =>
-    (await observers.query('ALERTS{alertstate="firing"}')).map(({ metric }) => metric);
+  const alerts = async (labels: string) =>
+    (await observers.query(`ALERTS{${labels}}`)).map(({ metric }) => metric);
 
   /** Waits until each of the dashboard's queries that are so has an answer, with a number in it. */
   async function assertAnswered(isAsked: (query: string) => boolean): Promise<void> {
@@ -132,11 +131,13 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
       const isAll = peers.length === NAMES.length * (NAMES.length - 1);
       return (isAll && peers.every(({ value }) => value[1] === '1')) || undefined;
     });
-    assert.deepEqual(await firing(), []);
+    // Nor is one about to; but whether this machine is fast enough is no question here.
+    assert.deepEqual(await alerts('alertname!="KeyweaveEventLoopLate"'), []);
   });
 
   it('finds the trace of a GET_KEY at both nodes by the hash of its stream', async () => {
-    const pair = await openPair(network, openData(alice, bob));
+    const pair = await openPair(network, openData(alice, bob, undefined, { timeout: 30_000 }));
+    keyOf(await pair.a.getKey(pair.ksid));
     keyOf(await pair.a.getKey(pair.ksid, 150));
     const trace = await eventually('a trace of both nodes', SETTLE_MS, async () => {
       const traces = await observers.traces('gateway', { 'keyweave.stream': streamHash(pair.ksid) });
@@ -169,11 +170,11 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
     bob.process.kill('SIGKILL');
     await stopNode(bob);
     await eventually('the alerts', ALERT_MS, async () => {
-      const alerts = await firing();
-      const isDown = alerts.some(
+      const firing = await alerts('alertstate="firing"');
+      const isDown = firing.some(
         ({ alertname, instance }) => alertname === 'KeyweaveNodeDown' && instance === 'Bob',
       );
-      const seenBy = alerts.filter(
+      const seenBy = firing.filter(
         ({ alertname, peer }) => alertname === 'KeyweavePeerDown' && peer === bob.uuid,
       );
       return (isDown && seenBy.length === NAMES.length - 1) || undefined;
