@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/alerts/*.test.ts" "test/telemetry/shipped-files.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native
@@ -35,11 +35,12 @@ demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
 test: check unit fuzz-quick e2e package-test ## every test that this machine can run, the quick ones first
-	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), native-test (liboqs by its own known answers), simulate-self-test,"
+	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), test-telemetry (Go), native-test (liboqs by its own known answers), simulate-self-test,"
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, fuzz (each decoder for minutes)"
 
 check: lint typecheck gen-check notice-check ## static checks and shipped configuration
 	bin/keyweave check-config --elsewhere deploy/config/* deploy/containers/*
+	@for node in deploy/containers/*; do bin/keyweave check-config --elsewhere --config $$node/telemetry.json --peers $$node/trusted_peers_info.json || exit 1; done
 
 unit: install ## tests of single pieces
 	$(NODE) --test $(UNIT)
@@ -126,13 +127,13 @@ certs: install ## a CA and the certificates of the shipped nodes, under certs/ou
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca
 	@for node in deploy/config/*; do bin/keyweave certs issue --config $$node/config.json || exit 1; done
 
-.PHONY: images up down logs driver test-containers test-kubernetes sizing
+.PHONY: images up down logs driver test-containers test-kubernetes test-telemetry sizing
 
 images: ## build the container image (KEYWEAVE_NATIVE=build|prebuilt|skip)
 	deploy/network images
 
-up: ## three nodes in containers, with simulated key managers
-	deploy/network up
+up: ## three nodes in containers, with simulated key managers (TELEMETRY=1: and Prometheus, Grafana, Jaeger)
+	TELEMETRY="$(TELEMETRY)" deploy/network up
 
 down: ## stop them and remove all that they made
 	@deploy/network down
@@ -145,6 +146,9 @@ driver: ## one key at both of two nodes in containers: A=Alice B=Bob
 
 test-containers: install ## the image and the three nodes in an engine, with faults
 	$(NODE) test/containers/main.ts
+
+test-telemetry: install ## nodes watched by the real collector, Jaeger and Prometheus on the shipped files (needs Go, which builds them once)
+	$(NODE) --disable-warning=ExperimentalWarning --test test/telemetry/observed-network.test.ts
 
 test-kubernetes: install ## the chart in a real Kubernetes, built and started here or that of KUBECONFIG (ARGS="install upgrades", up, down)
 	$(NODE) --disable-warning=ExperimentalWarning test/kubernetes/main.ts $(ARGS)

@@ -86,6 +86,22 @@ describe('issueNetwork', () => {
     assert.equal((await issueNetwork({ ...options, days: 300 })).length, 5, 'the CA is another one');
   });
 
+  it('gives a server that is no part of a node a certificate that is good for a server alone, once', async () => {
+    const options = { ...optionsFor([writeConfig('Alice')]), servers: ['collector'] };
+    const path = join(folder, 'out', 'collector', 'server.crt');
+    assert.ok((await issueNetwork(options)).includes(path));
+    const certificate = new X509Certificate(readFileSync(path));
+    assert.ok(certificate.verify(new X509Certificate(readFileSync(join(folder, 'ca', 'ca.crt'))).publicKey));
+    assert.equal(certificate.subjectAltName, 'DNS:collector');
+    assert.deepEqual(certificate.keyUsage, ['1.3.6.1.5.5.7.3.1']);
+    const key = path.replace(/crt$/, 'key');
+    assert.ok(certificate.checkPrivateKey(createPrivateKey(readFileSync(key))));
+    assert.equal(statSync(key).mode & 0o777, 0o640);
+    assert.deepEqual(await issueNetwork(options), []);
+    rmSync(key);
+    assert.deepEqual(await issueNetwork(options), [path]);
+  });
+
   it('refuses nodes of different networks', async () => {
     const configs = [writeConfig('Alice'), writeConfig('Bob', 'other')];
     await assert.rejects(

@@ -2,13 +2,14 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { loadConfig } from '#common/config/load.ts';
-import { type NodeConfig, SERVICE_NAMES, type ServiceName } from '#common/config/node-config.ts';
+import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { systemClock } from '#common/time/clock.ts';
 import { DAY_MS } from '#common/time/durations.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
+import { readIssuingCa } from './ca-key.ts';
 import { issueFor, writeAtomically } from './ensure.ts';
-import { createCa } from './issue.ts';
+import { createCa, issueServerCertificate } from './issue.ts';
 import { RENEWAL_SHARE } from './life.ts';
 
 const CA_DAYS = 3_650;
@@ -20,6 +21,8 @@ export interface IssueNetworkOptions {
   caFolder: string;
   /** Gets `<node>/<service>/` with the CA's certificate, the service's own and its key. */
   outFolder: string;
+  /** Servers that are no part of a node, such as a collector, by the name that clients dial; each gets `<name>/server.{crt,key}`. */
+  servers?: readonly string[];
   days: number;
   keyMode: number;
 }
@@ -31,7 +34,7 @@ export interface IssueNetworkOptions {
  * @throws KeyweaveError BAD_CONFIG when the files name different networks or cannot be read.
  */
 export async function issueNetwork(options: IssueNetworkOptions): Promise<string[]> {
-  const { configs, caFolder, outFolder, days, keyMode } = options;
+  const { configs, caFolder, outFolder, servers = [], days, keyMode } = options;
   const nodes = configs.map((path) => ({ name: basename(dirname(path)), config: loadConfig(path) }));
   const ca = await ensureCa(caFolder, networkOf(nodes.map(({ config }) => config)));
   const issued: string[] = [];
@@ -40,11 +43,24 @@ export async function issueNetwork(options: IssueNetworkOptions): Promise<string
       const folder = join(outFolder, name, service);
       const there = placedIn(config, caFolder, folder);
       const { certPath } = certificateFiles(there, service);
-      if (isGood(there, service, ca, days)) continue;
+      if (isGood(certificateFiles(there, service), ca, days)) continue;
       await issueFor(there, service, days, { keyMode });
       writeAtomically(join(folder, basename(config.certificate_config.cert_authority_path)), ca, 0o644);
       issued.push(certPath);
     }
+  }
+  for (const name of servers) {
+    const folder = join(outFolder, name);
+    const files = { certPath: join(folder, 'server.crt'), keyPath: join(folder, 'server.key') };
+    if (isGood(files, ca, days)) continue;
+    const { certificate, key } = await issueServerCertificate({
+      ca: readIssuingCa(join(caFolder, 'ca.crt')),
+      name,
+      days,
+    });
+    writeAtomically(files.keyPath, key, keyMode);
+    writeAtomically(files.certPath, certificate, 0o644);
+    issued.push(files.certPath);
   }
   return issued;
 }
@@ -86,8 +102,11 @@ function placedIn(config: NodeConfig, caFolder: string, folder: string): NodeCon
   };
 }
 
-function isGood(config: NodeConfig, service: ServiceName, caPem: string, days: number): boolean {
-  const { certPath, keyPath } = certificateFiles(config, service);
+function isGood(
+  { certPath, keyPath }: { certPath: string; keyPath: string },
+  caPem: string,
+  days: number,
+): boolean {
   if (!existsSync(certPath) || !existsSync(keyPath)) return false;
   const certificate = new X509Certificate(readFileSync(certPath));
   const left = certificate.validToDate.getTime() - systemClock.wallMs();

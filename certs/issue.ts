@@ -89,9 +89,25 @@ export async function issueClientCertificate(options: IssueClientOptions): Promi
   });
 }
 
+export type IssueServerOptions = Pick<IssueOptions, 'ca' | 'days' | 'nowMs'> & {
+  /** A DNS name or an IP address: where clients dial it. */
+  name: string;
+};
+
+/**
+ * Issues the certificate of a server that is no part of a node, such as an
+ * OpenTelemetry collector (ECDSA P-256), for the server's end of TLS alone and
+ * without a SPIFFE URI: no service takes it for one of a node's.
+ */
+export function issueServerCertificate(options: IssueServerOptions): Promise<PemPair> {
+  const { name } = options;
+  return issueLeaf(options, { name, names: [name], usages: [x509.ExtendedKeyUsage.serverAuth] });
+}
+
 interface Leaf {
   readonly name: string;
-  readonly uri: string;
+  /** Absent where it names no part of a network. */
+  readonly uri?: string;
   /** DNS names and IP addresses. */
   readonly names: readonly string[];
   readonly usages: x509.ExtendedKeyUsage[];
@@ -119,7 +135,7 @@ async function issueLeaf(
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension(usages),
       new x509.SubjectAlternativeNameExtension([
-        { type: 'url', value: uri },
+        ...(uri === undefined ? [] : [{ type: 'url' as const, value: uri }]),
         ...[...new Set(names)].map((value) => ({
           type: isIP(value) ? ('ip' as const) : ('dns' as const),
           value,

@@ -249,6 +249,7 @@ export function chartValues(config: { [section: string]: Schema }, peers: Schema
         simulatorClients: policyPeers('who else may use the simulated key managers'),
         dns: policyPeers('who answers DNS', { minItems: 1 }),
         monitoring: policyPeers('who may fetch metrics, with serviceMonitor.enabled'),
+        collector: policyPeers('where the OpenTelemetry collector of config.telemetry.otlp is'),
       }),
       pods: object('what all pods have in common', {
         labels: texts('further labels'),

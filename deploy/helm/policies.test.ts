@@ -151,6 +151,37 @@ describe("the chart's network policies", { skip: helm.missing }, () => {
     );
   });
 
+  it('let every service out to the collector, at the port of its URL, where it is named', async () => {
+    const collector = { namespace: 'monitoring', labels: { app: 'collector' } };
+    const endpoints = [
+      ['https://collector.monitoring.svc:4318', 4318],
+      ['https://collector.example', 443],
+    ] as const;
+    for (const [endpoint, port] of endpoints) {
+      const rendered = (
+        await render({
+          ...values,
+          config: { telemetry: { otlp: { endpoint } } },
+          networkPolicy: {
+            collector: [{ namespaceSelector: {}, podSelector: { matchLabels: collector.labels } }],
+          },
+        })
+      ).filter(({ kind }) => kind === 'NetworkPolicy');
+      for (const service of SERVICE_NAMES) {
+        const reached = [...PORTS, 4318].filter((each) =>
+          mayReach(rendered, [PARTIES[service] as Party, collector], { port: each }),
+        );
+        assert.deepEqual(reached, [port], service);
+        assert.ok(
+          mayReach(rendered, [PARTIES[service] as Party, PARTIES.dns as Party], { port: 53 }),
+          service,
+        );
+      }
+    }
+    const nowhere = { ...values, networkPolicy: { collector: [{ namespaceSelector: {} }] } };
+    await assert.rejects(render(nowhere), /of no use without config\.telemetry\.otlp\.endpoint/);
+  });
+
   it('let nobody in where a list is empty', async () => {
     const closed = { ...values, networkPolicy: { applications: [], peers: [], monitoring: [] } };
     const rendered = (await render(closed)).filter(({ kind }) => kind === 'NetworkPolicy');

@@ -248,6 +248,7 @@ certs
   )
   .requiredOption('--ca <folder>', "the CA's folder")
   .requiredOption('--out <folder>', 'where to put <node>/<service>/')
+  .option('--server <name...>', 'also for servers that are no part of a node, <name>/server.crt and .key')
   .option('--days <n>', 'life in days; what has a third of it left stays as it is', '90')
   .option('--group-readable', 'let the group of the files read the keys')
   .action(async (configs, options) => (await import('./commands/certs.ts')).runNetwork(configs, options));

@@ -25,8 +25,8 @@ export { type LocalNode, nodeUuid, startNode, stopNode };
 
 export interface LocalNetworkOptions {
   names: readonly string[];
-  /** Laid over each node's config.json. */
-  config?: (name: string) => Record<string, unknown>;
+  /** Laid over each node's config.json; `folder` is the network's, with the CA in `ca`. */
+  config?: (name: string, folder: string) => Record<string, unknown>;
   /** Laid over each node's trusted_peers_info.json: peers by UUID. */
   peers?: (name: string) => Record<string, { shared_seed?: string; address: Address }>;
   kme?: Partial<KmeSimulatorOptions>;
@@ -67,7 +67,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     kme = await startKmeSimulator({ ...options.kme, ends });
     const files = await writeNetworkFiles(folder, names, kme.addresses, options.caMadeMs);
     for (const node of files) {
-      layOver(node, 'config.json', config?.(node.name));
+      layOver(node, 'config.json', config?.(node.name, folder));
       layOver(node, 'trusted_peers_info.json', peers?.(node.name));
     }
     nodes = await startNodes(files, { onLog, home });

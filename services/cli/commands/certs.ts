@@ -136,12 +136,13 @@ export async function runRevoke(
 /** Makes what a network of containers needs: a CA where there is none, and a folder for each service. */
 export async function runNetwork(
   configs: string[],
-  options: { ca: string; out: string; days: string; groupReadable?: boolean },
+  options: { ca: string; out: string; server?: string[]; days: string; groupReadable?: boolean },
 ): Promise<void> {
   const issued = await issueNetwork({
     configs,
     caFolder: options.ca,
     outFolder: options.out,
+    servers: options.server ?? [],
     days: parseCount('--days', options.days),
     keyMode: options.groupReadable ? 0o640 : 0o600,
   });

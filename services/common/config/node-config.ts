@@ -145,8 +145,8 @@ const pqcSection = z.strictObject({
 });
 
 const healthSection = z.strictObject({
-  /** Where the probes are served; whoever probes from outside the machine or container needs another than loopback. */
-  host: hostField.default('127.0.0.1'),
+  /** Where the probes are served, a subnet for the own address in it; who probes from outside the machine or container needs another than loopback. */
+  host: listenHostField.default('127.0.0.1'),
   port: portField,
 });
 

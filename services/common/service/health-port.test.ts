@@ -79,6 +79,17 @@ describe('openHealthPort', () => {
     await other.close();
   });
 
+  it('takes a subnet for the own address in it, and no other', async () => {
+    const other = await openHealthPort({ host: '127.0.0.0/8', port: 0 }, readiness);
+    assert.equal(other.address.host, '127.0.0.1');
+    assert.equal((await fetch(`http://127.0.0.1:${other.address.port}/livez`)).status, 200);
+    await other.close();
+    await assert.rejects(openHealthPort({ host: '198.51.100.0/24', port: 0 }, readiness), {
+      reason: 'BAD_CONFIG',
+      detail: 'this machine has no address in 198.51.100.0/24',
+    });
+  });
+
   it('names the address that it cannot have', async () => {
     const { port } = health.address;
     await assert.rejects(openHealthPort({ host: '127.0.0.1', port }, readiness), {

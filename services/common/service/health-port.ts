@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Address } from '#common/config/fields.ts';
 import { listen } from '#common/net/listen.ts';
+import { ownAddress } from '#common/net/own-address.ts';
 import type { Readiness } from '#common/service/readiness.ts';
 
 /** A probe opens, asks and closes: anything that stays longer is no probe. */
@@ -53,7 +54,8 @@ export async function openHealthPort(
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(REQUEST_LIMIT_MS);
 
-  const address = await listen(server, { host, port }, `the health port ${host}:${port} cannot be bound`);
+  const own = { host: ownAddress(host), port };
+  const address = await listen(server, own, `the health port ${host}:${port} cannot be bound`);
   // A probe that cannot be taken is asked again.
   server.on('error', () => undefined);
   return {

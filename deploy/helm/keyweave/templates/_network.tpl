@@ -35,3 +35,10 @@
 {{- range .Values.networkPolicy.peerPorts -}}{{- $ports = append $ports (int .) -}}{{- end -}}
 {{- toYaml ($ports | uniq | sortAlpha) | replace "\"" "" -}}
 {{- end -}}
+
+{{/* The port of the OpenTelemetry collector: that of its URL, or the one of the URL's scheme. */}}
+{{- define "keyweave.collectorPort" -}}
+{{- $endpoint := (((.Values.config).telemetry).otlp).endpoint | required "networkPolicy.collector is of no use without config.telemetry.otlp.endpoint" -}}
+{{- $url := urlParse $endpoint -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "https" | ternary "443" "80") -}}
+{{- end -}}
