@@ -11,6 +11,7 @@ import { Readiness } from '#common/service/readiness.ts';
 import type { RunningService, ServiceContext } from '#common/service/service-context.ts';
 import type { ServiceMessage, SupervisorMessage } from '#common/service/supervision.ts';
 import { trimHeap } from '#common/service/trim-heap.ts';
+import { yieldCores } from '#common/service/yield-cores.ts';
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { certificateFiles } from '#common/tls/certificate-files.ts';
 import { watchExpiry } from '#common/tls/expiry-watch.ts';
@@ -76,6 +77,8 @@ async function serve(
   const stopNow = once((why) => stop(why));
   heedSignals(stopNow, () => noWordMs);
 
+  // Before it has any threads, which have the priority that it has then.
+  if (SUPERVISED && service !== 'gateway') yieldCores();
   if (SUPERVISED) await Promise.all([STARTERS[service](), wordToStart()]);
   const config = soundConfig({ ...options, service, supervised: SUPERVISED });
   const log = createLogger({ service, config: config.logging_config });
