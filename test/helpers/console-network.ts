@@ -1,5 +1,5 @@
 import { freePorts } from '../../services/cli/free-ports.ts';
-import { eventually, type LocalNetwork, openData, openPair, type Pair, startLocalNetwork } from './network.ts';
+import { type LocalNetwork, openData, openPair, type Pair, startLocalNetwork } from './network.ts';
 
 export interface ConsoleNetwork {
   readonly network: LocalNetwork;
@@ -41,5 +41,3 @@ export async function takeKey({ a, b, ksid }: Pair): Promise<boolean> {
   const answers = await Promise.all([a.getKey(ksid), b.getKey(ksid)]);
   return answers.every(({ status }) => status === 0);
 }
-
-export { eventually };

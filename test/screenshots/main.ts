@@ -24,7 +24,7 @@ const PICTURES = {
 const LOAD = [
   { to: 1, query: 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,QKD', restMs: 60 },
   { to: 1, query: 'hybridization=xoring&key_sources=ML-KEM-1024,QKD', restMs: 180 },
-  { to: 2, query: 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,HQC-256,QKD', restMs: 140 },
+  { to: 2, query: 'hybridization=hkdf-sha384&key_sources=ML-KEM-768,FrodoKEM-640-AES,QKD', restMs: 140 },
   { to: 2, query: 'hybridization=kmac256&key_sources=ML-KEM-512', restMs: 250 },
 ];
 
@@ -43,18 +43,17 @@ try {
   const stranger = await Etsi004Client.connect(network.nodes[0]?.json ?? { host: '', port: 0 });
   for (let i = 0; i < 3; i++) await stranger.getKey('00000000-0000-4000-8000-000000000000');
   stranger.disconnect();
-  const pages = await Promise.all(
-    Object.entries(PICTURES).map(async ([name, { colorScheme, viewport }]) => {
-      const page = await browser.newPage({ colorScheme, viewport, reducedMotion: 'reduce' });
-      await page.goto(url);
-      return [name, page] as const;
-    }),
-  );
+  const watching = await browser.newPage();
+  await watching.goto(url);
   await new Promise((resolve) => setTimeout(resolve, LOAD_MS));
+  await watching.close();
   mkdirSync(FOLDER, { recursive: true });
-  for (const [name, page] of pages) {
-    const { fullPage } = PICTURES[name as keyof typeof PICTURES];
+  for (const [name, { colorScheme, viewport, fullPage }] of Object.entries(PICTURES)) {
+    const page = await browser.newPage({ colorScheme, viewport, reducedMotion: 'reduce' });
+    await page.goto(url);
+    await page.locator('#certificates tbody tr').first().waitFor();
     await page.screenshot({ path: join(FOLDER, `${name}.png`), fullPage });
+    await page.close();
     process.stdout.write(`docs/images/${name}.png\n`);
   }
   isOver = true;

@@ -96,7 +96,10 @@ export interface AlgorithmState {
   readonly unavailable: string | null;
 }
 
-/** What is drawn of one moment: of each peer the numbers of `MOMENT_FIELDS`, in that order. */
+/**
+ * What is drawn of one moment, of each peer in this order: keys delivered and
+ * made a second, ready, coming; QKD keys taken a second, held.
+ */
 export interface Moment {
   /** Counts from 1; a page asks for those after the last that it has. */
   readonly n: number;
@@ -104,8 +107,6 @@ export interface Moment {
   readonly at: number;
   readonly peers: Readonly<Record<string, readonly number[]>>;
 }
-
-export const MOMENT_FIELDS = ['delivered', 'made', 'ready', 'coming', 'taken', 'held'] as const;
 
 /** What `/api/state` answers. */
 export interface ConsoleAnswer {

@@ -4,9 +4,13 @@ import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isUnspecified } from '#common/net/same-host.ts';
 import { lookOf, type Pages, readPages } from '#common/status/look.ts';
 import { type Look, type NodeStatus, nodeStatus } from '#common/status/node-status.ts';
+import { systemClock } from '#common/time/clock.ts';
 
 /** Rates are of so many looks back. */
 const LOOKS = 4;
+
+/** What was seen is shown for so long where nobody answers: one look that fails is not the end of the node. */
+const SHOWN_MS = 10_000;
 
 const SWITCHED_OFF =
   'Metrics are off: peers, services, speeds and certificates are shown where config.json has the sections health and telemetry.';
@@ -23,14 +27,16 @@ export interface NodeNow {
 export class NodeWatch {
   readonly #addresses: readonly Address[];
   readonly #read: (address: Address) => Promise<Pages>;
+  readonly #nowMs: () => number;
   readonly #looks: Look[] = [];
   #now: NodeNow;
   #isLooking = false;
 
   /** @param addresses none: the node shows no metrics. */
-  constructor(addresses: readonly Address[], read = readPages) {
+  constructor(addresses: readonly Address[], read = readPages, nowMs = systemClock.monotonicMs) {
     this.#addresses = addresses;
     this.#read = read;
+    this.#nowMs = nowMs;
     const missing = addresses.length === 0 ? SWITCHED_OFF : 'The metrics have not been read yet.';
     this.#now = { status: undefined, missing };
   }
@@ -57,6 +63,8 @@ export class NodeWatch {
       outcome.status === 'rejected' ? [KeyweaveError.from(outcome.reason).detail] : [],
     );
     if (pages.length === 0) {
+      const { atMs } = this.#looks.at(-1) ?? {};
+      if (atMs !== undefined && this.#nowMs() - atMs < SHOWN_MS) return;
       this.#now = { status: undefined, missing: problems.join('; ') };
       return;
     }

@@ -122,7 +122,8 @@ export class Chart {
 
 /** A round number that nothing goes beyond. @param {number} most */
 function niceTop(most) {
-  if (most <= 0) return 1;
+  // Halves of keys would be rounded.
+  if (most <= 2) return 2;
   const unit = 10 ** Math.floor(Math.log10(most));
   return unit * ([1, 2, 4, 6, 8, 10].find((times) => times * unit >= most) ?? 10);
 }

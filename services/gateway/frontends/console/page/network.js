@@ -11,7 +11,9 @@ const NARROW = 600;
 /** Peers that are drawn; the table has all. */
 const MOST_PEERS = 8;
 
-const OWN = { width: 196, height: 182 };
+const OWN_WIDTH = 196;
+/** With a line for each service, and without any. */
+const OWN_HEIGHTS = { services: 182, bare: 82 };
 const PEER = { width: 196, height: 82 };
 const GAP = 26;
 
@@ -35,14 +37,15 @@ export const STANDING = { up: 'answers', down: 'does not answer', unknown: 'not 
  */
 export function networkPicture(state, width) {
   const peers = state.peers.slice(0, MOST_PEERS);
+  const tall = OWN_HEIGHTS[state.services.length > 0 ? 'services' : 'bare'];
   const isNarrow = width < NARROW;
   const column = peers.length * (PEER.height + GAP) - GAP;
-  const height = isNarrow ? OWN.height + 44 + Math.max(0, column) : Math.max(OWN.height + 60, column + 20);
+  const height = isNarrow ? tall + 44 + Math.max(0, column) : Math.max(tall + 60, column + 20);
   const own = isNarrow
-    ? { x: 1, y: 1, width: width - 2, height: OWN.height }
-    : { ...OWN, x: 1, y: (height - OWN.height) / 2 };
+    ? { x: 1, y: 1, width: width - 2, height: tall }
+    : { x: 1, y: (height - tall) / 2, width: OWN_WIDTH, height: tall };
   const placed = peers.map((peer, i) => {
-    const y = (isNarrow ? OWN.height + 44 : (height - column) / 2) + i * (PEER.height + GAP);
+    const y = (isNarrow ? tall + 44 : (height - column) / 2) + i * (PEER.height + GAP);
     const left = isNarrow ? 72 : width - PEER.width - 1;
     return {
       peer,
@@ -119,7 +122,7 @@ function link(peer, { own, box, isNarrow, i, all }) {
   const spread = own.height - 56;
   /** @type {Spot} */
   const from = isNarrow
-    ? [36, own.y + own.height]
+    ? [18 + (i % 4) * 14, own.y + own.height]
     : [own.x + own.width, own.y + 28 + (all === 1 ? spread / 2 : (i * spread) / (all - 1))];
   /** @type {readonly [Spot, Spot, Spot, Spot]} */
   const curve = isNarrow

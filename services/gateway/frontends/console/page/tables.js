@@ -45,7 +45,7 @@ function table(name, headings, rows) {
   );
   return html(
     'div',
-    { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': name },
+    { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `Table of ${name}` },
     html('table', {}, html('thead', {}, html('tr', {}, ...head)), html('tbody', {}, ...body)),
   );
 }
@@ -68,7 +68,7 @@ export function linksTable({ peers }) {
       ...[peer.qkd.held, peer.qkd.taken, peer.qkd.woven, peer.qkd.burned].map(countText),
     ];
   });
-  return [table('Links', headings, rows)];
+  return [table('links', headings, rows)];
 }
 
 /** @type {Readonly<Record<string, [state: string, words: string]>>} */
@@ -107,7 +107,7 @@ export function streamsTable({ streams }) {
       ...[stream.ready, stream.coming, stream.waiting, stream.delivered].map(countText),
     ];
   });
-  return [table('Streams', headings, rows)];
+  return [table('streams', headings, rows)];
 }
 
 /** @param {readonly string[]} sources */
@@ -128,7 +128,7 @@ export function refusalsTable({ refusals }) {
     String(status),
     countText(total),
   ]);
-  return [table('Refusals', ['Last', 'Call', 'Reason', '#Status', '#Times'], rows)];
+  return [table('refusals', ['Last', 'Call', 'Reason', '#Status', '#Times'], rows)];
 }
 
 /** @param {ConsoleState} state @returns {Child[]} */
@@ -147,7 +147,7 @@ export function certificatesTable({ certificates, metricsMissing }) {
         badge(secondsLeft < 0 ? 'down' : isSoon ? 'soon' : 'up', left),
       ];
     });
-  return [table('Certificates', ['File', 'Of', 'Kind', 'Good until', 'Left'], rows)];
+  return [table('certificates', ['File', 'Of', 'Kind', 'Good until', 'Left'], rows)];
 }
 
 /** @param {ConsoleState} state @returns {Child[]} */
@@ -163,7 +163,7 @@ export function speedsTable({ sources, metricsMissing }) {
       .map(([outcome, count]) => `${countText(count)} ${outcome}`)
       .join(', ') || '–',
   ]);
-  return [table('Speed of sources', ['Source', 'Work', '#A call takes', '#Calls/s', 'Failed'], rows)];
+  return [table('speeds', ['Source', 'Work', '#A call takes', '#Calls/s', 'Failed'], rows)];
 }
 
 /** @param {ConsoleState} state @returns {Child[]} */
@@ -178,7 +178,7 @@ export function servicesTable({ services, metricsMissing }) {
     timeText(lateSeconds),
   ]);
   const headings = ['Service', '#Up', '#Restarts', '#CPU', '#Memory', '#Late, p99'];
-  return [table('Services', headings, rows)];
+  return [table('services', headings, rows)];
 }
 
 /** The KEMs by families, each with its NIST category. @param {ConsoleState} state @returns {Child[]} */

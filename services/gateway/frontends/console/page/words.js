@@ -46,7 +46,7 @@ export const countText = (count) => (count < 100_000 ? whole.format(count) : com
 
 /** How many a second. @param {number} rate */
 export function rateText(rate) {
-  if (rate === 0) return '0';
+  if (rate < 0.05) return '0';
   return rate < 10 ? rate.toFixed(1) : countText(rate);
 }
 

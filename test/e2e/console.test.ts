@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, describe, it } from 'node:test';
+import type { AxeResults } from 'axe-core';
+import { UUID_PATTERN } from '#common/ids/uuid.ts';
+import { streamHash } from '#common/ids/stream-hash.ts';
+import { startBrowser } from '../helpers/browser.ts';
+import { openTo, startConsoleNetwork, takeKey } from '../helpers/console-network.ts';
+import { Etsi004Client } from '../helpers/etsi004-client.ts';
+import { eventually, keyOf, type LocalNode, stopNode } from '../helpers/network.ts';
+
+const SETTLE_MS = 30_000;
+/** Within which a page is to follow. */
+const FOLLOW_MS = 5_000;
+
+const browser = await startBrowser();
+after(() => browser.close());
+const { network, url } = await startConsoleNetwork(['Alice', 'Bob', 'Carol']);
+after(() => network.stop());
+const [alice, bob, carol] = network.nodes as [LocalNode, LocalNode, LocalNode];
+
+/** Secrets of this run, and what else no page may tell, in every form in which they could have been written. */
+const planted: string[] = [];
+const plant = (secret: Buffer) =>
+  planted.push(
+    secret.toString('latin1'),
+    ...(['hex', 'base64', 'base64url'] as const).map((form) => secret.toString(form).replace(/=+$/, '')),
+  );
+
+const pair = await openTo(network, 1);
+plant(Buffer.from(pair.ksid));
+plant(Buffer.from(pair.ksid.replaceAll('-', ''), 'hex'));
+for (let i = 0; i < 20; i++) {
+  const answers = await Promise.all([pair.a.getKey(pair.ksid), pair.b.getKey(pair.ksid)]);
+  for (const answer of answers) plant(keyOf(answer));
+}
+/** A name that an application has called a stream by, which is refused. */
+const STRANGE = '12345678-9abc-4def-8123-456789abcdef';
+const stranger = await Etsi004Client.connect(alice.json);
+after(() => stranger.disconnect());
+assert.notEqual((await stranger.getKey(STRANGE)).status, 0);
+plant(Buffer.from(STRANGE));
+
+/** All that the console has sent to the browser. */
+const sent: string[] = [];
+const faults: string[] = [];
+const page = await browser.newPage({ viewport: { width: 1360, height: 1000 } });
+page.on('response', async (response) => void sent.push(await response.text().catch(() => '')));
+page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
+page.on('pageerror', (error) => faults.push(error.message));
+page.on('request', (request) => {
+  if (!request.url().startsWith(url)) faults.push(`a request left: ${request.url()}`);
+});
+await page.goto(url);
+
+const standing = (node: LocalNode, state: string) =>
+  page.locator(`#network [data-peer="${node.uuid}"][data-state="${state}"]`);
+
+describe('the console in a browser', () => {
+  it('shows three nodes, their links and what flows', async () => {
+    await page.locator(`#network [data-node="${alice.uuid}"]`).waitFor({ timeout: SETTLE_MS });
+    for (const peer of [bob, carol]) await standing(peer, 'up').waitFor({ timeout: SETTLE_MS });
+    await page.locator('#health[data-state="up"]').waitFor({ timeout: SETTLE_MS });
+    const row = page.locator('#streams tbody tr');
+    await row.first().waitFor({ timeout: SETTLE_MS });
+    const stream = await row.first().innerText();
+    for (const word of [streamHash(pair.ksid), 'bbbbbbbb', 'ML-KEM-768', 'QKD', 'xoring', 'both joined', '20'])
+      assert.ok(stream.includes(word), `${word} is not in ${stream}`);
+    const refusals = await page.locator('#refusals').innerText();
+    assert.match(refusals, /GET_KEY\s+UNKNOWN_STREAM/);
+    for (const service of ['gateway', 'qkd-source', 'pqc-source', 'hybridizer', 'peer-broker'])
+      await page.locator('#services td', { hasText: service }).first().waitFor({ timeout: SETTLE_MS });
+    assert.match(await page.locator('#certificates').innerText(), /gateway\.crt/);
+    assert.match(await page.locator('#speeds').innerText(), /ML-KEM-768\s+(generate|encapsulate|decapsulate)/);
+    assert.match(await page.locator('#algorithms').innerText(), /ML-KEM-768/);
+  });
+
+  it('follows what is delivered', async () => {
+    assert.ok(await takeKey(pair));
+    const label = page.locator('#figures dd', { hasText: /^21 delivered$/ });
+    await label.waitFor({ timeout: FOLLOW_MS });
+    const chart = page.locator('#charts svg').first();
+    await eventually('the chart has moments', SETTLE_MS, async () =>
+      /L/.test((await chart.locator('path.line').first().getAttribute('d')) ?? '') ? true : undefined,
+    );
+  });
+
+  for (const colorScheme of ['light', 'dark'] as const)
+    for (const width of [1360, 390])
+      it(`is accessible: ${colorScheme}, ${width} pixels wide`, async () => {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 900 });
+        const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+        await page.evaluate(axe);
+        const found = (await page.evaluate('axe.run()')) as AxeResults;
+        assert.ok(found.passes.length > 10, 'hardly anything was looked at');
+        const inWords = found.violations.map(
+          ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`,
+        );
+        assert.deepEqual(inWords, []);
+        const overflow = 'document.documentElement.scrollWidth - document.documentElement.clientWidth';
+        assert.equal(await page.evaluate(overflow), 0, 'the page is wider than its window');
+      });
+
+  it(`follows a node that is killed, within ${FOLLOW_MS} ms`, async () => {
+    await standing(carol, 'up').waitFor({ timeout: SETTLE_MS });
+    for (const { pid } of Object.values(carol.services)) process.kill(pid, 'SIGKILL');
+    carol.process.kill('SIGKILL');
+    await standing(carol, 'down').waitFor({ timeout: FOLLOW_MS });
+    assert.ok(await standing(bob, 'up').isVisible());
+  });
+
+  it('has told no key, no Key_stream_ID and nothing else that is secret, and asked nobody else', async () => {
+    const text = [...sent, await page.content()].join('\n');
+    assert.ok(text.includes(streamHash(pair.ksid)), 'what was sent is not looked at');
+    for (const secret of planted) assert.ok(!text.includes(secret), `${secret.slice(0, 12)} was told`);
+    const nodes = network.nodes.map(({ uuid }) => uuid);
+    const others = [...text.matchAll(new RegExp(UUID_PATTERN, 'g'))].filter(([uuid]) => !nodes.includes(uuid));
+    assert.deepEqual(others, [], 'a UUID that is none of a node');
+    assert.deepEqual(faults, []);
+  });
+
+  it('says that the gateway does not answer any more', async () => {
+    await pair.close();
+    await stopNode(alice);
+    await page.locator('#health', { hasText: 'No connection' }).waitFor({ timeout: SETTLE_MS });
+  });
+});
