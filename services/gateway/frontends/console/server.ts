@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http';
 import type { TlsOptions } from 'node:tls';
-import type { NodeConfig } from '#common/config/node-config.ts';
 import type { Log } from '#common/log/log.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, createPlainHttpServer, type HttpServerOptions } from '../http/http-server.ts';
@@ -22,7 +21,7 @@ const HEADERS = [
 
 export interface ConsoleServerOptions {
   readonly calls: Pick<ConsoleCalls, 'state'>;
-  readonly limits: NodeConfig['limits'];
+  readonly limits: HttpServerOptions<unknown>['limits'];
   readonly log: Pick<Log, 'error'>;
 }
 
