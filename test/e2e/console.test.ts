@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, describe, it } from 'node:test';
 import type { AxeResults } from 'axe-core';
-import { UUID_PATTERN } from '#common/ids/uuid.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
+import { UUID_PATTERN } from '#common/ids/uuid.ts';
 import { startBrowser } from '../helpers/browser.ts';
 import { openTo, startConsoleNetwork, takeKey } from '../helpers/console-network.ts';
 import { Etsi004Client } from '../helpers/etsi004-client.ts';
@@ -57,6 +57,9 @@ await page.goto(url);
 const standing = (node: LocalNode, state: string) =>
   page.locator(`#network [data-peer="${node.uuid}"][data-state="${state}"]`);
 
+/** What stands in the first element that is so; cells have nothing between them. */
+const textOf = async (selector: string) => (await page.locator(selector).first().textContent()) ?? '';
+
 describe('the console in a browser', () => {
   it('shows three nodes, their links and what flows', async () => {
     await page.locator(`#network [data-node="${alice.uuid}"]`).waitFor({ timeout: SETTLE_MS });
@@ -64,16 +67,24 @@ describe('the console in a browser', () => {
     await page.locator('#health[data-state="up"]').waitFor({ timeout: SETTLE_MS });
     const row = page.locator('#streams tbody tr');
     await row.first().waitFor({ timeout: SETTLE_MS });
-    const stream = await row.first().innerText();
-    for (const word of [streamHash(pair.ksid), 'bbbbbbbb', 'ML-KEM-768', 'QKD', 'xoring', 'both joined', '20'])
+    const stream = await textOf('#streams tbody tr');
+    for (const word of [
+      streamHash(pair.ksid),
+      'bbbbbbbb',
+      'ML-KEM-768',
+      'QKD',
+      'xoring',
+      'both joined',
+      '20',
+    ])
       assert.ok(stream.includes(word), `${word} is not in ${stream}`);
-    const refusals = await page.locator('#refusals').innerText();
-    assert.match(refusals, /GET_KEY\s+UNKNOWN_STREAM/);
+    const refusals = await textOf('#refusals');
+    assert.match(refusals, /GET_KEY\s*UNKNOWN_STREAM/);
     for (const service of ['gateway', 'qkd-source', 'pqc-source', 'hybridizer', 'peer-broker'])
       await page.locator('#services td', { hasText: service }).first().waitFor({ timeout: SETTLE_MS });
-    assert.match(await page.locator('#certificates').innerText(), /gateway\.crt/);
-    assert.match(await page.locator('#speeds').innerText(), /ML-KEM-768\s+(generate|encapsulate|decapsulate)/);
-    assert.match(await page.locator('#algorithms').innerText(), /ML-KEM-768/);
+    assert.match(await textOf('#certificates'), /gateway\.crt/);
+    assert.match(await textOf('#speeds'), /ML-KEM-768\s*(generate|encapsulate|decapsulate)/);
+    assert.match(await textOf('#algorithms'), /ML-KEM-768/);
   });
 
   it('follows what is delivered', async () => {
@@ -116,7 +127,9 @@ describe('the console in a browser', () => {
     assert.ok(text.includes(streamHash(pair.ksid)), 'what was sent is not looked at');
     for (const secret of planted) assert.ok(!text.includes(secret), `${secret.slice(0, 12)} was told`);
     const nodes = network.nodes.map(({ uuid }) => uuid);
-    const others = [...text.matchAll(new RegExp(UUID_PATTERN, 'g'))].filter(([uuid]) => !nodes.includes(uuid));
+    const others = [...text.matchAll(new RegExp(UUID_PATTERN, 'g'))].filter(
+      ([uuid]) => !nodes.includes(uuid),
+    );
     assert.deepEqual(others, [], 'a UUID that is none of a node');
     assert.deepEqual(faults, []);
   });

@@ -299,18 +299,27 @@ describe('the console', () => {
   });
 
   it('asks health ports that can be dialled', () => {
-    assert.deepEqual(faultsOf({ health: [{ host: '0.0.0.0', port: 9_465 }, { host: 'a', port: 0 }] }), [
-      'listeners.console.health.0.host: 0.0.0.0 is every address, which nobody can dial',
-      'listeners.console.health.1.port: cannot be dialled: it must be from 1 on',
-    ]);
+    assert.deepEqual(
+      faultsOf({
+        health: [
+          { host: '0.0.0.0', port: 9_465 },
+          { host: 'a', port: 0 },
+        ],
+      }),
+      [
+        'listeners.console.health.0.host: 0.0.0.0 is every address, which nobody can dial',
+        'listeners.console.health.1.port: cannot be dialled: it must be from 1 on',
+      ],
+    );
     assert.throws(() => configOf({ console: { health: [] } }), /health/);
     assert.throws(() => configOf({ console: { policy: {} } }), /policy/);
   });
 
   it('has a port of its own', () => {
     const config = configOf({ console: { port: 65_430 } });
-    assert.deepEqual(inWords(listenerFaults(config, { services: ['gateway'], addresses: {}, health: true })), [
-      'listeners.console.port: the console would listen on port 65430, as the JSON API does',
-    ]);
+    assert.deepEqual(
+      inWords(listenerFaults(config, { services: ['gateway'], addresses: {}, health: true })),
+      ['listeners.console.port: the console would listen on port 65430, as the JSON API does'],
+    );
   });
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
-import { listen } from '#common/net/listen.ts';
 import { silentLog } from '#common/log/silent-log.ts';
+import { listen } from '#common/net/listen.ts';
 import { createPlainConsoleServer } from './server.ts';
 
 const LIMITS = {
@@ -51,7 +51,11 @@ describe("the console's server", () => {
     for (const path of loaded) {
       const first = await ask(path);
       assert.equal(first.code, 200, path);
-      const type = path.endsWith('.js') ? 'text/javascript' : path.endsWith('.css') ? 'text/css' : 'image/svg';
+      const type = path.endsWith('.js')
+        ? 'text/javascript'
+        : path.endsWith('.css')
+          ? 'text/css'
+          : 'image/svg';
       assert.ok(`${first.headers['content-type']}`.startsWith(type), path);
       assert.equal((await ask(path)).text, first.text, 'an answer that was wiped was sent again');
     }

@@ -40,7 +40,7 @@ export function networkPicture(state, width) {
   const tall = OWN_HEIGHTS[state.services.length > 0 ? 'services' : 'bare'];
   const isNarrow = width < NARROW;
   const column = peers.length * (PEER.height + GAP) - GAP;
-  const height = isNarrow ? tall + 44 + Math.max(0, column) : Math.max(tall + 60, column + 20);
+  const height = isNarrow ? tall + 45 + Math.max(0, column) : Math.max(tall + 60, column + 20);
   const own = isNarrow
     ? { x: 1, y: 1, width: width - 2, height: tall }
     : { x: 1, y: (height - tall) / 2, width: OWN_WIDTH, height: tall };
