@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { get } from 'node:https';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { AxeResults } from 'axe-core';
 import { streamHash } from '#common/ids/stream-hash.ts';
 import { UUID_PATTERN } from '#common/ids/uuid.ts';
+import type { ConsoleAnswer } from '../../services/gateway/frontends/console/answers.ts';
 import { startBrowser } from '../helpers/browser.ts';
+import { clientCertificate } from '../helpers/client-certificate.ts';
 import { openTo, startConsoleNetwork, takeKey } from '../helpers/console-network.ts';
 import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import { eventually, keyOf, type LocalNode, stopNode } from '../helpers/network.ts';
@@ -132,6 +136,27 @@ describe('the console in a browser', () => {
     );
     assert.deepEqual(others, [], 'a UUID that is none of a node');
     assert.deepEqual(faults, []);
+  });
+
+  it('is elsewhere for those with a certificate alone, and says so where metrics are off', async () => {
+    const [certificate, key] = ['ca.crt', 'ca.key'].map((file) =>
+      readFileSync(join(network.folder, 'ca', file), 'utf8'),
+    ) as [string, string];
+    const operator = await clientCertificate({ certificate, key }, { subject: 'CN=operator' });
+    const { host = '', port = 0 } = bob.console ?? {};
+    const ask = (tls: object) =>
+      new Promise<string>((resolve, reject) => {
+        get({ host, port, path: '/api/state', agent: false, ca: certificate, ...tls }, async (response) => {
+          let text = '';
+          for await (const part of response) text += part;
+          resolve(text);
+        }).on('error', reject);
+      });
+    await assert.rejects(ask({}), /certificate required|ECONNRESET/i);
+    const { state }: ConsoleAnswer = JSON.parse(await ask({ cert: operator.certificate, key: operator.key }));
+    assert.equal(state.node.uuid, bob.uuid);
+    assert.match(state.metricsMissing ?? '', /^Metrics are off/);
+    assert.equal(state.streams.shown[0]?.stream, streamHash(pair.ksid));
   });
 
   it('says that the gateway does not answer any more', async () => {

@@ -3,25 +3,21 @@ import { type LocalNetwork, openData, openPair, type Pair, startLocalNetwork } f
 
 export interface ConsoleNetwork {
   readonly network: LocalNetwork;
-  /** Alice's console. */
+  /** The first node's console. */
   readonly url: string;
 }
 
-/** Three nodes that show their metrics, the first of which has a console. */
-export async function startConsoleNetwork(
-  names: readonly [string, string, string],
-  { telemetry = true }: { telemetry?: boolean } = {},
-): Promise<ConsoleNetwork> {
+/** Three nodes, the first with metrics and a console, the second with a console by mutual TLS and no metrics. */
+export async function startConsoleNetwork(names: readonly [string, string, string]): Promise<ConsoleNetwork> {
   const [health = 0] = await freePorts('127.0.0.1', 1);
   const network = await startLocalNetwork({
     names,
     config: (name) =>
-      name === names[0]
-        ? {
-            listeners: { console: { port: 0 } },
-            ...(telemetry && { health: { port: health }, telemetry: {} }),
-          }
-        : {},
+      [
+        { listeners: { console: { port: 0 } }, health: { port: health }, telemetry: {} },
+        { listeners: { console: { host: '127.0.0.2', port: 0, tls: 'mutual' } } },
+        {},
+      ][names.indexOf(name)] ?? {},
   });
   const { console: address } = network.nodes[0] ?? {};
   return { network, url: `http://127.0.0.1:${address?.port}` };
