@@ -120,7 +120,7 @@ function show(state) {
   update(byId('refusals'), state.refusals, () => refusalsTable(state));
   const dates = state.certificates.map(({ secondsLeft, ...of }) => ({
     ...of,
-    hours: Math.floor(secondsLeft / 60),
+    minutes: Math.floor(secondsLeft / 60),
   }));
   update(byId('certificates'), [dates, state.metricsMissing], () => certificatesTable(state));
   update(byId('speeds'), [state.sources, state.metricsMissing], () => speedsTable(state));
