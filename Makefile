@@ -11,7 +11,7 @@ FUZZ := "test/fuzz/**/*.test.ts"
 # Stripped and compiled modules are kept between processes: hundreds of test files load the same ones.
 export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/keyweave
 
-.PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor install demo test check unit e2e fuzz fuzz-quick package-test notice notice-check release gen gen-check lint typecheck certs clean
+.PHONY: bench engines mutants simulate simulate-self-test help native native-doctor native-test doctor browser-doctor screenshots install demo test check unit e2e fuzz fuzz-quick package-test notice notice-check release gen gen-check lint typecheck certs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,11 @@ doctor: ## say what this machine lacks, and the command that gets it
 	@if [ "$$(uname -s)" = Linux ] && command -v ldconfig >/dev/null && ! ldconfig -p | grep -q libatomic.so.1; then \
 	  echo "missing: libatomic1, which Node needs; on Debian: apt-get install libatomic1" >&2; exit 1; fi
 
+browser-doctor: ## get the browser that the console is tested in from Debian, as root, or say how to get it
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing chromium" && apt-get update -q && apt-get install -qy chromium; } || { \
+	  echo "missing: chromium, in which the console is tested; on Debian: apt-get install chromium" >&2; exit 1; }
+
 install: doctor $(STAMP) ## install the packages, Node 26 among them
 
 $(STAMP): package.json package-lock.json
@@ -34,7 +39,7 @@ $(STAMP): package.json package-lock.json
 demo: install ## three nodes on this machine, equal keys at both ends
 	bin/keyweave demo
 
-test: check unit fuzz-quick e2e package-test ## every test that this machine can run, the quick ones first
+test: browser-doctor check unit fuzz-quick e2e package-test ## every test that this machine can run, the quick ones first
 	@echo "left to other targets: test-containers (images, as root), test-kubernetes (a cluster, as root), test-telemetry (Go), native-test (liboqs by its own known answers), simulate-self-test,"
 	@echo "  engines with KEYWEAVE_LIBOQS_NODE=/nowhere (without the native engine), mutants, bench, fuzz (each decoder for minutes)"
 
@@ -59,6 +64,9 @@ e2e: install ## whole nodes, real processes, faults
 
 mutants: install ## plant small faults, one at a time: do the tests find them? (ARGS="--rooms hybridizer --sample 50")
 	$(NODE) test/mutants/main.ts $(ARGS)
+
+screenshots: install browser-doctor ## the pictures of docs/console.md, from a real network
+	$(NODE) --disable-warning=ExperimentalWarning test/screenshots/main.ts
 
 simulate: install ## two or three gateways in one process and a simulated world of faults (ARGS="--seconds 600")
 	$(NODE) --disable-warning=ExperimentalWarning test/simulation/main.ts $(ARGS)
@@ -122,6 +130,7 @@ lint: install ## biome, which room imports which, buf
 
 typecheck: install ## tsc, strict
 	node_modules/.bin/tsc --noEmit
+	node_modules/.bin/tsc --noEmit --project services/gateway/frontends/console/page
 
 certs: install ## a CA and the certificates of the shipped nodes, under certs/out
 	@test -f certs/out/ca/ca.crt || bin/keyweave certs ca

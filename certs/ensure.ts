@@ -154,11 +154,10 @@ function namesOf(config: NodeConfig, service: string, certificateIp: string): st
   return names.filter((name) => !isSubnet(name));
 }
 
-/** Where applications dial the gateway. */
+/** Where applications and operators dial the gateway. */
 function applicationHosts({ hybridization_server_address: json, listeners }: NodeConfig): string[] {
-  const hosts = [json, listeners.binary, listeners.grpc, listeners.rest, listeners.skip].flatMap(
-    (listener) => listener?.host ?? [],
-  );
+  const { binary, grpc, rest, skip, console } = listeners;
+  const hosts = [json, binary, grpc, rest, skip, console].flatMap((listener) => listener?.host ?? []);
   return [...new Set(hosts)];
 }
 

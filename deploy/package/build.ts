@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { HOME } from '#common/service/installation.ts';
 import { commitOf } from '../../services/cli/version/commit.ts';
 
@@ -12,6 +12,12 @@ const dist = `${HOME}dist`;
 rmSync(dist, { recursive: true, force: true });
 const tsc = `${HOME}node_modules/.bin/tsc`;
 execFileSync(tsc, ['--project', `${HOME}deploy/package/tsconfig.json`], { stdio: 'inherit' });
+// What browsers load is served as it is.
+const page = 'services/gateway/frontends/console/page';
+cpSync(`${HOME}${page}`, `${dist}/${page}`, {
+  recursive: true,
+  filter: (path) => !path.endsWith('tsconfig.json'),
+});
 
 const manifest = JSON.parse(readFileSync(`${HOME}package.json`, 'utf8')) as {
   imports: Record<string, string>;

@@ -18,6 +18,7 @@ import { createQkdClient } from './clients/qkd-client.ts';
 import type { SharedSeeds } from './clients/shared-seeds.ts';
 import { configuredAccess } from './delivery/access/configured-access.ts';
 import type { TrustedNodes } from './delivery/trusted-nodes.ts';
+import { configuredConsole } from './frontends/console/configured-console.ts';
 import { startEtsi004Binary } from './frontends/etsi004-binary/frontend.ts';
 import { startEtsi004Json } from './frontends/etsi004-json/frontend.ts';
 import { createGatewayCore } from './gateway-core.ts';
@@ -42,6 +43,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
     ...{ maxStreams: limits.max_streams, quotas: peerQuotas(limits, others.length), clock },
   });
   const telemetry = await configuredTelemetry(context.telemetry, () => store.all());
+  const console = await configuredConsole(context, () => store.all());
   const access = configuredAccess(context, clock);
   const audit = started.adopt(configuredAudit(context), (open) => open.close());
 
@@ -67,7 +69,14 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const trusted: TrustedNodes = { has: (node) => peers[node] !== undefined };
   const streamLog = started.adopt(new StreamLog(log), (open) => open.close());
   const events = new StreamEvents(
-    [new SourceFaults(log), streamLog, ...access.listeners, ...audit.listeners, ...telemetry.listeners],
+    [
+      new SourceFaults(log),
+      streamLog,
+      ...access.listeners,
+      ...audit.listeners,
+      ...telemetry.listeners,
+      ...console.listeners,
+    ],
     (thrown) => log.error('a listener to streams failed', {}, thrown),
   );
   const core = createGatewayCore({
@@ -113,6 +122,8 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
   const skip =
     skipSettings && (await (await loadSkipApi()).startSkip(context, delivery, core.delivery, skipSettings));
   if (skip) started.defer(() => skip.stop());
+  const page = await console.start({ links: core.qkdLinks, directory: core.delivery });
+  if (page) started.defer(() => page.stop());
 
   // In the opposite order: applications first, then the streams, then the peers.
   const running = started.move();
@@ -124,6 +135,7 @@ export async function startGateway(context: ServiceContext): Promise<RunningServ
       ...tools?.listening,
       ...rest?.listening,
       ...skip?.listening,
+      ...page?.listening,
     },
     stop: () => running.disposeAsync(),
   };

@@ -37,7 +37,7 @@ describe('probePeers', () => {
     const { down, stop } = probed(() => ['bob', 'carol']);
     await clock.advance(0);
     down.add('carol');
-    await clock.advance(5_000);
+    await clock.advance(2_000);
     const samples = await test.samples();
     assert.equal(samples.get('keyweave_peer_up{peer="bob"}'), 1);
     assert.equal(samples.get('keyweave_peer_up{peer="carol"}'), 0);
@@ -51,7 +51,7 @@ describe('probePeers', () => {
     const { stop, asked } = probed(() => peers);
     await clock.advance(0);
     peers = [];
-    await clock.advance(5_000);
+    await clock.advance(2_000);
     assert.equal((await test.samples()).get('keyweave_peer_up{peer="bob"}'), undefined);
     peers = ['bob'];
     stop();

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from '#common/time/clock.ts';
 import type { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 
 /** How often each peer is asked. */
-const EVERY_MS = 5_000;
+const EVERY_MS = 2_000;
 /** One that takes longer is taken for down. */
 const LIMIT_MS = 2_000;
 

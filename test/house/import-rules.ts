@@ -65,6 +65,13 @@ function role(name: 'initiator' | 'responder', other: string): Rule {
   };
 }
 
+/** Rooms that a front end calls, where that is not the delivery alone. */
+const CALLS_OF: Readonly<Record<string, readonly GatewayRoom[]>> = {
+  peer: ['delivery', 'opening', 'production', 'store', 'streams'],
+  // It shows what they hold, as telemetry does.
+  console: ['delivery', 'reservoirs', 'streams'],
+};
+
 /** Folders of what some front ends share: each imports itself and those that stand before it. */
 const SHARED_BY_FRONTENDS = ['http', 'named-keys'] as const;
 
@@ -129,10 +136,7 @@ function rulesFor(paths: readonly string[]): Rule[] {
       words: 'what front ends share imports no room but delivery (and who owns a stream), and no front end',
     },
     ...[...names(/^services\/gateway\/frontends\/([^/]+)\//)].map((name) =>
-      frontend(
-        name,
-        name === 'peer' ? ['delivery', 'opening', 'production', 'store', 'streams'] : ['delivery'],
-      ),
+      frontend(name, CALLS_OF[name] ?? ['delivery']),
     ),
     ...SHARED_BY_FRONTENDS.map((name, i) => sharedByFrontends(name, SHARED_BY_FRONTENDS.slice(0, i))),
     { files: '**/*.test.ts', may: ['**'], words: 'tests import what they like' },

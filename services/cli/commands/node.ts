@@ -112,6 +112,7 @@ export async function runNode(options: { config: string; peers: string }): Promi
       grpc: listening['public-grpc'],
       rest: listening.rest,
       skip: listening.skip,
+      console: listening.console,
       peer: listening.peer,
       health: health?.address,
     },

@@ -1,7 +1,7 @@
 import { isReason, type KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { look } from '#common/status/look.ts';
+import { type Look, nodeStatus } from '#common/status/node-status.ts';
 import { parseAddress } from '../address.ts';
-import { look } from '../status/look.ts';
-import { type Look, nodeStatus } from '../status/node-status.ts';
 import { statusText } from '../status/print-status.ts';
 
 /** Between two looks; metrics are collected once a second at most. */

@@ -22,6 +22,7 @@ export interface LocalNode extends NodeFiles {
   readonly grpc: Address | undefined;
   readonly rest: Address | undefined;
   readonly skip: Address | undefined;
+  readonly console: Address | undefined;
   readonly peer: Address;
   /** From the ready line, by service. */
   readonly services: Record<string, { pid: number; address: Address }>;
@@ -84,6 +85,7 @@ export async function startNode(
     grpc: ready.listeners.grpc,
     rest: ready.listeners.rest,
     skip: ready.listeners.skip,
+    console: ready.listeners.console,
     peer: ready.listeners.peer,
     services: ready.services,
     process: child,
@@ -98,6 +100,7 @@ interface ReadyLine {
     grpc?: Address;
     rest?: Address;
     skip?: Address;
+    console?: Address;
     peer: Address;
   };
   services: LocalNode['services'];

@@ -1,6 +1,6 @@
+import type { NodeStatus } from '#common/status/node-status.ts';
 import { DAY_MS } from '#common/time/durations.ts';
 import { tableText } from '../table.ts';
-import type { NodeStatus } from './node-status.ts';
 
 /** A node's status for people. */
 export function statusText(status: NodeStatus): string {

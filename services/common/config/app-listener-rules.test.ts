@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { appListenerFaults, listenerPeerFaults } from '#common/config/app-listener-rules.ts';
+import { appListenerFaults, consoleTls, listenerPeerFaults } from '#common/config/app-listener-rules.ts';
 import type { Fault } from '#common/config/fields.ts';
 import { listenerFaults } from '#common/config/listeners.ts';
 import { type NodeConfig, nodeConfigSchema } from '#common/config/node-config.ts';
@@ -269,6 +269,57 @@ describe('the SKIP listener', () => {
     assert.deepEqual(
       inWords(listenerFaults(config, { addresses: {}, health: false, services: ['gateway'] })),
       ['listeners.skip.port: the SKIP API would listen on port 7000, as the REST API does'],
+    );
+  });
+});
+
+describe('the console', () => {
+  const faultsOf = (console: object, more: object = {}) =>
+    inWords(appListenerFaults(configOf({ console }, more)));
+
+  it('is off unless it is there, and on loopback then, without TLS', () => {
+    assert.equal(configOf({}).listeners.console, undefined);
+    const { console } = configOf({ console: {} }).listeners;
+    assert.deepEqual([console?.host, console?.port], ['127.0.0.1', 9_466]);
+    assert.equal(console && consoleTls(console), 'off');
+    assert.deepEqual(faultsOf({}), []);
+  });
+
+  it('is elsewhere by mutual TLS alone', () => {
+    const { console } = configOf({ console: { host: '10.0.0.5' } }).listeners;
+    assert.equal(console && consoleTls(console), 'mutual');
+    assert.deepEqual(faultsOf({ host: '10.0.0.5', client_ca_path: 'x.crt' }), []);
+    assert.deepEqual(faultsOf({ tls: 'mutual', client_ca_path: 'x.crt' }), []);
+    assert.deepEqual(faultsOf({ host: '10.0.0.5', tls: 'off' }), [
+      'listeners.console.tls: off is for loopback, which 10.0.0.5 is not',
+    ]);
+    assert.deepEqual(faultsOf({ client_ca_path: 'x.crt' }), [
+      'listeners.console.client_ca_path: is for TLS, which is off',
+    ]);
+  });
+
+  it('asks health ports that can be dialled', () => {
+    assert.deepEqual(
+      faultsOf({
+        health: [
+          { host: '0.0.0.0', port: 9_465 },
+          { host: 'a', port: 0 },
+        ],
+      }),
+      [
+        'listeners.console.health.0.host: 0.0.0.0 is every address, which nobody can dial',
+        'listeners.console.health.1.port: cannot be dialled: it must be from 1 on',
+      ],
+    );
+    assert.throws(() => configOf({ console: { health: [] } }), /health/);
+    assert.throws(() => configOf({ console: { policy: {} } }), /policy/);
+  });
+
+  it('has a port of its own', () => {
+    const config = configOf({ console: { port: 65_430 } });
+    assert.deepEqual(
+      inWords(listenerFaults(config, { services: ['gateway'], addresses: {}, health: true })),
+      ['listeners.console.port: the console would listen on port 65430, as the JSON API does'],
     );
   });
 });

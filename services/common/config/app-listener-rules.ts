@@ -5,19 +5,21 @@ import type { Fault } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
 import { MESSAGE_LIMITS } from '#common/limits/message-limits.ts';
-import { isLoopback } from '#common/net/same-host.ts';
+import { isLoopback, isUnspecified } from '#common/net/same-host.ts';
 import { belowFloor, listenerLayer, nodeLayers } from '#common/policy/policy-layers.ts';
 
-type ListenerName = keyof NodeConfig['listeners'];
+/** Those of applications. */
+type ListenerName = Exclude<keyof NodeConfig['listeners'], 'console'>;
 
 /** What is wrong with the listeners of applications that the single keys cannot say. */
 export function appListenerFaults(config: NodeConfig): Fault[] {
-  const names = Object.keys(config.listeners) as ListenerName[];
+  const names = Object.keys(config.listeners).filter((name) => name !== 'console') as ListenerName[];
   return [
     ...names.flatMap((name) => defaultFaults(config, name)),
     ...binaryFaults(config),
     ...restFaults(config),
     ...skipFaults(config),
+    ...consoleFaults(config),
   ];
 }
 
@@ -45,12 +47,38 @@ export function listenerPeerFaults({ uuid, listeners, policy }: NodeConfig, peer
 }
 
 function binaryFaults({ listeners: { binary } }: NodeConfig): Fault[] {
-  if (!binary) return [];
+  return binary ? plainFaults('binary', binary) : [];
+}
+
+/** The console's page is plain on loopback alone, and asks health ports that can be dialled. */
+function consoleFaults({ listeners: { console } }: NodeConfig): Fault[] {
+  if (!console) return [];
+  const faults = plainFaults('console', { ...console, tls: consoleTls(console) });
+  for (const [i, { host, port }] of (console.health ?? []).entries()) {
+    const path = ['listeners', 'console', 'health', i];
+    if (port === 0)
+      faults.push({ path: [...path, 'port'], message: 'cannot be dialled: it must be from 1 on' });
+    if (isUnspecified(host))
+      faults.push({ path: [...path, 'host'], message: `${host} is every address, which nobody can dial` });
+  }
+  return faults;
+}
+
+/** How the console's page is served: without TLS where nobody but this machine reaches it, unless it is told otherwise. */
+export function consoleTls({ tls, host }: NonNullable<NodeConfig['listeners']['console']>): 'mutual' | 'off' {
+  return tls ?? (isLoopback(host) ? 'off' : 'mutual');
+}
+
+function plainFaults(
+  name: 'binary' | 'console',
+  { tls, host, client_ca_path }: { tls: 'mutual' | 'off'; host: string; client_ca_path?: string | undefined },
+): Fault[] {
+  if (tls !== 'off') return [];
   const faults: Fault[] = [];
-  const at = (key: string) => ['listeners', 'binary', key];
-  if (binary.tls === 'off' && !isLoopback(binary.host))
-    faults.push({ path: at('tls'), message: `off is for loopback, which ${binary.host} is not` });
-  if (binary.tls === 'off' && binary.client_ca_path !== undefined)
+  const at = (key: string) => ['listeners', name, key];
+  if (!isLoopback(host))
+    faults.push({ path: at('tls'), message: `off is for loopback, which ${host} is not` });
+  if (client_ca_path !== undefined)
     faults.push({ path: at('client_ca_path'), message: 'is for TLS, which is off' });
   return faults;
 }

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { partyQuotaSection } from '#common/config/access/access-section.ts';
-import { durationField, hostField, pathField, portField, uuidField } from '#common/config/fields.ts';
+import {
+  addressField,
+  durationField,
+  hostField,
+  pathField,
+  portField,
+  uuidField,
+} from '#common/config/fields.ts';
 import { listenerPolicySection } from '#common/policy/policy-section.ts';
 
 /** What a key is made of where no application says so, and what it may be made of. */
@@ -127,13 +134,25 @@ const skipListener = z.strictObject({
   psk: psk.optional(),
 });
 
-/** The doors for applications; those that are optional are shut unless they are here. */
+/** Health ports that one console asks at most: each service of a node has one. */
+const MAX_HEALTH_PORTS = 16;
+
+const consoleListener = z.strictObject({
+  ...own(9_466),
+  /** mutual: TLS 1.3 with client certificates; off: plain HTTP, on loopback only. Absent: off on loopback, else mutual. */
+  tls: z.enum(['mutual', 'off']).optional(),
+  /** Health ports of the node's services; absent = the own one. */
+  health: z.array(addressField).min(1).max(MAX_HEALTH_PORTS).optional(),
+});
+
+/** The doors for applications, and the operators' window; those that are optional are shut unless they are here. */
 export const listenersSection = z.strictObject({
   json: jsonListener.prefault({}),
   binary: binaryListener.optional(),
   grpc: grpcListener.optional(),
   rest: restListener.optional(),
   skip: skipListener.optional(),
+  console: consoleListener.optional(),
 });
 
 export type ListenersConfig = z.infer<typeof listenersSection>;

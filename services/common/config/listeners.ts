@@ -42,6 +42,7 @@ function listenersOf(config: NodeConfig, { services, addresses, health }: Place)
     if (doors.grpc) add('the gRPC API', ['listeners', 'grpc', 'port'], doors.grpc);
     if (doors.rest) add('the REST API', ['listeners', 'rest', 'port'], doors.rest);
     if (doors.skip) add('the SKIP API', ['listeners', 'skip', 'port'], doors.skip);
+    if (doors.console) add('the console', ['listeners', 'console', 'port'], doors.console);
   }
   if (services.includes('peer-broker'))
     add('the peer-broker for peers', ['peer_local_address'], config.peer_local_address);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { hostsOverlap, isUnspecified, sameHost } from '#common/net/same-host.ts';
+import { hostsOverlap, isLoopback, isUnspecified, sameHost } from '#common/net/same-host.ts';
 
 describe('hosts of the configuration', () => {
   it('are one however they are written', () => {
@@ -31,5 +31,15 @@ describe('hosts of the configuration', () => {
       false,
       false,
     ]);
+  });
+
+  it('are this machine alone where they are of 127.0.0.0/8, ::1 or localhost, and no name besides', () => {
+    const own = ['127.0.0.1', '127.8.9.10', '127.0.0.0/8', '::1', '0:0::1', 'localhost', 'LocalHost.'];
+    const others = ['127.evil.example', '127', '10.127.0.1', '::', '0.0.0.0', 'localhost.example', '1'];
+    assert.deepEqual(
+      own.filter((host) => !isLoopback(host)),
+      [],
+    );
+    assert.deepEqual(others.filter(isLoopback), []);
   });
 });

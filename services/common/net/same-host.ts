@@ -20,10 +20,10 @@ export function isUnspecified(host: string): boolean {
   return text === '0.0.0.0' || text === '::';
 }
 
-/** Whether a host is this machine's own loopback. */
+/** Whether a host, or a subnet of IPv4, is this machine's own loopback; of names `localhost` alone. */
 export function isLoopback(host: string): boolean {
   const text = canonical(host);
-  return text === '::1' || text.startsWith('127.');
+  return text === '::1' || /^127\.[\d.]+(\/\d+)?$/.test(text);
 }
 
 function canonical(host: string): string {

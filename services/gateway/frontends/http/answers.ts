@@ -16,14 +16,27 @@ export function errorAnswer({ message, details = [] }: Omit<Refusal, 'code'>): B
   return Buffer.from(JSON.stringify(details.length === 0 ? { message } : { message, details }));
 }
 
+/** Media type of what a resource gives where it does not say otherwise. */
+export const JSON_TYPE = 'application/json';
+
 /** Sends what was asked for; of no answer may others keep a copy. */
-export function sendJson(response: ServerResponse, body: Buffer, ends: boolean): void {
-  send(response, 200, body, ends, []);
+export function sendBody(
+  response: ServerResponse,
+  { body, type, ends, headers }: { body: Buffer; type: string; ends: boolean; headers: readonly string[] },
+): void {
+  send(response, 200, body, ends, ['Content-Type', type, ...headers]);
 }
 
-export function sendRefusal(response: ServerResponse, refusal: Refusal, ends: boolean): void {
+/** @param headers names and values that every answer has. */
+export function sendRefusal(
+  response: ServerResponse,
+  refusal: Refusal,
+  ends: boolean,
+  headers: readonly string[] = [],
+): void {
   const { code, allow } = refusal;
-  const more = allow === undefined ? [] : ['Allow', allow];
+  const more = ['Content-Type', JSON_TYPE, ...headers];
+  if (allow !== undefined) more.push('Allow', allow);
   send(response, code, errorAnswer(refusal), ends || refusal.ends === true, more);
 }
 
@@ -41,7 +54,7 @@ function send(
   ends: boolean,
   more: readonly string[],
 ): void {
-  const headers = ['Content-Type', 'application/json', 'Cache-Control', 'no-store', ...more];
+  const headers = [...more, 'Cache-Control', 'no-store'];
   headers.push('Content-Length', String(body.length));
   if (ends) headers.push('Connection', 'close');
   response.writeHead(code, headers);

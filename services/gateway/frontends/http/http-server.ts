@@ -1,9 +1,17 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { EventEmitter } from 'node:events';
+import {
+  createServer as createPlainServer,
+  type IncomingMessage,
+  type Server as PlainServer,
+  type ServerOptions,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
-import { bareRefusal, type Refusal, sendJson, sendRefusal } from './answers.ts';
+import { bareRefusal, type Refusal, sendBody, sendRefusal } from './answers.ts';
 import { readBody } from './request-body.ts';
 import { readQuery, readTarget } from './request-target.ts';
 import { type Handler, type Resource, Resources } from './resources.ts';
@@ -18,7 +26,6 @@ const MAX_HEADER_BYTES = 16_384;
 const NO_BODY = Buffer.alloc(0);
 
 export interface HttpServerOptions<C> {
-  readonly tls: TlsOptions;
   readonly resources: readonly Resource<C>[];
   readonly limits: Pick<
     NodeConfig['limits'],
@@ -26,10 +33,14 @@ export interface HttpServerOptions<C> {
   >;
   /** How long a call may take until it is answered, milliseconds. */
   readonly callMs: number;
-  /** Who calls on a connection; undefined for a stranger. Asked for each request of a stranger, else once. */
+  /** Who calls on a connection, with TLS where the server has it; undefined for a stranger. Asked for each request of a stranger, else once. */
   callerOf(socket: TLSSocket): C | undefined;
   /** What a stranger is told. */
   readonly stranger: string;
+  /** Names and values of headers that every answer has to a request that could be read. */
+  readonly headers?: readonly string[];
+  /** Looks at a request before anything is done for it: why it is not, or undefined. */
+  guard?(request: IncomingMessage): Refusal | undefined;
   /** How a call is answered that has failed of this; it never throws. */
   refusalOf(thrown: unknown): Refusal;
 }
@@ -43,27 +54,50 @@ interface Connection<C> {
   pending: number;
 }
 
-/** An HTTPS server of few resources whose answers are JSON, and wiped once they are sent, or never will be. */
-export interface HttpServer {
+/** A server of few resources whose answers are wiped once they are sent, or never will be. */
+export interface HttpServer<S extends PlainServer | Server = Server> {
   /** It does not listen yet. */
-  readonly server: Server;
+  readonly server: S;
   /** Stops accepting, ends what is idle, lets calls under way be answered for `graceMs`, then cuts. */
   stop(graceMs: number): Promise<void>;
 }
 
+/** Serves requests; the settings are those of both kinds of servers. */
+type Start<S> = (
+  settings: ServerOptions,
+  serve: (request: IncomingMessage, response: ServerResponse) => void,
+) => S;
+
 /**
- * Makes the server. Its memory is bounded for each connection: a header and a
+ * Makes an HTTPS server. Its memory is bounded for each connection: a header and a
  * body of a request have limits and deadlines, requests that come while
  * answers are not taken wait at the client.
  */
-export function createHttpServer<C>(options: HttpServerOptions<C>): HttpServer {
-  const { limits, tls, callMs } = options;
+export function createHttpServer<C>(options: HttpServerOptions<C> & { tls: TlsOptions }): HttpServer {
+  const { tls } = options;
+  return startedBy(
+    (settings, serve) => createServer({ ...tls, ...settings }, serve),
+    'secureConnection',
+    options,
+  );
+}
+
+/** The same without TLS, for what only this machine reaches. */
+export function createPlainHttpServer<C>(options: HttpServerOptions<C>): HttpServer<PlainServer> {
+  return startedBy(createPlainServer, 'connection', options);
+}
+
+function startedBy<C, S extends PlainServer | Server>(
+  start: Start<S>,
+  opened: 'secureConnection' | 'connection',
+  options: HttpServerOptions<C>,
+): HttpServer<S> {
+  const { limits, callMs } = options;
   const { request_timeout: requestTimeout, idle_timeout: keepAliveTimeout } = limits;
   const connections = new Connections<C>();
   const served = new ServedCalls(options, connections);
-  const server = createServer(
+  const server = start(
     {
-      ...tls,
       // Looked for here, since the run time's own refusal has no message.
       requireHostHeader: false,
       ...{ noDelay: true, handshakeTimeout: HANDSHAKE_LIMIT_MS, maxHeaderSize: MAX_HEADER_BYTES },
@@ -74,11 +108,13 @@ export function createHttpServer<C>(options: HttpServerOptions<C>): HttpServer {
   );
   // Without a byte in either direction while an answer is waited for or written.
   server.setTimeout(limits.write_timeout + callMs);
-  server.on('secureConnection', (socket: TLSSocket) => connections.add(socket));
-  server.on('checkExpectation', (_request, response: ServerResponse) => {
+  // Of either kind of server; the one type of both knows no name of an event.
+  const events: EventEmitter = server;
+  events.on(opened, (socket: Socket) => connections.add(socket));
+  events.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
     sendRefusal(response, { code: 417, message: 'nothing but 100-continue can be expected' }, true);
   });
-  server.on('clientError', (error: ParseError, socket: Socket) => {
+  events.on('clientError', (error: ParseError, socket: Socket) => {
     if (error.code === 'HPE_PAUSED' && error.rawPacket) unread(socket, error.rawPacket);
     else refuseUnreadable(error, socket, connections.of(socket)?.pending ?? 0);
   });
@@ -98,12 +134,14 @@ class ServedCalls<C> {
   readonly #o: HttpServerOptions<C>;
   readonly #connections: Connections<C>;
   readonly #resources: Resources<C>;
+  readonly #headers: readonly string[];
   isStopping = false;
 
   constructor(options: HttpServerOptions<C>, connections: Connections<C>) {
     this.#o = options;
     this.#connections = connections;
     this.#resources = new Resources(options.resources);
+    this.#headers = options.headers ?? [];
   }
 
   serve(request: IncomingMessage, response: ServerResponse): void {
@@ -129,13 +167,18 @@ class ServedCalls<C> {
       this.#refuse(response, { code: 400, message: 'the header Host is missing', ends: true });
       return;
     }
+    const refusal = this.#o.guard?.(request);
+    if (refusal) {
+      this.#refuse(response, refusal);
+      return;
+    }
     const target = readTarget(request.url as string);
     const found = this.#resources.find(target);
     if (!found) {
       this.#refuse(response, { code: 404, message: 'there is no such resource' });
       return;
     }
-    const { params, handlers, allow } = found;
+    const { params, type, handlers, allow } = found;
     const handler = handlers.get(request.method as string);
     if (!handler) {
       this.#refuse(response, { code: 405, message: `by ${allow} only`, allow });
@@ -143,12 +186,12 @@ class ServedCalls<C> {
     }
     const query = readQuery(target.query);
     if (request.method === 'GET') {
-      this.#act(connection, response, handler, { caller, params, query, body: NO_BODY });
+      this.#act(connection, response, { handler, type }, { caller, params, query, body: NO_BODY });
       return;
     }
     const { max_request_bytes: most } = this.#o.limits;
     readBody(request, most, (body) => {
-      if (body) this.#act(connection, response, handler, { caller, params, query, body });
+      if (body) this.#act(connection, response, { handler, type }, { caller, params, query, body });
       else {
         const message = `the body has more than ${most} bytes`;
         this.#refuse(response, { code: 400, message, ends: true });
@@ -159,13 +202,13 @@ class ServedCalls<C> {
   #act(
     connection: Connection<C>,
     response: ServerResponse,
-    handler: Handler<C>,
+    { handler, type }: { handler: Handler<C>; type: string },
     call: Parameters<Handler<C>>[0],
   ): void {
     try {
       const answer = handler(call);
       if (!(answer instanceof Promise)) {
-        this.#answer(connection, response, answer);
+        this.#answer(connection, response, answer, type);
         return;
       }
       connection.pending += 1;
@@ -174,7 +217,7 @@ class ServedCalls<C> {
           connection.pending -= 1;
         })
         .then(
-          (given) => this.#answer(connection, response, given),
+          (given) => this.#answer(connection, response, given, type),
           (thrown: unknown) => this.#refuse(response, this.#o.refusalOf(thrown)),
         );
     } catch (thrown) {
@@ -182,7 +225,7 @@ class ServedCalls<C> {
     }
   }
 
-  #answer(connection: Connection<C>, response: ServerResponse, body: Buffer): void {
+  #answer(connection: Connection<C>, response: ServerResponse, body: Buffer, type: string): void {
     if (response.req.socket.destroyed) {
       body.fill(0);
       return;
@@ -192,11 +235,11 @@ class ServedCalls<C> {
       connection.unsent.delete(body);
       body.fill(0);
     });
-    sendJson(response, body, this.isStopping);
+    sendBody(response, { body, type, ends: this.isStopping, headers: this.#headers });
   }
 
   #refuse(response: ServerResponse, refusal: Refusal): void {
-    if (!response.req.socket.destroyed) sendRefusal(response, refusal, this.isStopping);
+    if (!response.req.socket.destroyed) sendRefusal(response, refusal, this.isStopping, this.#headers);
   }
 }
 
@@ -204,7 +247,7 @@ class ServedCalls<C> {
 class Connections<C> {
   readonly #open = new Map<Socket, Connection<C>>();
 
-  add(socket: TLSSocket): void {
+  add(socket: Socket): void {
     // One that was ended at once for its certificate is not served.
     if (socket.destroyed) return;
     const connection: Connection<C> = { caller: undefined, unsent: new Set(), pending: 0 };

@@ -1,3 +1,4 @@
+import { JSON_TYPE } from './answers.ts';
 import type { Query, RequestTarget } from './request-target.ts';
 
 /** A call that has come in whole. */
@@ -23,12 +24,16 @@ export type Verb = 'GET' | 'POST';
 export interface Resource<C> {
   /** Such as `/keys/{id}`. */
   readonly path: string;
+  /** Media type of what it gives; absent: JSON. */
+  readonly type?: string;
   readonly handlers: Readonly<Partial<Record<Verb, Handler<C>>>>;
 }
 
 /** A resource that a path is of. */
 export interface Found<C> {
   readonly params: readonly string[];
+  /** Media type of what it gives. */
+  readonly type: string;
   readonly handlers: ReadonlyMap<string, Handler<C>>;
   /** Its verbs, as the header Allow names them. */
   readonly allow: string;
@@ -44,13 +49,13 @@ export class Resources<C> {
   readonly #routes: readonly Route<C>[];
 
   constructor(resources: readonly Resource<C>[]) {
-    this.#routes = resources.map(({ path, handlers }) => {
+    this.#routes = resources.map(({ path, type = JSON_TYPE, handlers }) => {
       const segments = path
         .slice(1)
         .split('/')
         .map((each) => (each.startsWith('{') ? undefined : each));
       const verbs = Object.entries(handlers) as [Verb, Handler<C>][];
-      return { segments, handlers: new Map(verbs), allow: verbs.map(([verb]) => verb).join(', ') };
+      return { segments, type, handlers: new Map(verbs), allow: verbs.map(([verb]) => verb).join(', ') };
     });
   }
 
@@ -58,7 +63,8 @@ export class Resources<C> {
     const route = this.#routes.find((each) => fits(each.segments, segments));
     if (!route) return undefined;
     const params = segments.filter((_each, i) => route.segments[i] === undefined);
-    return { params, handlers: route.handlers, allow: route.allow };
+    const { type, handlers, allow } = route;
+    return { params, type, handlers, allow };
   }
 }
 

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Look, nodeStatus } from './node-status.ts';
-import { statusText } from './print-status.ts';
-import { readSamples, Scrape } from './samples.ts';
+import { type Look, nodeStatus } from '#common/status/node-status.ts';
+import { readSamples, Scrape } from '#common/status/samples.ts';
 
 const PEER = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 
@@ -69,15 +68,6 @@ describe('the status of a node', () => {
   it('has no rate below 0 when a process begins to count anew', () => {
     const [peer] = nodeStatus(looked(1024, 0), looked(16, 1000)).peers;
     assert.equal(peer?.deliveredPerSecond, 0);
-  });
-
-  it('is a page for people, which begins with what is wrong', () => {
-    const text = statusText(
-      nodeStatus(looked(1024, 0), looked(1536, 2000, ['gateway: being started again'])),
-    );
-    assert.match(text, /^node aaaa, version 0\.2\.0: NOT READY\n! gateway: being started again\n/);
-    assert.match(text, new RegExp(`^${PEER}  up +2\\.00 ms +4 +0 +256\\.0 `, 'm'));
-    assert.match(text, /^gateway\.crt +gateway +own +1970-01-02T01:00:00 +24 h$/m);
   });
 });
 

@@ -1,5 +1,5 @@
 import { STATUS_TABLE } from '#common/errors/status-table.ts';
-import type { Scrape } from './samples.ts';
+import type { Scrape } from '#common/status/samples.ts';
 
 /** What a node tells of itself; rates are of the time between two looks at it. */
 export interface NodeStatus {
