@@ -27,6 +27,7 @@ export function telemetryOfTest(ratio = 1): TelemetryOfTest {
   return {
     telemetry: {
       meter: metrics.meter,
+      durations: metrics.durations,
       tracing: traces.tracing,
       rpc: createRpcTelemetry(metrics.meter, traces.tracing),
       exposition: metrics.exposition,

@@ -1,9 +1,10 @@
-import type { Meter } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import type { Resource } from '@opentelemetry/resources';
 import { MeterProvider, MetricReader, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { DurationHistograms } from '#common/telemetry/duration-histograms.ts';
 import { EXPORT_TIMEOUT_MS, exporterOptions, type OtlpConfig } from '#common/telemetry/otlp.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 
 /** However often somebody asks, metrics are collected once in this time. */
@@ -12,8 +13,7 @@ const FRESH_MS = 1_000;
 /** Which of the resource's attributes every sample carries. */
 const SAMPLE_LABELS = /^service\.name$/;
 
-export interface MetricPipeline {
-  readonly meter: Meter;
+export interface MetricPipeline extends Pick<Telemetry, 'meter' | 'durations'> {
   exposition(): Promise<string>;
   close(): Promise<void>;
 }
@@ -31,10 +31,13 @@ class PullReader extends MetricReader {
 
 /** Metrics for whoever asks, and to a collector where one is configured. */
 export function createMetricPipeline(resource: Resource, otlp: OtlpConfig | undefined): MetricPipeline {
-  const pull = new PullReader();
+  const histograms = new DurationHistograms(resource);
+  const metricProducers = [histograms];
+  const pull = new PullReader({ metricProducers });
   const push =
     otlp &&
     new PeriodicExportingMetricReader({
+      metricProducers,
       exporter: new OTLPMetricExporter(exporterOptions(otlp, 'metrics')),
       exportIntervalMillis: otlp.interval,
       exportTimeoutMillis: Math.min(otlp.interval, EXPORT_TIMEOUT_MS),
@@ -51,6 +54,7 @@ export function createMetricPipeline(resource: Resource, otlp: OtlpConfig | unde
 
   return {
     meter: provider.getMeter('keyweave'),
+    durations: (name, description) => histograms.create(name, description),
     exposition: () => {
       const now = systemClock.monotonicMs();
       if (text === undefined || now - collectedMs >= FRESH_MS) {

@@ -9,9 +9,12 @@ import { observeCertificates } from '#common/telemetry/certificate-metrics.ts';
 import { createMetricPipeline } from '#common/telemetry/metric-pipeline.ts';
 import { observeProcess } from '#common/telemetry/process-metrics.ts';
 import { createRpcTelemetry } from '#common/telemetry/rpc-telemetry.ts';
-import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import type { DurationHistogram, Telemetry } from '#common/telemetry/telemetry.ts';
 import { createTracePipeline } from '#common/telemetry/trace-pipeline.ts';
 import { waitFor } from '#common/time/wait-for.ts';
+
+/** A histogram where metrics are off. */
+const UNCOUNTED: DurationHistogram = { of: () => ({ record: () => undefined }) };
 
 /** What is left to send at a stop has so long, milliseconds. */
 const CLOSE_LIMIT_MS = 2_000;
@@ -43,6 +46,7 @@ export function startTelemetry({ service, config, log }: TelemetryOptions): Tele
   const stopSampling = metrics && observeProcess(meter);
   return {
     meter,
+    durations: metrics?.durations ?? (() => UNCOUNTED),
     tracing: traced?.tracing,
     rpc: createRpcTelemetry(meter, traced?.tracing),
     exposition: metrics?.exposition,

@@ -1,8 +1,7 @@
-import { type Histogram, type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
-import { DURATIONS } from '#common/telemetry/buckets.ts';
-import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import type { Durations, Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from '../delivery/key-delivery.ts';
 import { parseKsid } from '../streams/ksid.ts';
@@ -18,34 +17,40 @@ const ROOT = {
   attributes: { 'keyweave.protocol': 'etsi-gs-qkd-004' },
 } as const;
 
-const LABELS = {
-  hit: { call: 'getKey', outcome: 'hit' },
-  waited: { call: 'getKey', outcome: 'waited' },
-  refused: { call: 'getKey', outcome: 'refused' },
-} as const satisfies Record<GetKeyOutcome, object>;
+/** What became of an OPEN_CONNECT. */
+type OpenOutcome = 'opened' | 'refused';
 
 /** KeyDelivery with a histogram and spans of what applications ask. */
 export class ObservedDelivery implements KeyDelivery {
   readonly #inner: KeyDelivery;
   readonly #tracing: Telemetry['tracing'];
   readonly #batches: Pick<TracedBatches, 'wanted'> | undefined;
-  readonly #durations: Histogram;
+  readonly #opens: Readonly<Record<OpenOutcome, Durations>>;
+  readonly #gets: Readonly<Record<GetKeyOutcome, Durations>>;
 
   /** @param batches learns of the requests that are traced and wait for keys. */
-  constructor(inner: KeyDelivery, { meter, tracing }: Telemetry, batches?: Pick<TracedBatches, 'wanted'>) {
+  constructor(
+    inner: KeyDelivery,
+    { durations, tracing }: Pick<Telemetry, 'durations' | 'tracing'>,
+    batches?: Pick<TracedBatches, 'wanted'>,
+  ) {
     this.#inner = inner;
     this.#tracing = tracing;
     this.#batches = batches;
-    this.#durations = meter.createHistogram('keyweave_request_duration_seconds', {
-      ...DURATIONS,
-      description: 'Time until requests of applications were answered, by call and outcome',
-    });
+    const { of } = durations(
+      'keyweave_request_duration_seconds',
+      'Time until requests of applications were answered, by call and outcome',
+    );
+    const open = (outcome: OpenOutcome) => of({ call: 'open', outcome });
+    const getKey = (outcome: GetKeyOutcome) => of({ call: 'getKey', outcome });
+    this.#opens = { opened: open('opened'), refused: open('refused') };
+    this.#gets = { hit: getKey('hit'), waited: getKey('waited'), refused: getKey('refused') };
   }
 
   async open(request: OpenConnect): Promise<Opened> {
     const span = this.#start('OPEN_CONNECT');
     const startedMs = systemClock.monotonicMs();
-    let outcome = 'opened';
+    let outcome: OpenOutcome = 'opened';
     try {
       const opened = await this.#within(span, () => this.#inner.open(request));
       span?.setAttribute('keyweave.stream', streamHash(opened.ksid));
@@ -55,21 +60,48 @@ export class ObservedDelivery implements KeyDelivery {
       fail(span, thrown);
       throw thrown;
     } finally {
-      this.#durations.record(secondsSince(startedMs), { call: 'open', outcome });
+      this.#opens[outcome].record(secondsSince(startedMs));
       span?.end();
     }
   }
 
   getKey(request: GetKey): Delivered | Promise<Delivered> {
     const span = this.#start('GET_KEY');
-    const ksid = span && ksidIn(request.ksid);
-    if (ksid !== undefined) span?.setAttribute('keyweave.stream', streamHash(ksid));
-    const satisfied = this.#waitsFor(ksid, span);
+    return span ? this.#tracedKey(request, span) : this.#timedKey(request);
+  }
+
+  /** What every key goes through. */
+  #timedKey(request: GetKey): Delivered | Promise<Delivered> {
     const startedMs = systemClock.monotonicMs();
+    const over = (outcome: GetKeyOutcome) => this.#gets[outcome].record(secondsSince(startedMs));
+    try {
+      const key = this.#inner.getKey(request);
+      if (!(key instanceof Promise)) {
+        over('hit');
+        return key;
+      }
+      return key.then(
+        (delivered) => {
+          over('waited');
+          return delivered;
+        },
+        (thrown: unknown) => {
+          over('refused');
+          throw thrown;
+        },
+      );
+    } catch (thrown) {
+      over('refused');
+      throw thrown;
+    }
+  }
+
+  #tracedKey(request: GetKey, span: Span): Delivered | Promise<Delivered> {
+    const ksid = ksidIn(request.ksid);
+    if (ksid !== undefined) span.setAttribute('keyweave.stream', streamHash(ksid));
+    const satisfied = this.#waitsFor(ksid, span);
     const over = (outcome: GetKeyOutcome, index?: number) => {
-      this.#durations.record(secondsSince(startedMs), LABELS[outcome]);
       satisfied?.();
-      if (!span) return;
       span.setAttribute('keyweave.outcome', outcome);
       if (index !== undefined) span.setAttribute('keyweave.index', index);
       span.end();
@@ -80,7 +112,7 @@ export class ObservedDelivery implements KeyDelivery {
       throw thrown;
     };
     try {
-      const key = this.#within(span, () => this.#inner.getKey(request));
+      const key = this.#within(span, () => this.#timedKey(request));
       if (!(key instanceof Promise)) {
         over('hit', key.index);
         return key;
