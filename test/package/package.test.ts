@@ -17,8 +17,10 @@ const WANTED = [
   /^deploy\/(config|requests)\/[A-Za-z0-9/_-]+\.json$/,
   /^deploy\/schemas\/[a-z_]+\.schema\.json$/,
   /^deploy\/systemd\/[a-z.-]+$/,
-  /^deploy\/telemetry\/(alerts\.yml|grafana\/dashboards\/keyweave\.json)$/,
-  /^docs\/[a-z-]+\.md$/,
+  /^dist\/services\/gateway\/frontends\/console\/page\/(console\.css|icon\.svg|index\.html)$/,
+  /^deploy\/telemetry\/((alerts|prometheus)\.yml|(collector|jaeger)\.yaml)$/,
+  /^deploy\/telemetry\/grafana\/(dashboards\/keyweave\.json|provisioning\/[a-z]+\/keyweave\.yaml)$/,
+  /^docs\/([a-z-]+\.md|images\/console-[a-z]+\.png)$/,
 ];
 
 const ADDON = `${HOME}services/pqc-source/native/liboqs-node.node`;
@@ -65,6 +67,8 @@ describe('the package, packed and installed into an empty folder', () => {
       'deploy/schemas/trusted_peers_info.schema.json',
       'deploy/systemd/keyweave.service',
       'deploy/telemetry/alerts.yml',
+      'dist/services/gateway/frontends/console/page/index.html',
+      'dist/services/gateway/frontends/console/page/console.js',
     ])
       assert.ok(files.includes(path), path);
   });
