@@ -143,7 +143,7 @@ export class PairLoad {
     const sentMs = Date.now();
     let outcome: Pick<HistoryEntry, 'status' | 'message'> & Partial<HistoryEntry>;
     try {
-      const client = this.#clients[end] ?? (await withPatience(this.#connect(end)));
+      const client = this.#clients[end] ?? (await this.#connect(end));
       const answer = await withPatience(request(client));
       const { status, message = '' } = answer;
       outcome = { status, message, ...(op === 'GET_KEY' && status === 0 && keyIn(answer, KEY_BYTES)) };
@@ -159,7 +159,9 @@ export class PairLoad {
   }
 
   async #connect(end: 0 | 1): Promise<Etsi004Client> {
-    const client = await Etsi004Client.connect(this.#options.between[end].json);
+    // A connection that comes later than that is nobody's, and must not stay: the process would not end.
+    const patience = AbortSignal.timeout(PATIENCE_MS);
+    const client = await Etsi004Client.connect(this.#options.between[end].json, undefined, patience);
     this.#clients[end] = client;
     return client;
   }
