@@ -22,7 +22,7 @@ import type { Tracing } from '#common/telemetry/tracing.ts';
 
 /** Spans that wait to be sent; what is more is dropped, so that nobody fills the memory by asking for traces. */
 const MAX_WAITING_SPANS = 4_096;
-const SEND_EVERY_MS = 1_000;
+const SEND_EVERY_MS = 5_000;
 
 /** No span of ours has more or longer ones; a guard. */
 const SPAN_LIMITS = {
