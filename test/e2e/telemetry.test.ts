@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { HOME } from '#common/service/installation.ts';
 import type { NodeStatus } from '#common/status/node-status.ts';
-import { KeyAgreementDefinition } from '#gen/keyweave/v1/key_agreement.ts';
 import { freePorts } from '../../services/cli/free-ports.ts';
 import { dashboardQueries, firing, metricsIn, RULES } from '../helpers/alert-rules.ts';
 import { startCollector } from '../helpers/collector.ts';
 import { runCommand } from '../helpers/command.ts';
-import { dial, impersonate } from '../helpers/lying-peer.ts';
+import { callDenied } from '../helpers/lying-peer.ts';
 import {
   eventually,
   keyOf,
@@ -134,12 +133,7 @@ describe('a node with telemetry', () => {
 
   it('counts a caller that is denied, which fires KeyweaveCallsDenied', async () => {
     const earlier = await sample(alice);
-    const tool = await impersonate(network, alice.uuid, { service: 'tool' });
-    const { address } = alice.services.gateway ?? assert.fail();
-    const connection = dial(tool, alice, { service: 'gateway', address });
-    await assert.rejects(connection.client(KeyAgreementDefinition).close({}), { reason: 'NOT_ALLOWED' });
-    connection.close();
-    tool.close();
+    await callDenied(network, alice);
     const method = 'method="keyweave.v1.KeyAgreement/Close"';
     const later = await until(
       alice,

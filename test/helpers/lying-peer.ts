@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -261,4 +262,17 @@ export async function startWiredNetwork(
     wire: (from, to) => wires.find((wire) => wire.from === from && wire.to === to) as Wire,
     stop,
   };
+}
+
+/** Calls the node's gateway as a tool, which is on no list of callers, and is denied. @throws AssertionError where it is not. */
+export async function callDenied(network: LocalNetwork, node: LocalNode): Promise<void> {
+  const tool = await impersonate(network, node.uuid, { service: 'tool' });
+  const { address } = node.services.gateway ?? assert.fail();
+  const connection = dial(tool, node, { service: 'gateway', address });
+  try {
+    await assert.rejects(connection.client(KeyAgreementDefinition).close({}), { reason: 'NOT_ALLOWED' });
+  } finally {
+    connection.close();
+    tool.close();
+  }
 }

@@ -2,14 +2,11 @@ import { consoleTls } from '#common/config/app-listener-rules.ts';
 import type { Address } from '#common/config/fields.ts';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { LimitedLog } from '#common/log/limited-log.ts';
-import { boundConnections } from '#common/net/bounded-connections.ts';
-import { clientNetwork } from '#common/net/client-network.ts';
-import { listen } from '#common/net/listen.ts';
 import type { ServiceContext } from '#common/service/service-context.ts';
 import { appListenerTlsOptions } from '#common/tls/app-listener.ts';
 import { clientTrust } from '#common/tls/client-trust.ts';
 import type { FrontEnd } from '../frontend.ts';
-import { openHttps } from '../http/open-https.ts';
+import { openHttp, openHttps } from '../http/open-https.ts';
 import { ConsoleCalls, type ConsoleCallsOptions } from './calls.ts';
 import { healthPortsOf, NodeWatch } from './node-watch.ts';
 import { createConsoleServer, createPlainConsoleServer } from './server.ts';
@@ -45,6 +42,7 @@ export async function startConsole(
   const node = new NodeWatch(healthPortsOf(config));
   const calls = started.adopt(new ConsoleCalls({ nodeUuid, peers, node, ...shown }), (open) => open.stop());
   const options = { calls, limits, log };
+  const opening = { setting: SETTING, address: settings, limits: LIMITS, log, refusals };
   let address: Address;
   if (consoleTls(settings) === 'mutual') {
     const trusted = started.adopt(clientTrust(identity, settings.client_ca_path, log), (open) =>
@@ -52,17 +50,11 @@ export async function startConsole(
     );
     const { server, stop } = createConsoleServer(options, appListenerTlsOptions(trusted, true));
     started.defer(() => stop(limits.shutdown_grace));
-    const common = { setting: SETTING, address: settings, trusted, limits: LIMITS, log, refusals };
-    address = await openHttps(server, common);
+    address = await openHttps(server, { ...opening, trusted });
   } else {
     const { server, stop } = createPlainConsoleServer(options);
     started.defer(() => stop(limits.shutdown_grace));
-    boundConnections(server, LIMITS, (client, why) =>
-      refusals.line(clientNetwork(client), 'warning', why, { client, setting: SETTING }),
-    );
-    const { host, port } = settings;
-    address = await listen(server, { host, port }, `${SETTING}: cannot listen on ${host}:${port}`);
-    server.on('error', (error) => log.error('a listener failed', { setting: SETTING }, error));
+    address = await openHttp(server, opening);
   }
   calls.start();
 

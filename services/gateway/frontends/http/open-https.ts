@@ -1,3 +1,4 @@
+import type { Server as PlainServer } from 'node:http';
 import type { Server } from 'node:https';
 import type { Address } from '#common/config/fields.ts';
 import type { LimitedLog } from '#common/log/limited-log.ts';
@@ -8,18 +9,21 @@ import { listen } from '#common/net/listen.ts';
 import { type ListenerPolicy, reloadingTls } from '#common/tls/app-listener.ts';
 import type { ListenerIdentity } from '#common/tls/client-trust.ts';
 
-export interface OpenHttpsOptions {
+export interface OpenHttpOptions {
   /** The listener's section of config.json, for messages. */
   readonly setting: string;
   readonly address: Address;
-  /** Certificate, key and CAs, which the server is kept at. */
-  readonly trusted: ListenerIdentity;
-  /** That of all listeners where it is absent. */
-  readonly policy?: ListenerPolicy | undefined;
   readonly limits: ConnectionLimits;
   readonly log: Log;
   /** Lines about clients that are not served, limited for each. */
   readonly refusals: Pick<LimitedLog, 'line'>;
+}
+
+export interface OpenHttpsOptions extends OpenHttpOptions {
+  /** Certificate, key and CAs, which the server is kept at. */
+  readonly trusted: ListenerIdentity;
+  /** That of all listeners where it is absent. */
+  readonly policy?: ListenerPolicy | undefined;
 }
 
 /**
@@ -29,9 +33,15 @@ export interface OpenHttpsOptions {
  * @throws KeyweaveError BAD_CONFIG naming the setting where it cannot listen.
  */
 export async function openHttps(server: Server, options: OpenHttpsOptions): Promise<Address> {
-  const { setting, address, trusted, policy, limits, log, refusals } = options;
-  const { host, port } = address;
+  const { trusted, policy, log } = options;
   reloadingTls(server, trusted, log, policy);
+  return openHttp(server, options);
+}
+
+/** The same of a server as it is, for one without TLS. @throws KeyweaveError BAD_CONFIG */
+export async function openHttp(server: Server | PlainServer, options: OpenHttpOptions): Promise<Address> {
+  const { setting, address, limits, log, refusals } = options;
+  const { host, port } = address;
   boundConnections(server, limits, (client, why) =>
     refusals.line(clientNetwork(client), 'warning', why, { client, setting }),
   );

@@ -20,7 +20,7 @@ const MAX_UNCONFIRMED = 2;
 /** Failures after which the two ends may not read the same QKD keys any more. */
 const STEP_REASONS = ['QKD_OUT_OF_STEP', 'QKD_UNAVAILABLE', 'AGREEMENT_FAILED', 'SOURCE_FAULT'] as const;
 
-/** A stream that would have been read to its end by then cannot wait for others: some time of a round, and its linger. */
+/** A stream waits for others no longer than its own keys last less this, the time of a few rounds. */
 const HURRY_MS = 40;
 
 /** A stream that may come along with another one's batch does so though nearly all of its depth is there. */
