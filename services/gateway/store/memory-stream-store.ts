@@ -1,7 +1,7 @@
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
 import type { Clock, Timer } from '#common/time/clock.ts';
-import { HeldBytes } from '../streams/held-bytes.ts';
+import { HeldBytes } from '../streams/held/held-bytes.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import { EndedStreams } from './ended-streams.ts';
 import type { PeerQuotas } from './peer-quotas.ts';

@@ -1,4 +1,4 @@
-import type { HeldBytes } from '../streams/held-bytes.ts';
+import type { HeldBytes } from '../streams/held/held-bytes.ts';
 import type { KeyStream } from '../streams/key-stream.ts';
 import type { EndedStreams } from './ended-streams.ts';
 import type { PeerQuotas } from './peer-quotas.ts';

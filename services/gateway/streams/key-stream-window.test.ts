@@ -13,7 +13,7 @@ import {
   type StreamChange,
 } from '#test/helpers/streams.ts';
 import type { Chunk } from './chunk-buffer.ts';
-import { HeldBytes } from './held-bytes.ts';
+import { HeldBytes } from './held/held-bytes.ts';
 import type { KeyStream } from './key-stream.ts';
 import type { StreamRole } from './producer.ts';
 

@@ -5,7 +5,7 @@ import { pause } from '#common/time/wait-for.ts';
 import type { Qos } from '#gen/keyweave/v1/common.ts';
 import { abandonedError, type Chunk, ChunkBuffer, goneError } from './chunk-buffer.ts';
 import { DeliveryRate } from './delivery-rate.ts';
-import type { HeldBytes } from './held-bytes.ts';
+import type { HeldBytes } from './held/held-bytes.ts';
 import { IndexLedger } from './index-ledger.ts';
 import type { Owner } from './owner.ts';
 import { type Degraded, LACKS_NOTHING, type MayLack } from './policy/lacking.ts';

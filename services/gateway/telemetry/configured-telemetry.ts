@@ -1,6 +1,6 @@
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import type { ObservedStream } from '../streams/held/holdings.ts';
 import type { GatewayTelemetry } from './parts.ts';
-import type { ObservedStream } from './stream-metrics.ts';
 
 const same = <T>(inner: T): T => inner;
 

@@ -1,9 +1,10 @@
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
+import type { ObservedStream } from '../streams/held/holdings.ts';
 import { linkMetrics } from './link-metrics.ts';
 import { ObservedDelivery } from './observed-delivery.ts';
 import { ObservedSources } from './observed-sources.ts';
 import type { GatewayTelemetry } from './parts.ts';
-import { type ObservedStream, streamMetrics } from './stream-metrics.ts';
+import { streamMetrics } from './stream-metrics.ts';
 import { tracedAgreement } from './traced-agreement.ts';
 import { TracedBatches } from './traced-batches.ts';
 

@@ -3,8 +3,9 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { BOB, IdleProducer, keyStream, LIVING } from '#test/helpers/streams.ts';
 import { type TelemetryOfTest, telemetryOfTest } from '#test/helpers/telemetry.ts';
+import type { ObservedStream } from '../streams/held/holdings.ts';
 import { KEYS_DIFFER, StreamEvents } from '../streams/stream-events.ts';
-import { type ObservedStream, streamMetrics } from './stream-metrics.ts';
+import { streamMetrics } from './stream-metrics.ts';
 
 const OWNER = { identity: undefined, address: '127.0.0.1:9' };
 const SIDE = `peer="${BOB}",role="initiator"`;

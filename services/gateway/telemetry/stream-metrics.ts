@@ -1,7 +1,7 @@
 import type { Meter } from '@opentelemetry/api';
 import type { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { STATUS_TABLE } from '#common/errors/status-table.ts';
-import type { KeyStream } from '../streams/key-stream.ts';
+import { type Holdings, holdingsBy, noHoldings, type ObservedStream } from '../streams/held/holdings.ts';
 import {
   KEYS_DIFFER,
   type RefusedRequest,
@@ -9,22 +9,10 @@ import {
   type StreamListener,
 } from '../streams/stream-events.ts';
 
-/** What of a stream is looked at when somebody asks. */
-export type ObservedStream = StreamFacts & Pick<KeyStream, 'buffer' | 'producer' | 'local' | 'peer'>;
-
 /** Keys given to applications, by what their labels say. */
 interface Delivered {
   sound: number;
   degraded: number;
-}
-
-/** Of the streams with one peer, by role. */
-interface Holdings {
-  open: number;
-  joined: number;
-  buffered: number;
-  coming: number;
-  waiting: number;
 }
 
 /**
@@ -129,25 +117,15 @@ function observeHoldings(meter: Meter, streams: () => Iterable<ObservedStream>):
   /** A peer without streams any more has none, which is not the same as no answer. */
   const known = new Map<string, { peer: string; role: string }>();
   meter.addBatchObservableCallback((result) => {
-    const held = new Map<string, Holdings>([...known.keys()].map((key) => [key, nothing()]));
-    for (const { role, route, buffer, producer, local, peer } of streams()) {
-      const key = `${role} ${route.farNode}`;
-      if (!known.has(key)) known.set(key, { peer: route.farNode, role });
-      const sum = held.get(key) ?? nothing();
-      held.set(key, sum);
-      sum.open += 1;
-      sum.joined += local === 'joined' && peer === 'joined' ? 1 : 0;
-      sum.buffered += buffer.size;
-      sum.coming += producer.coming;
-      sum.waiting += buffer.waiting;
-    }
-    for (const [key, sum] of held) {
+    const held = holdingsBy(streams(), ({ role, route: { farNode: peer } }) => {
+      const side = `${role} ${peer}`;
+      if (!known.has(side)) known.set(side, { peer, role });
+      return side;
+    });
+    for (const [side, labels] of known) {
+      const sum = held.get(side) ?? noHoldings();
       for (const name of Object.keys(gauges) as (keyof Holdings)[])
-        result.observe(gauges[name], sum[name], known.get(key));
+        result.observe(gauges[name], sum[name], labels);
     }
   }, Object.values(gauges));
-}
-
-function nothing(): Holdings {
-  return { open: 0, joined: 0, buffered: 0, coming: 0, waiting: 0 };
 }

@@ -1,8 +1,8 @@
 import type { ServiceContext } from '#common/service/service-context.ts';
+import type { ObservedStream } from '../../streams/held/holdings.ts';
 import type { StreamListener } from '../../streams/stream-events.ts';
 import type { FrontEnd } from '../frontend.ts';
 import type { ShownParts } from './frontend.ts';
-import type { WatchedStream } from './stream-watch.ts';
 
 /** The console of a gateway, where one is configured; its modules are loaded only then. */
 export interface ConfiguredConsole {
@@ -14,7 +14,7 @@ export interface ConfiguredConsole {
 /** @param streams all that there are. */
 export async function configuredConsole(
   context: ServiceContext,
-  streams: () => Iterable<WatchedStream>,
+  streams: () => Iterable<ObservedStream>,
 ): Promise<ConfiguredConsole> {
   const settings = context.config.listeners.console;
   if (!settings) return { listeners: [], start: async () => undefined };

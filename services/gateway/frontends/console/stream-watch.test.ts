@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
+import type { ObservedStream } from '../../streams/held/holdings.ts';
 import { slotOf } from '../../streams/stream-terms.ts';
-import { StreamWatch, type WatchedStream } from './stream-watch.ts';
+import { StreamWatch } from './stream-watch.ts';
 
 const KSID = 'f0e1d2c3-b4a5-4697-8879-6a5b4c3d2e1f';
 
 /** What of a stream is looked at, with an application whose name nobody may learn. */
-function stream(id = KSID, peer: 'joined' | 'absent' = 'joined'): WatchedStream {
+function stream(id = KSID, peer: 'joined' | 'absent' = 'joined'): ObservedStream {
   const of: object = {
     ...{ id, role: 'initiator', local: 'joined', peer, owner: undefined },
     route: { nextHop: 'b', farNode: 'b', hops: 0 },
@@ -18,7 +19,7 @@ function stream(id = KSID, peer: 'joined' | 'absent' = 'joined'): WatchedStream 
     },
     ...{ buffer: { size: 3, waiting: 1 }, producer: { coming: 2 } },
   };
-  return of as WatchedStream;
+  return of as ObservedStream;
 }
 
 describe('the watch over streams', () => {
@@ -48,7 +49,7 @@ describe('the watch over streams', () => {
       stream(`00000000-0000-4000-8000-${`${i}`.padStart(12, '0')}`),
     );
     const watch = new StreamWatch(() => all);
-    const busiest = all[149] as WatchedStream;
+    const busiest = all[149] as ObservedStream;
     watch.delivered(busiest);
     const { shown, total } = watch.now();
     assert.deepEqual([total, shown.length, shown[0]?.stream], [150, 100, streamHash(busiest.id)]);

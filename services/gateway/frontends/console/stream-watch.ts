@@ -1,13 +1,10 @@
 import { STATUS_TABLE } from '#common/errors/status-table.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
 import { systemClock } from '#common/time/clock.ts';
-import type { KeyStream } from '../../streams/key-stream.ts';
+import { holdingsBy, noHoldings, type ObservedStream } from '../../streams/held/holdings.ts';
 import { sourcesOf } from '../../streams/policy/lacking.ts';
 import type { RefusedRequest, StreamFacts, StreamListener } from '../../streams/stream-events.ts';
 import type { RefusalState, StreamState } from './answers.ts';
-
-/** What of a stream is looked at. */
-export type WatchedStream = StreamFacts & Pick<KeyStream, 'buffer' | 'producer' | 'local' | 'peer'>;
 
 /** Streams that are told one by one, those that have delivered most. */
 const MOST_SHOWN = 100;
@@ -35,7 +32,7 @@ export interface StreamsNow {
  * them; what they hold is looked at when somebody asks.
  */
 export class StreamWatch implements StreamListener {
-  readonly #streams: () => Iterable<WatchedStream>;
+  readonly #streams: () => Iterable<ObservedStream>;
   readonly #wallMs: () => number;
   /** Keys that went to applications of this end. */
   readonly #delivered = new WeakMap<StreamFacts, number>();
@@ -45,7 +42,7 @@ export class StreamWatch implements StreamListener {
   readonly #refusals = new Map<string, RefusalState>();
 
   /** @param streams all that there are. */
-  constructor(streams: () => Iterable<WatchedStream>, wallMs = systemClock.wallMs) {
+  constructor(streams: () => Iterable<ObservedStream>, wallMs = systemClock.wallMs) {
     this.#streams = streams;
     this.#wallMs = wallMs;
   }
@@ -73,19 +70,14 @@ export class StreamWatch implements StreamListener {
   }
 
   now(): StreamsNow {
-    const peers = new Map<string, PeerCounts>();
-    for (const [peer, totals] of this.#totals) peers.set(peer, { ...NOTHING, ...totals });
     const all = [...this.#streams()];
-    for (const { route, buffer, producer, local, peer } of all) {
-      const sum = peers.get(route.farNode) ?? { ...NOTHING };
-      peers.set(route.farNode, sum);
-      sum.streams += 1;
-      sum.joined += local === 'joined' && peer === 'joined' ? 1 : 0;
-      sum.ready += buffer.size;
-      sum.coming += producer.coming;
-      sum.waiting += buffer.waiting;
+    const held = holdingsBy(all, ({ route }) => route.farNode);
+    const peers = new Map<string, PeerCounts>();
+    for (const peer of new Set([...this.#totals.keys(), ...held.keys()])) {
+      const { open: streams, buffered: ready, ...holds } = held.get(peer) ?? noHoldings();
+      peers.set(peer, { streams, ready, ...holds, ...(this.#totals.get(peer) ?? { delivered: 0, made: 0 }) });
     }
-    const count = (stream: WatchedStream) => this.#delivered.get(stream) ?? 0;
+    const count = (stream: ObservedStream) => this.#delivered.get(stream) ?? 0;
     const shown = all.sort((one, other) => count(other) - count(one)).slice(0, MOST_SHOWN);
     return { total: all.length, shown: shown.map((stream) => stateOf(stream, count(stream))), peers };
   }
@@ -97,12 +89,7 @@ export class StreamWatch implements StreamListener {
   }
 }
 
-const NOTHING: Readonly<PeerCounts> = {
-  ...{ streams: 0, joined: 0, ready: 0, coming: 0, waiting: 0 },
-  ...{ delivered: 0, made: 0 },
-};
-
-function stateOf(stream: WatchedStream, delivered: number): StreamState {
+function stateOf(stream: ObservedStream, delivered: number): StreamState {
   const { id, role, route, terms, buffer, producer, local, peer } = stream;
   return {
     stream: streamHash(id),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { ProducerBench } from '#test/helpers/producer-bench.ts';
-import { HeldBytes } from '../../streams/held-bytes.ts';
+import { HeldBytes } from '../../streams/held/held-bytes.ts';
 
 let bench: ProducerBench;
 

@@ -4,7 +4,7 @@ import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { FakeClock } from '#test/helpers/fake-clock.ts';
 import { ksidOf } from '#test/helpers/openings.ts';
 import { IdleProducer, keyStream, LIVING, qkdReference } from '#test/helpers/streams.ts';
-import { HeldBatches } from '../production/responder/held-batches.ts';
+import { HeldBatches } from '../../production/responder/held-batches.ts';
 import { HeldBytes } from './held-bytes.ts';
 
 let held: HeldBytes;
