@@ -1,7 +1,7 @@
 # The one door for people and for CI: `make help` lists what there is.
 NODE := node_modules/.bin/node
 STAMP := node_modules/.installed
-UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/alerts/*.test.ts" "test/telemetry/shipped-files.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
+UNIT := "certs/*.test.ts" "deploy/**/*.test.ts" "services/**/*.test.ts" "test/helpers/**/*.test.ts" "test/alerts/*.test.ts" "test/bench/**/*.test.ts" "test/telemetry/shipped-files.test.ts" "test/house/*.test.ts" "test/mutants/**/*.test.ts" "test/simulation/*.test.ts"
 E2E := "test/e2e/**/*.test.ts"
 PACKAGE := "test/package/**/*.test.ts"
 NATIVE := services/pqc-source/native

@@ -5,6 +5,7 @@ import { cpuMs, waitedMs } from '../../helpers/proc.ts';
 import { streamKind } from '../client/bench-stream.ts';
 import type { OpenLoopMessage, OpenLoopOrder, OpenLoopResult } from '../client/open-loop-process.ts';
 import { type FigureTable, percentiles } from '../figures.ts';
+import { cpuShares } from '../probe/cpu-shares.ts';
 import type { ProcessFigures } from '../probe/probes.ts';
 import type { BenchCase, CaseContext } from './case.ts';
 import { processTable } from './process-table.ts';
@@ -66,6 +67,10 @@ async function measureAll(context: CaseContext, loads: readonly Load[]): Promise
     worst.push(`worst by second at ${label}: ${worstBySecond(latencies, load.rate)}`);
     const title = `Event loops, ${load.streams} streams, ${label}: turns and garbage collections, ms`;
     tables.push(processTable(title, measured.processes));
+    if (context.options.profiles) {
+      const rows = cpuShares(profilesOf(context.options.profiles, load));
+      tables.push({ title: `What CPU time went to by profile, ${load.streams} streams, ${label}`, rows });
+    }
   }
   const title = `Open loop, ${first?.streams} streams: from due until both ends have the key, ms`;
   return [{ title, rows, note: worst.join('\n') }, ...tables];
@@ -91,9 +96,7 @@ async function measure({ network, probes, options }: CaseContext, load: Load): P
     const messages = messagesOf(client);
     await messages.next('warm');
     // Its start holds a process up for some 0.1 s, which is not to be measured.
-    const profiled = options.profiles
-      ? await probes.profile(join(options.profiles, `${load.streams}-streams-${load.rate}-a-second`))
-      : undefined;
+    const profiled = options.profiles ? await probes.profile(profilesOf(options.profiles, load)) : undefined;
     await messages.next('measuring');
     const pid = client.pid as number;
     const before = { cpuMs: cpuMs(pid), waitedMs: waitedMs([pid]) };
@@ -116,6 +119,10 @@ async function measure({ network, probes, options }: CaseContext, load: Load): P
   } finally {
     client.kill('SIGKILL');
   }
+}
+
+function profilesOf(folder: string, { streams, rate }: Load): string {
+  return join(folder, `${streams}-streams-${rate}-a-second`);
 }
 
 /** What the client tells, once each; its end before that is an error. */
