@@ -8,6 +8,7 @@ import { startLocalNetwork } from '../helpers/network.ts';
 import type { BenchCase, BenchOptions } from './cases/case.ts';
 import { doors } from './cases/doors.ts';
 import { firstKey } from './cases/first-key.ts';
+import { floor } from './cases/floor.ts';
 import { memory } from './cases/memory.ts';
 import { openLoop, slowStreams } from './cases/open-loop.ts';
 import { throughput } from './cases/throughput.ts';
@@ -21,6 +22,7 @@ const CASES = {
   'open-loop': openLoop,
   'slow-streams': slowStreams,
   'first-key': firstKey,
+  floor,
   doors,
 } as const satisfies Record<string, BenchCase>;
 type CaseName = keyof typeof CASES;
