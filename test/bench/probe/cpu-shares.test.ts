@@ -7,11 +7,11 @@ import { cpuShares } from './cpu-shares.ts';
 
 const HERE = 'file:///app/services/gateway';
 
-test('a sample is of the innermost function outside of Node, and idle time of nobody', (context) => {
+test('a sample is of the innermost function outside of Node, and idle time and measuring of nobody', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'keyweave-shares-'));
   context.after(() => rmSync(folder, { recursive: true }));
   write(folder, 'gateway-1', [
-    ['(root)', '', 0, [2, 3, 4]],
+    ['(root)', '', 0, [2, 3, 4, 8]],
     ['(idle)', '', 500],
     ['(garbage collector)', '', 10],
     ['take', `${HERE}/telemetry/observed-delivery.ts`, 1, [5, 7]],
@@ -19,6 +19,8 @@ test('a sample is of the innermost function outside of Node, and idle time of no
     ['take', `${HERE}/delivery/gateway-delivery.ts`, 40, [6]],
     ['hash', 'node:internal/crypto/hash', 40],
     ['now', 'node:internal/perf', 2],
+    ['answer', 'file:///app/test/bench/probe/service-probe.ts', 300, [9]],
+    ['post', 'node:inspector', 300],
   ]);
   write(folder, 'peer-broker-2', [
     ['(root)', '', 0, [2]],

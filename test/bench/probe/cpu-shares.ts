@@ -8,7 +8,11 @@ const PARTS = {
   'gRPC %': /\/(@grpc|nice-grpc|nice-grpc-common|@bufbuild)\//,
 } as const;
 
+/** Measuring is nobody's work. */
+const MEASURING = /\/test\/bench\//;
+
 type Part = keyof typeof PARTS;
+type Owner = Part | 'measuring' | undefined;
 type Shares = Record<'busy ms' | 'garbage %' | Part, number>;
 
 /**
@@ -44,10 +48,10 @@ class Sums {
     samples.forEach((id, i) => {
       const us = timeDeltas[i] ?? 0;
       const name = functions.get(id);
-      if (name === '(idle)' || name === '(root)') return;
+      const part = partOf.get(id);
+      if (name === '(idle)' || name === '(root)' || part === 'measuring') return;
       this.#busy += us;
       if (name === '(garbage collector)') this.#garbage += us;
-      const part = partOf.get(id);
       if (part !== undefined) this.#parts[part] += us;
     });
   }
@@ -64,10 +68,10 @@ class Sums {
 }
 
 /** The part of each node of the call tree: its own, or for functions of Node that of its caller. */
-function partsOf(nodes: readonly Profiler.ProfileNode[]): Map<number, Part | undefined> {
-  const parts = new Map<number, Part | undefined>();
+function partsOf(nodes: readonly Profiler.ProfileNode[]): Map<number, Owner> {
+  const parts = new Map<number, Owner>();
   const byId = new Map(nodes.map((node) => [node.id, node]));
-  const visit = (id: number, caller: Part | undefined): void => {
+  const visit = (id: number, caller: Owner): void => {
     const node = byId.get(id);
     if (!node) return;
     const { url } = node.callFrame;
@@ -80,6 +84,7 @@ function partsOf(nodes: readonly Profiler.ProfileNode[]): Map<number, Part | und
   return parts;
 }
 
-function partAt(url: string): Part | undefined {
+function partAt(url: string): Owner {
+  if (MEASURING.test(url)) return 'measuring';
   return (Object.keys(PARTS) as Part[]).find((part) => PARTS[part].test(url));
 }
