@@ -1,6 +1,6 @@
 import type { Meter } from '@opentelemetry/api';
 import type { ServiceClient } from '#common/grpc/client.ts';
-import { DURATION_BUCKETS } from '#common/telemetry/buckets.ts';
+import { DURATION_BUCKETS } from '#common/telemetry/durations.ts';
 import { type Clock, systemClock } from '#common/time/clock.ts';
 import type { HealthDefinition } from '#gen/grpc/health/v1/health.ts';
 

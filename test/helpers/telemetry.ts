@@ -29,7 +29,7 @@ export function telemetryOfTest(ratio = 1): TelemetryOfTest {
       meter: metrics.meter,
       durations: metrics.durations,
       tracing: traces.tracing,
-      rpc: createRpcTelemetry(metrics.meter, traces.tracing),
+      rpc: createRpcTelemetry(metrics, traces.tracing),
       exposition: metrics.exposition,
       observeCertificates: () => undefined,
       close,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { DURATION_BUCKETS, DURATIONS } from '#common/telemetry/buckets.ts';
+import { DURATION_BUCKETS, DURATIONS } from '#common/telemetry/durations.ts';
 import { telemetryOfTest } from '#test/helpers/telemetry.ts';
 
 /** In every bucket, on every bound, and beyond the last. */
@@ -24,6 +24,19 @@ describe('a histogram of durations', () => {
     assert.match(
       (await telemetry.exposition?.()) ?? '',
       /# HELP ours_seconds Ours\n(?:# UNIT .*\n)?# TYPE ours_seconds histogram\n/,
+    );
+    await close();
+  });
+
+  it('has one place for the same labels, in whatever order they are', async () => {
+    const { telemetry, samples, close } = telemetryOfTest();
+    const ours = telemetry.durations('ours_seconds', 'Ours');
+    ours.of({ kind: 'a', peer: 'b' }).record(1);
+    ours.of({ peer: 'b', kind: 'a' }).record(1);
+    const counts = [...(await samples())].filter(([name]) => name.startsWith('ours_seconds_count'));
+    assert.deepEqual(
+      counts.map(([, count]) => count),
+      [2],
     );
     await close();
   });

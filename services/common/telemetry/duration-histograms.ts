@@ -8,8 +8,7 @@ import {
   type HistogramMetricData,
   type MetricProducer,
 } from '@opentelemetry/sdk-metrics';
-import { DURATION_BUCKETS } from '#common/telemetry/buckets.ts';
-import type { DurationHistogram, Durations } from '#common/telemetry/telemetry.ts';
+import { DURATION_BUCKETS, type DurationHistogram, type Durations } from '#common/telemetry/durations.ts';
 import { systemClock } from '#common/time/clock.ts';
 
 const SCOPE: InstrumentationScope = { name: 'keyweave' };
@@ -17,7 +16,8 @@ const SCOPE: InstrumentationScope = { name: 'keyweave' };
 interface NamedHistogram {
   readonly name: string;
   readonly description: string;
-  readonly places: Counted[];
+  /** By their labels. */
+  readonly places: Map<string, Counted>;
 }
 
 /** Durations of one set of labels since the start. */
@@ -57,12 +57,13 @@ export class DurationHistograms implements MetricProducer {
 
   /** A histogram of a name that no other instrument has. */
   create(name: string, description: string): DurationHistogram {
-    const places: Counted[] = [];
+    const places = new Map<string, Counted>();
     this.#histograms.push({ name, description, places });
     return {
       of: (labels) => {
-        const place = new Counted(labels);
-        places.push(place);
+        const key = JSON.stringify(Object.entries(labels).toSorted());
+        const place = places.get(key) ?? new Counted(labels);
+        places.set(key, place);
         return place;
       },
     };
@@ -83,7 +84,7 @@ export class DurationHistograms implements MetricProducer {
       descriptor: { name, description, unit: 's', valueType: ValueType.DOUBLE },
       aggregationTemporality: AggregationTemporality.CUMULATIVE,
       dataPointType: DataPointType.HISTOGRAM,
-      dataPoints: places
+      dataPoints: [...places.values()]
         .filter(({ count }) => count > 0)
         .map(({ labels, counts, count, sum }) => ({
           ...times,

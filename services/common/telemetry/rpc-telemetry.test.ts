@@ -106,7 +106,7 @@ describe('the client side', () => {
     await assert.rejects(call(() => Promise.reject(new KeyweaveError('TIMEOUT', 'late'))));
     await assert.rejects(call(() => Promise.reject(new Error('something else'))));
     for (const outcome of ['ok', 'TIMEOUT', 'aborted']) {
-      const labels = `target="hybridizer",method="${METHOD}",outcome="${outcome}",peer="${PEER}"`;
+      const labels = `target="hybridizer",peer="${PEER}",method="${METHOD}",outcome="${outcome}"`;
       assert.equal(await count(`keyweave_rpc_client_duration_seconds_count{${labels}}`), 1, outcome);
     }
   });

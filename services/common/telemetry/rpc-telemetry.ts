@@ -10,7 +10,7 @@ import {
 } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
-import { DURATIONS } from '#common/telemetry/buckets.ts';
+import { LabelledDurations, type MakeDurations } from '#common/telemetry/durations.ts';
 import type { Tracing } from '#common/telemetry/tracing.ts';
 import { systemClock } from '#common/time/clock.ts';
 
@@ -41,15 +41,21 @@ const UNTRACED = '/grpc.health.v1.Health/';
 /** Label of methods that the server does not have: a client can name what it likes. */
 const UNKNOWN_METHOD = 'unknown';
 
-export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): RpcTelemetry {
-  const served = meter.createHistogram('keyweave_rpc_server_duration_seconds', {
-    ...DURATIONS,
-    description: 'Time in which this service answered calls, by method and gRPC status code',
-  });
-  const called = meter.createHistogram('keyweave_rpc_client_duration_seconds', {
-    ...DURATIONS,
-    description: 'Time that calls to other services took, by service, method and outcome (ok, or the reason)',
-  });
+export function createRpcTelemetry(
+  { meter, durations }: { meter: Meter; durations: MakeDurations },
+  tracing: Tracing | undefined,
+): RpcTelemetry {
+  const served = new LabelledDurations(
+    durations(
+      'keyweave_rpc_server_duration_seconds',
+      'Time in which this service answered calls, by method and gRPC status code',
+    ),
+    ['method', 'code'],
+  );
+  const called = durations(
+    'keyweave_rpc_client_duration_seconds',
+    'Time that calls to other services took, by service, method and outcome (ok, or the reason)',
+  );
   const denials = meter.createCounter('keyweave_calls_denied_total', {
     description:
       'Calls refused because of who called: no certificate that is accepted, or not on the list of callers',
@@ -78,23 +84,32 @@ export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): 
       code = codeOf(thrown);
       throw thrown;
     } finally {
-      served.record(secondsSince(startedMs), { method, code });
+      served.of(method, code).record(secondsSince(startedMs));
       end(span, code, code === 'OK' ? undefined : code);
     }
   };
 
-  const client = ({ service, peer }: RpcTarget): ClientMiddleware =>
-    async function* observe(call, options: CallOptions) {
+  const client = ({ service, peer }: RpcTarget): ClientMiddleware => {
+    const took = new LabelledDurations(called, ['method', 'outcome'], {
+      target: service,
+      ...(peer && { peer }),
+    });
+    return async function* observe(call, options: CallOptions) {
       const { path, requestStream, responseStream } = call.method;
       if (requestStream || responseStream) return yield* call.next(call.request, options);
       const method = path.slice(1);
       const parent = path.startsWith(UNTRACED) ? undefined : tracing?.active();
-      const attributes = {
-        ...rpcOf(method),
-        'keyweave.service': service,
-        ...(peer && { 'keyweave.peer': peer }),
-      };
-      const span = parent && tracing?.start(method, { kind: SpanKind.CLIENT, parent, attributes });
+      const span =
+        parent &&
+        tracing?.start(method, {
+          kind: SpanKind.CLIENT,
+          parent,
+          attributes: {
+            ...rpcOf(method),
+            'keyweave.service': service,
+            ...(peer && { 'keyweave.peer': peer }),
+          },
+        });
       const startedMs = systemClock.monotonicMs();
       let outcome = 'ok';
       try {
@@ -106,11 +121,11 @@ export function createRpcTelemetry(meter: Meter, tracing: Tracing | undefined): 
         outcome = thrown instanceof KeyweaveError ? thrown.reason : 'aborted';
         throw thrown;
       } finally {
-        const labels = { target: service, method, outcome, ...(peer && { peer }) };
-        called.record(secondsSince(startedMs), labels);
+        took.of(method, outcome).record(secondsSince(startedMs));
         end(span, codeOfOutcome(outcome), outcome === 'ok' ? undefined : outcome);
       }
     };
+  };
 
   return {
     server,

@@ -6,10 +6,11 @@ import { LimitedLog } from '#common/log/limited-log.ts';
 import type { Log } from '#common/log/log.ts';
 import { VERSION } from '#common/service/version.ts';
 import { observeCertificates } from '#common/telemetry/certificate-metrics.ts';
+import type { DurationHistogram } from '#common/telemetry/durations.ts';
 import { createMetricPipeline } from '#common/telemetry/metric-pipeline.ts';
 import { observeProcess } from '#common/telemetry/process-metrics.ts';
 import { createRpcTelemetry } from '#common/telemetry/rpc-telemetry.ts';
-import type { DurationHistogram, Telemetry } from '#common/telemetry/telemetry.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { createTracePipeline } from '#common/telemetry/trace-pipeline.ts';
 import { waitFor } from '#common/time/wait-for.ts';
 
@@ -43,12 +44,13 @@ export function startTelemetry({ service, config, log }: TelemetryOptions): Tele
   const metrics = wantsMetrics ? createMetricPipeline(resource, otlp) : undefined;
   const traced = traces && otlp ? createTracePipeline(resource, traces.sample_ratio, otlp) : undefined;
   const meter = metrics?.meter ?? createNoopMeter();
+  const durations = metrics?.durations ?? (() => UNCOUNTED);
   const stopSampling = metrics && observeProcess(meter);
   return {
     meter,
-    durations: metrics?.durations ?? (() => UNCOUNTED),
+    durations,
     tracing: traced?.tracing,
-    rpc: createRpcTelemetry(meter, traced?.tracing),
+    rpc: createRpcTelemetry({ meter, durations }, traced?.tracing),
     exposition: metrics?.exposition,
     observeCertificates: (certificates) => observeCertificates(meter, certificates),
     close: async () => {

@@ -1,17 +1,8 @@
-import type { Attributes, Meter } from '@opentelemetry/api';
+import type { Meter } from '@opentelemetry/api';
+import type { MakeDurations } from '#common/telemetry/durations.ts';
 import type { RpcTelemetry } from '#common/telemetry/rpc-telemetry.ts';
 import type { Tracing } from '#common/telemetry/tracing.ts';
 import type { DatedCertificate } from '#common/tls/certificate-dates.ts';
-
-/** Where durations of one set of labels are recorded. */
-export interface Durations {
-  record(seconds: number): void;
-}
-
-export interface DurationHistogram {
-  /** Asked once for each set of labels, not for each duration. */
-  of(labels: Attributes): Durations;
-}
 
 /**
  * What a process tells of itself: metrics and traces. There is none unless it
@@ -20,8 +11,8 @@ export interface DurationHistogram {
 export interface Telemetry {
   /** Makes instruments; ones that do nothing where metrics are off. */
   readonly meter: Meter;
-  /** Makes a histogram of what every key pays for, which costs next to nothing. */
-  durations(name: string, description: string): DurationHistogram;
+  /** Makes a histogram of what every key or call pays for, which costs next to nothing. */
+  readonly durations: MakeDurations;
   /** Undefined where nothing is traced. */
   readonly tracing: Tracing | undefined;
   /** For the one server builder and the one client factory. */

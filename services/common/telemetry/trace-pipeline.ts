@@ -67,9 +67,10 @@ export function tracePipelineTo(exporter: SpanExporter, resource: Resource, rati
   const propagator = new W3CTraceContextPropagator();
 
   const tracing: Tracing = {
-    start: (name, { parent, ...options }) => {
+    start: (name, start) => {
       // Drawn before anything is made: every key asks.
-      if (parent === undefined && Math.random() >= ratio) return undefined;
+      if (start.parent === undefined && Math.random() >= ratio) return undefined;
+      const { parent, ...options } = start;
       const span = tracer.startSpan(name, options, parent ?? ROOT_CONTEXT);
       return span.isRecording() ? span : undefined;
     },

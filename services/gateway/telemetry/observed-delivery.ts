@@ -1,7 +1,8 @@
 import { type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
-import type { Durations, Telemetry } from '#common/telemetry/telemetry.ts';
+import type { Durations } from '#common/telemetry/durations.ts';
+import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from '../delivery/key-delivery.ts';
 import { parseKsid } from '../streams/ksid.ts';

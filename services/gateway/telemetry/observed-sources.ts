@@ -1,7 +1,7 @@
-import { type Attributes, type Histogram, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound, type Outcome } from '#common/errors/outcome.ts';
-import { DURATIONS } from '#common/telemetry/buckets.ts';
+import { LabelledDurations } from '#common/telemetry/durations.ts';
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { HybridizerClient } from '../clients/hybridizer-client.ts';
@@ -18,16 +18,19 @@ const QKD = 'QKD';
  */
 export class ObservedSources {
   readonly #telemetry: Telemetry;
-  readonly #durations: Histogram;
+  readonly #durations: LabelledDurations;
   readonly #qkdBytes;
 
   constructor(telemetry: Telemetry) {
-    const { meter } = telemetry;
+    const { meter, durations } = telemetry;
     this.#telemetry = telemetry;
-    this.#durations = meter.createHistogram('keyweave_source_duration_seconds', {
-      ...DURATIONS,
-      description: 'Time that sources and the hybridizer took, by source, operation and outcome',
-    });
+    this.#durations = new LabelledDurations(
+      durations(
+        'keyweave_source_duration_seconds',
+        'Time that sources and the hybridizer took, by source, operation and outcome',
+      ),
+      ['source', 'operation', 'outcome'],
+    );
     this.#qkdBytes = meter.createCounter('keyweave_qkd_bytes_total', {
       description: 'Key material that the key manager gave, in bytes',
     });
@@ -100,12 +103,16 @@ export class ObservedSources {
   ): Promise<T> {
     const { tracing } = this.#telemetry;
     const parent = tracing?.active();
-    const attributes: Attributes = {
-      'keyweave.source': source,
-      ...(count !== undefined && { 'keyweave.count': count }),
-    };
     const span =
-      parent && tracing?.start(`${operation} ${source}`, { kind: SpanKind.INTERNAL, parent, attributes });
+      parent &&
+      tracing?.start(`${operation} ${source}`, {
+        kind: SpanKind.INTERNAL,
+        parent,
+        attributes: {
+          'keyweave.source': source,
+          ...(count !== undefined && { 'keyweave.count': count }),
+        },
+      });
     const startedMs = systemClock.monotonicMs();
     let outcome = 'ok';
     try {
@@ -116,7 +123,7 @@ export class ObservedSources {
       outcome = KeyweaveError.from(thrown).reason;
       throw thrown;
     } finally {
-      this.#durations.record((systemClock.monotonicMs() - startedMs) / 1000, { source, operation, outcome });
+      this.#durations.of(source, operation, outcome).record((systemClock.monotonicMs() - startedMs) / 1000);
       if (span) {
         if (outcome !== 'ok')
           span.setStatus({ code: SpanStatusCode.ERROR }).setAttribute('error.type', outcome);
