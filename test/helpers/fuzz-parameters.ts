@@ -34,11 +34,13 @@ export function fuzzParameters(numRuns: number, times = 1): FuzzParameters {
   const seconds = fromEnvironment('FUZZ_SECONDS');
   if (seconds === undefined || again.path !== undefined)
     return { numRuns: fromEnvironment('FUZZ_RUNS') ?? numRuns, ...again };
-  watch ??= new FuzzWatch({ settledAfterMs: seconds * 250, maxCaseMs: MAX_CASE_MS });
+  const shareMs = (seconds * 1_000) / (propertiesOf(process.argv[1]) * times);
+  watch ??= new FuzzWatch({ settledAfterMs: shareMs / 4, maxCaseMs: MAX_CASE_MS });
+  watch.next();
   return {
     ...again,
     numRuns: WITHOUT_END,
-    interruptAfterTimeLimit: (seconds * 1_000) / (propertiesOf(process.argv[1]) * times),
+    interruptAfterTimeLimit: shareMs,
     timeout: MAX_CASE_MS,
     plugins: watch.plugins,
   };

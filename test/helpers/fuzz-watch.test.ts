@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { FuzzWatch, growth } from './fuzz-watch.ts';
@@ -23,4 +24,34 @@ describe('a watched run of a fuzz test', () => {
       (error: Error) => /an input took \d+ ms/.test(String(error.cause)),
     );
   });
+
+  it('judges by what a property holds once it has settled, not by what the one before held', () => {
+    const first = 'watch.next(); fc.assert(light, parameters);';
+    const settles = 'watch.next(); hold(); fc.assert(light, parameters);';
+    const grows = 'watch.next(); fc.assert(light, parameters); hold();';
+    assert.deepEqual(watched(`${first} ${settles}`), { status: 0, told: '' });
+    const { status, told } = watched(`${first} ${grows} ${first}`);
+    assert.equal(status, 1);
+    assert.match(told, /^memory grew: \d+ to \d+ MB in use/);
+  });
 });
+
+/** How a process ends that runs `steps`. */
+function watched(steps: string): { status: number | null; told: string } {
+  const script = `
+    import fc from 'fast-check';
+    import { FuzzWatch } from ${JSON.stringify(new URL('./fuzz-watch.ts', import.meta.url).href)};
+    const watch = new FuzzWatch({ settledAfterMs: 0, maxCaseMs: 20_000 });
+    const parameters = { plugins: watch.plugins, numRuns: 10 };
+    const light = fc.property(fc.integer(), () => {});
+    const held = [];
+    const hold = () => held.push(Buffer.alloc(64_000_000));
+    ${steps}
+  `;
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: import.meta.dirname,
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  return { status, told: stderr.trim() };
+}

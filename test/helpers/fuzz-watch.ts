@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 
-/** What a process may hold more at its end than once it had settled, MB: in use, and of all memory. */
+/** What a process may hold more at the end of a property than once that had settled, MB: in use, and of all memory. */
 const LIVE_TOLERANCE_MB = 16;
 const RSS_TOLERANCE_MB = 256;
 
@@ -20,26 +20,39 @@ export function growth(from: Held, to: Held): string | undefined {
   return words.length > 0 ? words.join(', ') : undefined;
 }
 
-/** Watches the inputs that a process tries: how long each takes, and what the process holds when all are done. */
+/**
+ * Watches the inputs that a process tries: how long each takes, and whether
+ * the process holds more at the end of a property than once that had settled.
+ */
 export class FuzzWatch {
-  readonly #settledAtMs: number;
+  readonly #settledAfterMs: number;
   readonly #maxCaseMs: number;
+  #settledAtMs = 0;
   #settled: Held | undefined;
   #cases = 0;
   #startedMs = 0;
+  /** Of the property that grew most. */
+  #most: readonly [from: Held, to: Held] | undefined;
 
   /**
-   * @param settledAfterMs when it holds what it needs for its work: more than that is growth.
+   * @param settledAfterMs when a property holds what it needs for its work: more than that is growth.
    * @param maxCaseMs an input that takes longer hangs.
    */
   constructor({ settledAfterMs, maxCaseMs }: { settledAfterMs: number; maxCaseMs: number }) {
-    this.#settledAtMs = performance.now() + settledAfterMs;
+    this.#settledAfterMs = settledAfterMs;
     this.#maxCaseMs = maxCaseMs;
     process.once('exit', () => this.#judge());
   }
 
   /** What a property runs around each of its inputs. */
   readonly plugins = [fc.beforeEach(() => this.#begin()), fc.afterEach(() => this.#end())];
+
+  /** The property before has ended, the next one begins. */
+  next(): void {
+    this.#look();
+    this.#settled = undefined;
+    this.#settledAtMs = performance.now() + this.#settledAfterMs;
+  }
 
   #begin(): void {
     this.#cases += 1;
@@ -56,13 +69,25 @@ export class FuzzWatch {
     if (tookMs > this.#maxCaseMs) throw new Error(`an input took ${Math.round(tookMs)} ms`);
   }
 
+  #look(): void {
+    if (this.#settled === undefined) return;
+    const [from, to] = [this.#settled, held()];
+    const growthOf = ([before, after]: readonly [Held, Held]) =>
+      Math.max(
+        (after.liveMb - before.liveMb) / LIVE_TOLERANCE_MB,
+        (after.rssMb - before.rssMb) / RSS_TOLERANCE_MB,
+      );
+    if (this.#most === undefined || growthOf([from, to]) > growthOf(this.#most)) this.#most = [from, to];
+  }
+
   #judge(): void {
+    this.#look();
     const now = held();
-    const from = this.#settled ?? now;
+    const [from, to] = this.#most ?? [now, now];
     process.stdout.write(
-      `${this.#cases} inputs, ${Math.round(from.liveMb)} to ${Math.round(now.liveMb)} MB in use\n`,
+      `${this.#cases} inputs, ${Math.round(from.liveMb)} to ${Math.round(to.liveMb)} MB in use\n`,
     );
-    const grew = growth(from, now);
+    const grew = growth(from, to);
     if (grew === undefined) return;
     process.stderr.write(`memory grew: ${grew}\n`);
     process.exitCode = 1;
