@@ -2,41 +2,18 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Address } from '#common/config/fields.ts';
 import { BinaryClient } from '../helpers/binary-client.ts';
-import { Etsi004Client } from '../helpers/etsi004-client.ts';
 import {
   keyOf,
+  type LocalNetwork,
   type LocalNode,
   nodeUuid,
   openData,
   openPair,
-  startLocalNetwork,
 } from '../helpers/network.ts';
+import { withPolicies } from '../helpers/policy-pair.ts';
 
 /** A refusal is no timeout. */
 const AT_ONCE_MS = 4_000;
-
-type Policy = Record<string, unknown>;
-
-async function withPolicies(
-  config: Record<'Alice' | 'Bob', Policy>,
-  check: (
-    alice: LocalNode,
-    bob: LocalNode,
-    network: Awaited<ReturnType<typeof startLocalNetwork>>,
-  ) => Promise<void>,
-) {
-  const names = ['Alice', 'Bob'] as const;
-  const network = await startLocalNetwork({
-    names: [...names],
-    config: (name) => config[name as 'Alice' | 'Bob'],
-  });
-  const [alice, bob] = network.nodes as [LocalNode, LocalNode];
-  try {
-    await check(alice, bob, network);
-  } finally {
-    await network.stop();
-  }
-}
 
 /** What is below a floor, and what is said of it. */
 const BELOW: readonly (readonly [query: string, words: RegExp])[] = [
@@ -58,22 +35,21 @@ const FLOOR = { methods: ['hkdf-sha384', 'kmac256'], min_kinds: 2, min_nist_cate
 const ENOUGH = 'hybridization=kmac256&key_sources=ML-KEM-768,QKD';
 
 describe('a floor', () => {
-  for (const [where, policy] of [
-    ['of the responder', { Alice: {}, Bob: { policy: { floor: FLOOR } } }],
-    [
-      'of the responder for this peer',
-      { Alice: {}, Bob: { policy: { peers: { [nodeUuid(0)]: { floor: FLOOR } } } } },
-    ],
+  for (const [where, policies, whose] of [
+    ['of the responder', [{}, { floor: FLOOR }], 1],
+    ['of the responder for this peer', [{}, { peers: { [nodeUuid(0)]: { floor: FLOOR } } }], 1],
+    ['of the initiator', [{ floor: FLOOR }, {}], 0],
+    ['of the initiator for this peer', [{ peers: { [nodeUuid(1)]: { floor: FLOOR } } }, {}], 0],
   ] as const) {
     it(`${where} refuses what is below it at both ends, in words and at once, and nothing else`, () =>
-      withPolicies(policy, async (alice, bob, network) => {
+      withPolicies(policies, async (network, alice, bob) => {
         for (const [query, words] of BELOW) {
           const began = performance.now();
           const pair = await openPair(network, openData(alice, bob, query, { timeout: 20_000 }));
           for (const { status, message } of pair.opened) {
             assert.equal(status, 7, `${query}: ${message}`);
             assert.match(message, words);
-            assert.match(message, new RegExp(`^policy\\..*of node ${bob.uuid}`));
+            assert.match(message, new RegExp(`^policy\\..*of node ${[alice, bob][whose]?.uuid}`));
           }
           assert.ok(performance.now() - began < AT_ONCE_MS);
           pair.a.disconnect();
@@ -86,18 +62,6 @@ describe('a floor', () => {
       }));
   }
 
-  it('of the initiator refuses there, whoever the application is', () =>
-    withPolicies({ Alice: { policy: { floor: FLOOR } }, Bob: {} }, async (alice, bob) => {
-      const client = await Etsi004Client.connect(alice.json);
-      for (const [query, words] of BELOW) {
-        const { status, message } = await client.open(openData(alice, bob, query, { timeout: 20_000 }));
-        assert.equal(status, 7, message);
-        assert.match(message, words);
-        assert.match(message, new RegExp(`^policy\\..*of node ${alice.uuid}`));
-      }
-      client.disconnect();
-    }));
-
   it('of a listener holds for what comes through it alone, at either end', () => {
     const listeners = {
       json: {},
@@ -108,7 +72,7 @@ describe('a floor', () => {
         default_key_sources: ['QKD'],
       },
     };
-    return withPolicies({ Alice: { listeners }, Bob: { listeners } }, async (alice, bob, network) => {
+    const check = async (network: LocalNetwork, alice: LocalNode, bob: LocalNode) => {
       for (const node of [alice, bob]) {
         const { source, destination } = openData(alice, bob, ENOUGH);
         const client = await BinaryClient.connect(node.binary as Address);
@@ -122,6 +86,7 @@ describe('a floor', () => {
         [0, 0],
       );
       await pair.close();
-    });
+    };
+    return withPolicies([{}, {}], check, { listeners });
   });
 });

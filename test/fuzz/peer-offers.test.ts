@@ -13,12 +13,18 @@ import { mutated, onlyKeyweaveErrors } from './hostile-bytes.ts';
 const PEER = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa';
 const OWN = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 
-function offerOf(query: string, method: string, sources: readonly string[]): Buffer {
+function offerOf(
+  query: string,
+  method: string,
+  sources: readonly string[],
+  more: Partial<OpenRequest> = {},
+): Buffer {
   const offer = OpenRequest.fromPartial({
     ...{ protocolVersion: PROTOCOL_VERSION, keyStreamId: Buffer.alloc(16, 1), method, allowDegraded: true },
     ...{ source: `hybrid://a@${PEER}${query}`, destination: `hybrid://b@${OWN}${query}` },
     slots: sources.map((name) => (name === STAND_IN ? standInFor(slotOf('QKD')) : slotOf(name))),
     qos: { keyChunkSize: 32 },
+    ...more,
   });
   return Buffer.from(OpenRequest.encode(offer).finish());
 }
@@ -29,12 +35,16 @@ const SOUND = [
   offerOf('', 'xorhmac', ['QKD', STAND_IN]),
   offerOf('', 'hmac', ['QKD', 'QKD', 'ML-KEM-512']),
 ];
+const REFUSED = offerOf('', 'xoring', ['QKD'], {
+  qos: undefined,
+  refusal: { reason: 'UNSUPPORTED', detail: 'why' },
+});
 const NASTY = corpus('grpc-messages', 'hex');
 
 describe('offers of streams that a peer makes', () => {
   it('are agreed upon as they were made, or refused', () => {
     let agreed = 0;
-    const bytes = fc.oneof(fc.constantFrom(...SOUND), mutated(SOUND), mutated(NASTY));
+    const bytes = fc.oneof(fc.constantFrom(...SOUND), mutated([...SOUND, REFUSED]), mutated(NASTY));
     fc.assert(
       fc.property(bytes, fc.boolean(), (given, mayDegrade) => {
         let offer: OpenRequest;
@@ -47,6 +57,7 @@ describe('offers of streams that a peer makes', () => {
           assertOfferText(offer);
           const terms = offerTerms(offer, PEER, { nodeUuid: OWN, mayDegrade: () => mayDegrade });
           agreed += 1;
+          assert.equal(offer.refusal, undefined);
           assert.deepEqual([terms.sourceNode, terms.destinationNode], [PEER, OWN]);
           assert.ok(terms.slots.length >= 1 && terms.slots.length <= 17);
           assert.deepEqual(
@@ -57,7 +68,7 @@ describe('offers of streams that a peer makes', () => {
       }),
       {
         ...fuzzParameters(20_000),
-        examples: [...SOUND, ...NASTY].map((given): [Buffer, boolean] => [given, true]),
+        examples: [...SOUND, REFUSED, ...NASTY].map((given): [Buffer, boolean] => [given, true]),
       },
     );
     assert.ok(agreed > 0, 'no offer was ever agreed upon');

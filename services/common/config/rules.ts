@@ -4,7 +4,7 @@ import { appListenerFaults } from '#common/config/app-listener-rules.ts';
 import type { Address, Fault } from '#common/config/fields.ts';
 import { type NodeConfig, SERVICE_NAMES } from '#common/config/node-config.ts';
 import type { TrustedPeers } from '#common/config/trusted-peers.ts';
-import { isLoopback as isLoopbackHost, isUnspecified, sameHost } from '#common/net/same-host.ts';
+import { isLoopback, isUnspecified, sameHost } from '#common/net/same-host.ts';
 
 /** What the single keys of config.json cannot say of each other. */
 export function configFaults(config: NodeConfig): Fault[] {
@@ -113,7 +113,7 @@ function qkdFaults({ qkd, qkd_address: { host } }: NodeConfig): Fault[] {
   if (join === 'uris') {
     faults.push({ path: ['qkd', 'join'], message: `uris is for etsi004-json, not for ${driver}` });
   }
-  if (tls?.cert_path === undefined && tls?.key_path === undefined && !isLoopbackHost(host)) {
+  if (tls?.cert_path === undefined && tls?.key_path === undefined && !isLoopback(host)) {
     const message = `needs ca_path, cert_path and key_path: without TLS both ways ${driver} is for loopback, which ${host} is not`;
     faults.push({ path: ['qkd', 'tls'], message });
   }
@@ -165,16 +165,13 @@ function telemetryFaults({ telemetry, logging_config: log }: NodeConfig): Fault[
     faults.push({ path: ['telemetry', 'audit', 'filename'], message: 'is the file of logging_config' });
   if (!otlp) return faults;
   const { protocol, hostname } = new URL(otlp.endpoint);
-  if (protocol === 'http:' && !isLoopback(hostname)) {
+  // A URL has IPv6 in brackets.
+  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[(.*)\]$/, '$1'))) {
     const message = 'must be https: http goes to 127.0.0.1, ::1 and localhost only';
     faults.push({ path: ['telemetry', 'otlp', 'endpoint'], message });
   }
   faults.push(...pairFaults(['telemetry', 'otlp'], otlp));
   return faults;
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function sameAddress(one: Address, other: Address): boolean {

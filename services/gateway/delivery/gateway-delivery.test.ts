@@ -199,13 +199,6 @@ describe('OPEN_CONNECT', () => {
     alice.peerOf(BOB).script.open = async () => opened({ allowDegraded: true });
     await open({ source });
   });
-
-  it('is refused where no engine of this node can do it, before anything is offered', async () => {
-    const refusal = new KeyweaveError('UNSUPPORTED', 'no engine');
-    alice = openingsOf(ALICE, {}, 1, async () => Promise.reject(refusal));
-    await assert.rejects(open(), (error) => error === refusal);
-    assert.equal(alice.peerOf(BOB).count('open'), 0);
-  });
 });
 
 describe('GET_KEY', () => {

@@ -4,6 +4,7 @@ import { quote } from '#common/etsi/application-uri.ts';
 import type { Clock } from '#common/time/clock.ts';
 import type { KemClient } from '../clients/kem-client.ts';
 import type { InitiatorOpening } from '../opening/initiator-opening.ts';
+import { isForAll } from '../opening/offer-terms.ts';
 import { meetQos, type QosLimits, unmetQos } from '../opening/qos.ts';
 import type { ResponderOpening } from '../opening/responder-opening.ts';
 import type { StreamEnds } from '../opening/stream-ends.ts';
@@ -155,7 +156,7 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
   }
 
   async #open(request: OpenConnect): Promise<KeyStream> {
-    const { initiator, responder, policy, assertUsable } = this.#o;
+    const { initiator, responder, policy } = this.#o;
     const { source, destination, presence, owner, signal, byListener } = request;
     for (const uri of [source, destination]) {
       if (isOfListener(uri) !== (byListener !== undefined)) throw barred(uri);
@@ -163,9 +164,8 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     const said = readStreamTerms(source, destination, request.defaults);
     const role = this.#roleOf(said);
     const ksid = request.ksid === undefined ? undefined : parseKsid(request.ksid);
-    policy.assertFloor(said, farNodeOf(said, role), request.policy);
-    const terms = await this.#withEnoughSecrets(said, role, ksid);
-    await assertUsable(terms);
+    const terms = await this.#usable(said, role, { ksid, isOfApplication: byListener === undefined });
+    policy.assertFloorOf(request.policy, terms);
     const qos = meetQos(request.qos, terms, this.#limitsOf(role, terms));
     const judge = (offer: KeyStream) => {
       policy.assertFloorOf(request.policy, offer.terms);
@@ -207,18 +207,27 @@ export class GatewayDelivery implements KeyDelivery, StreamDirectory, ListenerSt
     return { ...limits, qkd: { key_rate_bps: qkdLinks.leftBps(destinationNode) } };
   }
 
-  /** Refuses a method of too few sources here, and where this end would offer it, at the other end, too. */
-  async #withEnoughSecrets(
+  /**
+   * What the URIs say, provided that this node does such streams. What it does
+   * not, the application that waits at the other end is told, too, since nobody
+   * can offer it; what one listener refuses another's application may still have.
+   */
+  async #usable(
     said: StreamTerms,
     role: StreamRole,
-    ksid: string | undefined,
+    { ksid, isOfApplication }: { ksid: string | undefined; isOfApplication: boolean },
   ): Promise<StreamTerms> {
-    const { nodeUuid, initiator, factory } = this.#o;
-    const mayDegrade = factory.mayDegrade(farNodeOf(said, role));
+    const { nodeUuid, initiator, factory, policy, assertUsable } = this.#o;
+    const farNode = farNodeOf(said, role);
+    const mayDegrade = factory.mayDegrade(farNode);
     try {
-      return withEnoughSecrets(said, mayDegrade ? { mayDegrade } : { mayDegrade, barredBy: nodeUuid });
+      policy.assertFloor(said, farNode);
+      const terms = withEnoughSecrets(said, mayDegrade ? { mayDegrade } : { mayDegrade, barredBy: nodeUuid });
+      await assertUsable(terms);
+      return terms;
     } catch (refusal) {
-      if (role === 'initiator') await initiator.offerRefused(said, ksid);
+      const isTold = role === 'initiator' && isOfApplication && isForAll(refusal);
+      if (isTold) await initiator.offerRefused(said, ksid, refusal);
       throw refusal;
     }
   }

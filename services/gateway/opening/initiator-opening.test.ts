@@ -175,38 +175,49 @@ describe('the initiator', () => {
 
 describe('an offer of what this end refuses', () => {
   const terms = termsOf('app', ALICE, BOB);
+  const why = new KeyweaveError('UNSUPPORTED', 'below the floor', { cause: new Error('for the log') });
 
-  it('goes to the peer under the KSID that was named', async () => {
-    await alice.initiator.offerRefused(terms, ksidOf(1).text);
+  it('goes to the peer under the KSID that was named, with the reason', async () => {
+    await alice.initiator.offerRefused(terms, ksidOf(1).text, why);
     const [offer] = offers();
     assert.equal(offer?.incarnation.length, 8);
     assert.deepEqual(offer, {
       ...{ protocolVersion: PROTOCOL_VERSION, softwareVersion: VERSION, keyStreamId: ksidOf(1).bytes },
       ...{ source: terms.source, destination: terms.destination, method: 'hkdf-sha384', qos: undefined },
       ...{ slots: [...terms.slots], predefined: true, allowDegraded: false, incarnation: offer?.incarnation },
+      refusal: { reason: 'UNSUPPORTED', detail: 'below the floor' },
     });
     assert.equal(alice.store.size, 0);
   });
 
   it('draws a KSID where none was named', async () => {
-    await alice.initiator.offerRefused(terms, undefined);
-    await alice.initiator.offerRefused(terms, undefined);
+    await alice.initiator.offerRefused(terms, undefined, why);
+    await alice.initiator.offerRefused(terms, undefined, why);
     const [first, second] = offers().map(({ keyStreamId }) => keyStreamId);
     assert.deepEqual([first?.length, second?.length], [16, 16]);
     assert.notDeepEqual(first, second);
     assert.equal(offers()[0]?.predefined, false);
   });
 
+  it('says nothing of a KSID that is in use here, whose stream goes on', async () => {
+    const stream = await open();
+    await alice.initiator.offerRefused(terms, stream.id, why);
+    assert.equal(offers().length, 1);
+    assert.equal(stream.ended, false);
+  });
+
   it('does not mind whether the peer is there, and waits for its answer, so that its application knows why first', async () => {
     const pending = Promise.withResolvers<OpenResponse>();
     answer = () => pending.promise;
     let over = false;
-    const offered = alice.initiator.offerRefused(terms, undefined).then(() => {
+    const offered = alice.initiator.offerRefused(terms, undefined, why).then(() => {
       over = true;
     });
     await settle();
     assert.equal(over, false);
     pending.reject(new KeyweaveError('UNSUPPORTED', 'refused, too'));
     await offered;
+    const [{ timeoutMs } = {}] = alice.peerOf(BOB).calls;
+    assert.equal(timeoutMs, 500, 'its own application waits for it no longer');
   });
 });

@@ -1,4 +1,5 @@
 import type { Random } from '#common/crypto/random.ts';
+import { failureOf } from '#common/errors/failure.ts';
 import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
 import type { Log } from '#common/log/log.ts';
@@ -24,6 +25,9 @@ const OFFER_REFRESH_MS = 1_000;
 const RETRY_DELAY_MS = 100;
 
 const INCARNATION_BYTES = 8;
+
+/** So long the other end is tried to be told of a refusal, for which an application waits here. */
+const TELL_MS = 500;
 
 export interface InitiatorOpeningOptions {
   readonly store: Pick<StreamStore, 'get' | 'add'>;
@@ -110,20 +114,22 @@ export class InitiatorOpening {
   }
 
   /**
-   * Offers what this end does not open, so that the other end refuses it, too,
-   * and the application there learns why and does not wait in vain; never rejects.
+   * Tells the other end why this one does not open a stream, so that the
+   * application there does not wait in vain; never rejects. A KSID that is in
+   * use here says nothing to it: the stream that has it goes on.
    */
-  async offerRefused(terms: StreamTerms, ksid: string | undefined): Promise<void> {
-    const { links, random, log } = this.#o;
+  async offerRefused(terms: StreamTerms, ksid: string | undefined, refusal: unknown): Promise<void> {
+    const { store, links, random, log } = this.#o;
+    if (ksid !== undefined && store.get(ksid)) return;
     const offer = offerOf(terms, {
       keyStreamId: Buffer.from((ksid ?? random.uuid()).replaceAll('-', ''), 'hex'),
       incarnation: random.bytes(INCARNATION_BYTES),
       predefined: ksid !== undefined,
-      ...{ qos: undefined, allowDegraded: false },
+      ...{ qos: undefined, allowDegraded: false, refusal: failureOf(refusal) },
     });
     await links
       .to(terms.destinationNode)
-      .open(offer)
+      .open(offer, TELL_MS)
       .catch((cause: unknown) => log.debug('the other end has refused, too', {}, cause));
   }
 
@@ -219,7 +225,7 @@ export class InitiatorOpening {
 /** What of an offer the terms do not say. */
 type OfferedBeside = Pick<
   OpenRequest,
-  'keyStreamId' | 'incarnation' | 'predefined' | 'qos' | 'allowDegraded' | 'mayLack'
+  'keyStreamId' | 'incarnation' | 'predefined' | 'qos' | 'allowDegraded' | 'mayLack' | 'refusal'
 >;
 
 function offerOf({ source, destination, method, slots }: StreamTerms, others: OfferedBeside): OpenRequest {

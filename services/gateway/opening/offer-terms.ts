@@ -1,9 +1,10 @@
 import { findKemAlgorithm } from '#common/catalogue/kems.ts';
 import { findMethod } from '#common/catalogue/methods.ts';
-import { KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { errorOf } from '#common/errors/failure.ts';
+import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { quote } from '#common/etsi/application-uri.ts';
 import { PROTOCOL_VERSION } from '#common/service/version.ts';
-import type { SourceSlot } from '#gen/keyweave/v1/common.ts';
+import type { Failure, SourceSlot } from '#gen/keyweave/v1/common.ts';
 import type { OpenRequest } from '#gen/keyweave/v1/key_agreement.ts';
 import {
   readStreamTerms,
@@ -25,7 +26,9 @@ export interface OwnNode {
  * the same by it. Nothing that the peer says is believed: what the URI names
  * counts, and the offer only for what it leaves out.
  *
- * @throws KeyweaveError REVISION_MISMATCH, UNSUPPORTED, NO_ROUTE.
+ * @throws KeyweaveError REVISION_MISMATCH, UNSUPPORTED, NO_ROUTE; where the
+ *   peer says itself why it does not open what it offers, that; BAD_REQUEST
+ *   where it has no right to say that of others' applications.
  */
 export function offerTerms(request: OpenRequest, peer: string, own: OwnNode): StreamTerms {
   const { nodeUuid } = own;
@@ -44,6 +47,7 @@ export function offerTerms(request: OpenRequest, peer: string, own: OwnNode): St
   if (said.sourceNode !== peer || said.destinationNode !== nodeUuid) {
     throw new KeyweaveError('NO_ROUTE', 'the offer is not from its source node to its destination node');
   }
+  if (request.refusal) throw peerRefusal(request.refusal);
   assertAsSaid(said, request.method, offered, peer);
   const terms = withEnoughSecrets(said, standInPolicy(request, peer, own, offersStandIn));
   if (terms.slots.length !== request.slots.length) {
@@ -55,6 +59,17 @@ export function offerTerms(request: OpenRequest, peer: string, own: OwnNode): St
   for (const [i, slot] of terms.slots.entries())
     assertSameSlot(slot, request.slots[i] as SourceSlot, { nodeUuid, peer });
   return terms;
+}
+
+/** Whether a refusal holds for whoever opens this stream, so that no application need wait for it. */
+export function isForAll(thrown: unknown): boolean {
+  return isReason(thrown, 'REVISION_MISMATCH', 'UNSUPPORTED');
+}
+
+function peerRefusal(failure: Failure): KeyweaveError {
+  const refusal = errorOf(failure);
+  if (isForAll(refusal)) return refusal;
+  return new KeyweaveError('BAD_REQUEST', `nobody is told of an offer that is refused for ${refusal.reason}`);
 }
 
 function standInPolicy(

@@ -1,5 +1,5 @@
 import { assertLength } from '#common/crypto/bytes.ts';
-import { isReason, KeyweaveError } from '#common/errors/keyweave-error.ts';
+import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { shortKsid } from '#common/ids/short-ksid.ts';
 import { uuidText } from '#common/ids/uuid.ts';
 import type { Log } from '#common/log/log.ts';
@@ -14,7 +14,7 @@ import { bothLet, inMessage, LACKS_NOTHING } from '../streams/policy/lacking.ts'
 import type { NodePolicy } from '../streams/policy/node-policy.ts';
 import { directRoute } from '../streams/route.ts';
 import type { StreamTerms } from '../streams/stream-terms.ts';
-import { offerTerms } from './offer-terms.ts';
+import { isForAll, offerTerms } from './offer-terms.ts';
 import { OpenOffers } from './open-offers.ts';
 import { meetQos, type QosLimits } from './qos.ts';
 import { RefusedOffers } from './refused-offers.ts';
@@ -111,8 +111,9 @@ export class ResponderOpening {
   }
 
   /**
-   * An offer of `peer` (KeyAgreement.Open). What of it cannot be had is told to
-   * the application that waits for it, or will come soon, at this end, too.
+   * An offer of `peer` (KeyAgreement.Open). What of it cannot be had, as this
+   * node or the peer says, is told to the application that waits for it, or
+   * will come soon, at this end, too.
    *
    * @throws KeyweaveError saying what is wrong with it.
    */
@@ -120,11 +121,11 @@ export class ResponderOpening {
     const { nodeUuid, factory, policy, assertUsable } = this.#o;
     try {
       const terms = offerTerms(request, peer, { nodeUuid, mayDegrade: (node) => factory.mayDegrade(node) });
-      policy.assertFloor(terms, peer, undefined);
+      policy.assertFloor(terms, peer);
       await assertUsable(terms);
       return this.#answer(request, terms, peer);
     } catch (thrown) {
-      if (isReason(thrown, 'REVISION_MISMATCH', 'UNSUPPORTED')) this.#refuse(request, peer, thrown);
+      if (isForAll(thrown)) this.#refuse(request, peer, thrown);
       throw thrown;
     }
   }

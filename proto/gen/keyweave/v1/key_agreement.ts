@@ -32,7 +32,16 @@ export interface OpenRequest {
   /** 8 random bytes */
   incarnation: Uint8Array;
   /** What the initiator's policy lets a batch lack, where that is not "nothing". */
-  mayLack?: SourceKinds | undefined;
+  mayLack?:
+    | SourceKinds
+    | undefined;
+  /**
+   * Why the initiator does not open what it would offer, so that an application
+   * that waits for it at the other end is told at once. The answer is a refusal,
+   * too, and there is no qos then: a node that knows nothing of this field
+   * refuses the offer for it.
+   */
+  refusal?: Failure | undefined;
 }
 
 /**
@@ -300,6 +309,7 @@ function createBaseOpenRequest(): OpenRequest {
     softwareVersion: "",
     incarnation: new Uint8Array(0),
     mayLack: undefined,
+    refusal: undefined,
   };
 }
 
@@ -340,6 +350,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.mayLack !== undefined) {
       SourceKinds.encode(message.mayLack, writer.uint32(98).fork()).join();
+    }
+    if (message.refusal !== undefined) {
+      Failure.encode(message.refusal, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -453,6 +466,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.mayLack = SourceKinds.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.refusal = Failure.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -483,6 +504,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.incarnation = object.incarnation ?? new Uint8Array(0);
     message.mayLack = (object.mayLack !== undefined && object.mayLack !== null)
       ? SourceKinds.fromPartial(object.mayLack)
+      : undefined;
+    message.refusal = (object.refusal !== undefined && object.refusal !== null)
+      ? Failure.fromPartial(object.refusal)
       : undefined;
     return message;
   },

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { TlsOptions } from 'node:tls';
 import type { Log } from '#common/log/log.ts';
+import { internalRefusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, createPlainHttpServer, type HttpServerOptions } from '../http/http-server.ts';
 import type { ConsoleCalls } from './calls.ts';
@@ -50,8 +51,7 @@ function serverOptions(
     guard: (request: IncomingMessage) => foreignRequest(request, scheme),
     refusalOf: (thrown) => {
       if (thrown instanceof BadRequestError) return { code: 400, message: thrown.detail };
-      log.error('a request failed unexpectedly', {}, thrown);
-      return { code: 500, message: 'an internal error' };
+      return internalRefusal(thrown, log);
     },
   };
 }

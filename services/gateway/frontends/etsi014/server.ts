@@ -2,7 +2,7 @@ import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import type { Refusal } from '../http/answers.ts';
+import { internalRefusal, type Refusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, type HttpServer } from '../http/http-server.ts';
 import type { Call, Resource } from '../http/resources.ts';
@@ -88,8 +88,7 @@ function refusalOf(thrown: unknown, log: RestServerOptions['log']): Refusal {
   if (error instanceof BadRequestError) return { code: 400, message, details: error.details };
   if (error instanceof NotEntitledError) return { code: 401, message };
   if (error.reason !== 'INTERNAL') return { code: 503, message };
-  log.error('a request failed unexpectedly', {}, thrown);
-  return { code: 503, message: 'an internal error' };
+  return internalRefusal(thrown, log, 503);
 }
 
 function callerOf(socket: TLSSocket, { saes, stranger }: RestServerOptions): Caller | undefined {

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { Log } from '#common/log/log.ts';
 
 /** An answer other than what was asked for. */
 export interface Refusal {
@@ -9,6 +10,12 @@ export interface Refusal {
   readonly allow?: string;
   /** The connection ends with it: what is left of the request is not read. */
   readonly ends?: boolean;
+}
+
+/** What nobody has foreseen: the log has it, the client learns no more than that. */
+export function internalRefusal(thrown: unknown, log: Pick<Log, 'error'>, code = 500): Refusal {
+  log.error('a request failed unexpectedly', {}, thrown);
+  return { code, message: 'an internal error' };
 }
 
 /** Error data format of ETSI GS QKD 014 V1.1.1 (Table 13), which does for others, too. */

@@ -20,6 +20,8 @@ const LIMITS: [string, number, (length: number) => Partial<OpenRequest>][] = [
   ['slots', 64, (length) => ({ slots: Array.from({ length }, () => SLOT) })],
   ['algorithm', 64, (length) => ({ slots: [SLOT, { ...SLOT, algorithm: long(length) }] })],
   ['revision', 64, (length) => ({ slots: [SLOT, { ...SLOT, revision: long(length) }] })],
+  ['refusal.reason', 64, (length) => ({ refusal: { reason: long(length), detail: '' } })],
+  ['refusal.detail', 4_096, (length) => ({ refusal: { reason: '', detail: long(length) } })],
 ];
 
 const refused = (what: string, max: number) => (error: unknown) =>

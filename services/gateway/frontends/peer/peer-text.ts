@@ -7,6 +7,7 @@ const MAX_NAME = 64;
 const MAX_MIMETYPE = 256;
 const MAX_VERSION = 128;
 const MAX_REASON = 256;
+const MAX_DETAIL = 4_096;
 
 /** Slots of one offer that are looked at; fewer than that are woven. */
 const MAX_SLOTS = 64;
@@ -18,6 +19,10 @@ export function assertOfferText(offer: OpenRequest): void {
   assertText('method', offer.method, MAX_NAME);
   assertText('software_version', offer.softwareVersion, MAX_VERSION);
   assertText('metadata_mimetype', offer.qos?.metadataMimetype ?? '', MAX_MIMETYPE);
+  if (offer.refusal) {
+    assertText('refusal.reason', offer.refusal.reason, MAX_NAME);
+    assertText('refusal.detail', offer.refusal.detail, MAX_DETAIL);
+  }
   if (offer.slots.length > MAX_SLOTS) {
     throw new KeyweaveError('BAD_REQUEST', `an offer names at most ${MAX_SLOTS} slots`);
   }

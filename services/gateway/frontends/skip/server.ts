@@ -2,7 +2,7 @@ import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { NodeConfig } from '#common/config/node-config.ts';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import type { Log } from '#common/log/log.ts';
-import type { Refusal } from '../http/answers.ts';
+import { internalRefusal, type Refusal } from '../http/answers.ts';
 import { BadRequestError } from '../http/bad-request-error.ts';
 import { createHttpServer, type HttpServer } from '../http/http-server.ts';
 import type { Resource } from '../http/resources.ts';
@@ -55,8 +55,7 @@ function refusalOf(thrown: unknown, log: SkipServerOptions['log']): Refusal {
   const { detail: message } = error;
   if (error instanceof BadRequestError) return { code: 400, message };
   if (error.reason !== 'INTERNAL') return { code: 503, message };
-  log.error('a request failed unexpectedly', {}, thrown);
-  return { code: 500, message: 'an internal error' };
+  return internalRefusal(thrown, log);
 }
 
 function callerOf(

@@ -72,7 +72,7 @@ describe('a policy by name', () => {
   it('refuses a stream that does not name what it requires', () => {
     const refusal = (sources: SourcePolicy, ...names: string[]) => {
       try {
-        policyOf({ sources }).assertFloor(termsOf('hkdf-sha384', names), BOB, undefined);
+        policyOf({ sources }).assertFloor(termsOf('hkdf-sha384', names), BOB);
         return undefined;
       } catch (error) {
         return (error as { detail: string }).detail;

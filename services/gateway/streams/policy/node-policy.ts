@@ -21,13 +21,14 @@ export class NodePolicy {
     this.#policy = policy;
   }
 
-  /**
-   * @param listener what the listener says of whose application the stream is; undefined = nothing.
-   * @throws KeyweaveError UNSUPPORTED naming the floor that the stream is below.
-   */
-  assertFloor(terms: StreamTerms, farNode: string, listener: PolicyLayer | undefined): void {
-    const layers = nodeLayers(this.#policy, farNode);
-    assertLayers(this.#nodeUuid, listener ? [...layers, listener] : layers, terms);
+  /** @throws KeyweaveError UNSUPPORTED naming the floor of this node, for all or for this peer, that the stream is below. */
+  assertFloor(terms: StreamTerms, farNode: string): void {
+    assertLayers(this.#nodeUuid, nodeLayers(this.#policy, farNode), terms);
+  }
+
+  /** The same of what a listener says of its applications' streams; undefined = nothing. */
+  assertFloorOf(listener: PolicyLayer | undefined, terms: StreamTerms): void {
+    if (listener) assertLayers(this.#nodeUuid, [listener], terms);
   }
 
   /**
@@ -50,11 +51,6 @@ export class NodePolicy {
   mayReplace(terms: StreamTerms, farNode: string, listener: PolicyLayer | undefined): boolean {
     const layers = nodeLayers(this.#policy, farNode);
     return mayReplaceBy(listener ? [...layers, listener] : layers, terms);
-  }
-
-  /** The same of what a listener says alone: the rest has been looked at when the stream was offered. */
-  assertFloorOf(listener: PolicyLayer | undefined, terms: StreamTerms): void {
-    if (listener) assertLayers(this.#nodeUuid, [listener], terms);
   }
 }
 
