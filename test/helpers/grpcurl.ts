@@ -10,7 +10,11 @@ const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
 
 const BUILD_LIMIT_MS = 1_200_000;
 
-/** The folder of grpcurl, which Go builds where it is not there yet; undefined where the one on PATH does; or why there is none. */
+/**
+ * The folder of grpcurl, which Go builds where it is not there yet; undefined
+ * where the one on PATH does; or why there is none.
+ * @throws Error when Go cannot build it.
+ */
 export async function findGrpcurl(): Promise<{ folder?: string } | { missing: string }> {
   if (await succeeds('grpcurl', ['-version'])) return {};
   const cache = join(CACHE, 'keyweave-grpcurl');
@@ -26,8 +30,6 @@ export async function findGrpcurl(): Promise<{ folder?: string } | { missing: st
     mkdirSync(folder, { recursive: true });
     renameSync(join(built, 'grpcurl'), join(folder, 'grpcurl'));
     return { folder };
-  } catch (error) {
-    return { missing: `grpcurl ${VERSION} cannot be built: ${(error as Error).message}` };
   } finally {
     rmSync(built, { recursive: true, force: true });
   }
