@@ -156,8 +156,9 @@ driver: ## one key at both of two nodes in containers: A=Alice B=Bob
 test-containers: install ## the image and the three nodes in an engine, with faults
 	$(NODE) test/containers/main.ts
 
-test-telemetry: install ## nodes watched by the real collector, Jaeger and Prometheus on the shipped files (needs Go, which builds them once)
+test-telemetry: install ## nodes watched by the real collector, Jaeger and Prometheus on the shipped files (needs Go, which builds them once); in containers, too, as root
 	$(NODE) --disable-warning=ExperimentalWarning --test test/telemetry/observed-network.test.ts
+	$(NODE) --disable-warning=ExperimentalWarning test/telemetry/main.ts
 
 test-kubernetes: install ## the chart in a real Kubernetes, built and started here or that of KUBECONFIG (ARGS="install upgrades", up, down)
 	$(NODE) --disable-warning=ExperimentalWarning test/kubernetes/main.ts $(ARGS)

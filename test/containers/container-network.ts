@@ -138,7 +138,10 @@ async function unready(): Promise<string[]> {
 
 function required(name: string): string {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: these tests are run by 'make test-containers'`);
+  if (!value)
+    throw new Error(
+      `${name} is not set: these tests are run by 'make test-containers' and 'make test-telemetry'`,
+    );
   return value;
 }
 

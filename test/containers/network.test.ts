@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { SERVICE_NAMES } from '#common/config/node-config.ts';
-import { attempt, run } from './command.ts';
+import { attempt } from './command.ts';
 import {
   addressIn,
   allReady,
@@ -11,7 +11,6 @@ import {
   containerOf,
   docker,
   HOME,
-  IMAGE,
   inspect,
   make,
   NODE_NAMES,
@@ -19,6 +18,7 @@ import {
   networkName,
   SERVICES,
 } from './container-network.ts';
+import { addressesIn, assertUnreachable, inContainerOf, openPorts } from './reach.ts';
 
 const MAX_MEMORY_BYTES = 1_600_000_000;
 const SETTLE_MS = 5_000;
@@ -138,6 +138,7 @@ describe('what can be reached', () => {
   /** JSON, binary, gRPC. */
   const GATEWAY = [65_430, 25_575, 50_051];
   const PEER = [3_001];
+  const OURS = [65_430, 3_001, 50_051, 50_052, 50_053, 50_054, 50_055];
   const ports = [
     ...[65_430, 25_575, 3_001, 50_051, 50_052, 50_053, 50_054, 50_055, 9_465, 9_464, 54_001, 54_002, 54_003],
     9_229,
@@ -150,7 +151,7 @@ describe('what can be reached', () => {
       await openPorts('apps', addresses, ports),
       Object.fromEntries(addresses.map((one) => [one, GATEWAY])),
     );
-    await assertUnreachable('apps', ['peers', ...NODE_NAMES]);
+    await assertUnreachable('apps', ['peers', ...NODE_NAMES], OURS);
   });
 
   it("from the peers' network: the peer-brokers' ports, and nothing else", async () => {
@@ -160,7 +161,7 @@ describe('what can be reached', () => {
       await openPorts('peers', addresses, ports),
       Object.fromEntries(addresses.map((one) => [one, PEER])),
     );
-    await assertUnreachable('peers', ['apps', ...NODE_NAMES]);
+    await assertUnreachable('peers', ['apps', ...NODE_NAMES], OURS);
   });
 
   it('inside a node: each service on its own port, the probes nowhere', async () => {
@@ -176,7 +177,7 @@ describe('what can be reached', () => {
       expected[addressIn(await inspect(await containerOf(`alice-${service}`)), 'alice')] = [own[service]];
     }
     assert.deepEqual(await openPorts('alice', Object.keys(expected), ports), expected);
-    await assertUnreachable('alice', ['bob', 'charlie', 'peers', 'apps']);
+    await assertUnreachable('alice', ['bob', 'charlie', 'peers', 'apps'], OURS);
   });
 
   it('answers nobody without a certificate', async () => {
@@ -228,55 +229,4 @@ async function memoryOf(service: string): Promise<number> {
   const stats = await docker('stats', '--no-stream', '--format', '{{.MemUsage}}', await containerOf(service));
   const [, amount, unit] = /^([\d.]+)([KMG])iB/.exec(stats) ?? [];
   return Number(amount) * { K: 1024, M: 1024 ** 2, G: 1024 ** 3 }[unit as 'K' | 'M' | 'G'];
-}
-
-/** Addresses of the project's containers in one of its networks. */
-async function addressesIn(network: string): Promise<string[]> {
-  const [state] = JSON.parse(await docker('network', 'inspect', networkName(network))) as [
-    { Containers: Record<string, { IPv4Address: string }> },
-  ];
-  return Object.values(state.Containers).map(({ IPv4Address }) => IPv4Address.split('/')[0] as string);
-}
-
-/** Runs a script in a container of its own in a network, as an application or a peer would. */
-function inContainerOf(network: string, script: string): Promise<string> {
-  return run('docker', [
-    'run',
-    '--rm',
-    '--init',
-    `--network=${networkName(network)}`,
-    '--entrypoint=node',
-    IMAGE,
-    '-e',
-    script,
-  ]);
-}
-
-/** Which ports of which addresses take a connection from a network. */
-async function openPorts(
-  network: string,
-  addresses: readonly string[],
-  ports: readonly number[],
-): Promise<Record<string, number[]>> {
-  const script = `
-    const { connect } = require('node:net');
-    const probe = (host, port) => new Promise((resolve) => {
-      const socket = connect({ host, port, timeout: 1000 }, () => { resolve(port); socket.destroy(); });
-      socket.on('timeout', () => { resolve(); socket.destroy(); });
-      socket.on('error', () => resolve());
-    });
-    const all = ${JSON.stringify(addresses)}.map(async (host) => {
-      const open = await Promise.all(${JSON.stringify(ports)}.map((port) => probe(host, port)));
-      return [host, open.filter(Boolean)];
-    });
-    Promise.all(all).then((found) => console.log(JSON.stringify(Object.fromEntries(found))));`;
-  return JSON.parse(await inContainerOf(network, script)) as Record<string, number[]>;
-}
-
-/** No address of the other networks answers on any port of ours. */
-async function assertUnreachable(from: string, others: readonly string[]): Promise<void> {
-  const addresses = (await Promise.all(others.map(addressesIn))).flat();
-  assert.ok(addresses.length >= others.length);
-  const open = await openPorts(from, addresses, [65_430, 3_001, 50_051, 50_052, 50_053, 50_054, 50_055]);
-  assert.deepEqual(Object.values(open).flat(), []);
 }

@@ -14,7 +14,7 @@ import {
   startLocalNetwork,
   stopNode,
 } from '../helpers/network.ts';
-import { drawPlaces, type Observers, startObservers } from './observers.ts';
+import { drawPlaces, type Observers, placesOf, type Rules, startObservers } from './observers.ts';
 import { findPrograms } from './programs.ts';
 
 const NAMES = ['Alice', 'Bob', 'Charlie'];
@@ -107,16 +107,14 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
       const up = await observers.query('up{job="keyweave"}');
       return (up.length === NAMES.length && up.every(({ value }) => value[1] === '1')) || undefined;
     });
-    const { groups } = await observers.prometheus<{
-      groups: { rules: { type: string; name: string; health: string; lastError?: string }[] }[];
-    }>('rules');
+    const { groups } = await observers.prometheus<Rules>('rules');
     const rules = groups.flatMap((group) => group.rules);
     assert.deepEqual(
       rules.filter(({ type }) => type === 'alerting').map(({ name }) => name),
       alertNames(),
     );
     await eventually('every rule has been asked', SETTLE_MS, async () => {
-      const { groups: later } = await observers.prometheus<{ groups: typeof groups }>('rules');
+      const { groups: later } = await observers.prometheus<Rules>('rules');
       return later.flatMap((group) => group.rules).every(({ health }) => health === 'ok') || undefined;
     });
   });
@@ -141,13 +139,10 @@ describe('three nodes, the collector, Jaeger and Prometheus', { skip: missing ??
     // Each process sends its spans by itself.
     await eventually('a trace of both nodes, whole', SETTLE_MS, async () => {
       const traces = await observers.traces('gateway', { 'keyweave.stream': streamHash(pair.ksid) });
-      return traces.find(({ spans, processes }) => {
-        const places = Object.values(processes).map(({ serviceName, tags }) => {
-          const node = tags.find(({ key }) => key === 'keyweave.node')?.value;
-          return `${serviceName} of ${node}`;
-        });
+      return traces.find((trace) => {
+        const places = placesOf(trace);
         return (
-          spans.some(({ operationName }) => operationName === 'GET_KEY') &&
+          trace.spans.some(({ operationName }) => operationName === 'GET_KEY') &&
           [alice, bob].every(({ uuid }) =>
             ['gateway', 'peer-broker', 'hybridizer'].every((name) => places.includes(`${name} of ${uuid}`)),
           )

@@ -57,6 +57,34 @@ export interface Trace {
   >;
 }
 
+/** What Prometheus says of its rules, as far as the tests look. */
+export interface Rules {
+  readonly groups: readonly {
+    readonly rules: readonly { type: string; name: string; health: string; lastError?: string }[];
+  }[];
+}
+
+/** What Prometheus' API answers, `data` of it. @throws Error with what it says of what was asked. */
+export async function askPrometheus<T>(page: string, path: string): Promise<T> {
+  const { data, error } = (await askJson(`${page}/api/v1/${path}`)) as { data: T; error?: string };
+  if (error !== undefined) throw new Error(`${path}: ${error}`);
+  return data;
+}
+
+/** At most a hundred traces of the last hour. */
+export async function askJaeger(page: string, asked: Readonly<Record<string, string>>): Promise<Trace[]> {
+  const query = new URLSearchParams({ ...asked, limit: '100', lookback: '1h' });
+  return ((await askJson(`${page}/api/traces?${query}`)) as { data: Trace[] }).data;
+}
+
+/** Which services of which nodes have spans in a trace, each as `gateway of <uuid>`. */
+export function placesOf({ processes }: Trace): string[] {
+  return Object.values(processes).map(({ serviceName, tags }) => {
+    const node = tags.find(({ key }) => key === 'keyweave.node')?.value;
+    return `${serviceName} of ${node}`;
+  });
+}
+
 /**
  * Starts the real collector, Jaeger and Prometheus on the shipped files.
  *
@@ -100,14 +128,7 @@ export async function startObservers(
   const stop = async () => {
     await Promise.all(started.map((each) => each.stop()));
   };
-  const prometheus = async <T>(path: string): Promise<T> => {
-    const { data, error } = (await askJson(`http://${prometheusPage}/api/v1/${path}`)) as {
-      data: T;
-      error?: string;
-    };
-    if (error !== undefined) throw new Error(`${path}: ${error}`);
-    return data;
-  };
+  const prometheus = <T>(path: string) => askPrometheus<T>(`http://${prometheusPage}`, path);
   try {
     await eventually('Jaeger and Prometheus answer', START_LIMIT_MS, async () => {
       await Promise.all([askJson(`http://${jaegerPage}/api/services`), prometheus('status/buildinfo')]);
@@ -122,15 +143,7 @@ export async function startObservers(
     stop,
     query: async (expression) =>
       (await prometheus<{ result: Sample[] }>(`query?${new URLSearchParams({ query: expression })}`)).result,
-    traces: async (service, tags) => {
-      const asked = new URLSearchParams({
-        service,
-        tags: JSON.stringify(tags),
-        limit: '100',
-        lookback: '1h',
-      });
-      return ((await askJson(`http://${jaegerPage}/api/traces?${asked}`)) as { data: Trace[] }).data;
-    },
+    traces: (service, tags) => askJaeger(`http://${jaegerPage}`, { service, tags: JSON.stringify(tags) }),
   };
 }
 

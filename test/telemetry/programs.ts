@@ -61,7 +61,11 @@ export const PROGRAMS = {
   },
 } as const satisfies Record<string, Program>;
 
-/** The paths of the programs, which Go builds where they are not there yet; or why they cannot be had. */
+/**
+ * The paths of the programs, which Go builds where they are not there yet; or that there is no Go here.
+ *
+ * @throws Error where one cannot be built.
+ */
 export async function findPrograms(
   progress: (text: string) => void,
 ): Promise<Programs | { missing: string }> {
@@ -79,7 +83,7 @@ export async function findPrograms(
       await run('cp', [join(folder, 'built'), `${path}.new`]);
       renameSync(`${path}.new`, path);
     } catch (error) {
-      return { missing: `${name} ${tag} cannot be built: ${(error as Error).message}` };
+      throw new Error(`${name} ${tag} cannot be built: ${(error as Error).message}`);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
