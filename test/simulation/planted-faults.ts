@@ -160,4 +160,11 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     after: '',
     seed: 15,
   },
+  {
+    what: 'a batch is released behind a later one, since the peer says so',
+    file: `${G}streams/index-ledger.ts`,
+    before: 'return first > this.#lastReleased;',
+    after: 'return first > this.#lastReleased || first >= 0;',
+    seed: 1_444_605_041,
+  },
 ];

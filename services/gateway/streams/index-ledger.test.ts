@@ -49,6 +49,18 @@ describe('IndexLedger', () => {
     assert.equal(ledger.allot(1), 2);
   });
 
+  it('lets a batch be released after those before it, but for such as are dropped, and behind none', () => {
+    for (const count of [2, 2, 2]) ledger.allot(count);
+    assert.equal(ledger.mayBeReleased(0), true);
+    ledger.settle(4, false);
+    assert.equal(ledger.mayBeReleased(2), true);
+    ledger.settle(2, true);
+    assert.deepEqual(
+      [0, 2, 4].map((first) => ledger.mayBeReleased(first)),
+      [false, false, true],
+    );
+  });
+
   it('takes over what the initiator has taken, and burns what lies between', () => {
     ledger.claim(0, 2);
     ledger.settle(0, true);

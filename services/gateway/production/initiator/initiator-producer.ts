@@ -221,7 +221,7 @@ export class InitiatorProducer implements Producer {
 
   /**
    * Ends a batch: releases `keys` once the responder is known to have released
-   * them, or notes the failure. Batches end in the order of their indexes.
+   * them, or notes the failure. Batches end in the order in which they come here.
    *
    * @param made chunks of the batch that both ends had agreed on; 0 when it failed before that.
    * @param outcome resolves to the keys end to end, which are the stream's from then on.
@@ -234,7 +234,7 @@ export class InitiatorProducer implements Producer {
       else this.#unconfirmed -= 1;
       this.#coming -= count;
       this.stream.countHeld();
-      if (result.status === 'fulfilled') this.#released(batch, result.value);
+      if (result.status === 'fulfilled') this.#released(batch, count, result.value);
       else if (made === 0 && isReason(result.reason, 'NO_ROOM')) this.#waitForRoom(batch, result.reason);
       else this.#dropped(batch, count, result.reason);
     });
@@ -244,9 +244,16 @@ export class InitiatorProducer implements Producer {
     if (this.#phase === 'offering') this.#phase = 'idle';
   }
 
-  #released(batch: Batch, keys: Buffer): void {
+  #released(batch: Batch, count: number, keys: Buffer): void {
     if (this.stopped) {
       wipe(keys);
+      return;
+    }
+    if (!this.stream.indexes.mayBeReleased(batch.first)) {
+      wipe(keys);
+      const detail =
+        'the other end says that it has released a batch which the release of a later one had ended';
+      this.#dropped(batch, count, new KeyweaveError('AGREEMENT_FAILED', detail));
       return;
     }
     this.#recovery.succeeded(batch);

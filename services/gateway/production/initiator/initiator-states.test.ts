@@ -252,4 +252,22 @@ describe('an initiator as a producer', () => {
     assert.equal(bench.producer.offerable, 2);
     assert.equal(bench.producer.begin(2).grant?.keys.length, 4 * 32);
   });
+
+  it('releases no batch behind a later one, whatever the other end says of it', async () => {
+    bench = new Bench(['ML-KEM-768']);
+    bench.producer.want(2);
+    for (let i = 0; i < 2; i++) {
+      bench.begin();
+      bench.answers(bench.at());
+    }
+    await bench.confirmed(bench.at());
+    const { buffer, indexes } = bench.stream;
+    const there = buffer.size;
+    const keys = await bench.confirmed(bench.at(-2));
+    assert.ok(keys.every((byte) => byte === 0));
+    assert.equal(buffer.size, there);
+    assert.equal(indexes.wasReleased(bench.at(-2).first), false);
+    assert.equal(indexes.frontier, indexes.next, 'its indexes are burned');
+    assert.equal(buffer.take()?.index, bench.at().first);
+  });
 });
