@@ -136,7 +136,9 @@ export function serveRequests<F>(options: RequestConnectionOptions<F>): Connecti
   function serve(): void {
     for (let left = REQUESTS_A_GO; left > 0 && mayServe() && inbox.behind > 0; left--) {
       const frame = inbox.next();
-      if (frame !== undefined) take(frame);
+      if (frame === undefined) continue;
+      unwatchUnfinished();
+      take(frame);
     }
     if (!mayServe()) return;
     if (inbox.behind > 0) turns.add(go);
@@ -164,14 +166,18 @@ export function serveRequests<F>(options: RequestConnectionOptions<F>): Connecti
 
   /** A request may take its time only from its first byte to its last. */
   function watchUnfinished(): void {
-    if (inbox.unfinished === 0) {
-      clearTimeout(requestTimer);
-      requestTimer = undefined;
-    } else if (requestTimer === undefined) {
+    if (inbox.unfinished === 0) unwatchUnfinished();
+    else if (requestTimer === undefined) {
       requestTimer = setTimeout(() => {
         refuse({ reason: 'TIMEOUT', detail: 'the request was not complete in time' });
       }, limits.request_timeout);
     }
+  }
+
+  /** It is whole, however long its answer takes. */
+  function unwatchUnfinished(): void {
+    clearTimeout(requestTimer);
+    requestTimer = undefined;
   }
 
   function take(frame: F): void {

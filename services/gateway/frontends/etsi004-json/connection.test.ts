@@ -152,6 +152,23 @@ for (const transport of ['TCP', 'TLS'] as const) {
         assert.deepEqual([answer.status, answer.message], [6, 'the request was not complete in time']);
       });
 
+      it('has its answer however long that takes after the last byte, and the next one, too', async () => {
+        door.limit({ request_timeout: 200 });
+        const socket = await door.client();
+        socket.setNoDelay(true);
+        for (const n of [1, 2]) {
+          socket.write(GET_KEY.slice(0, 9));
+          await door.until(
+            () => (door.served[0]?.socket.bytesRead ?? 0) === n * 9 + (n - 1) * (GET_KEY.length - 9),
+          );
+          socket.write(GET_KEY.slice(9));
+          await door.waiters(1);
+          await pause(400);
+          door.release(n - 1, 1);
+          assert.equal((await door.answers(socket, 1))[0]?.status, 0);
+        }
+      });
+
       it('may be idle between requests up to the idle timeout, and not while it is waited for', async () => {
         door.limit({ idle_timeout: 100, request_timeout: 50 });
         const socket = await door.client();
