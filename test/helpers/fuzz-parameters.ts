@@ -5,6 +5,9 @@ import { FuzzWatch } from './fuzz-watch.ts';
 /** No input of a decoder takes longer, not even on a busy machine. */
 const MAX_CASE_MS = 20_000;
 
+/** How often it is looked what the process holds while a property is tried. */
+const LOOKS = 8;
+
 /** More than there is time for. */
 const WITHOUT_END = 1_000_000_000;
 
@@ -35,7 +38,7 @@ export function fuzzParameters(numRuns: number, times = 1): FuzzParameters {
   if (seconds === undefined || again.path !== undefined)
     return { numRuns: fromEnvironment('FUZZ_RUNS') ?? numRuns, ...again };
   const shareMs = (seconds * 1_000) / (propertiesOf(process.argv[1]) * times);
-  watch ??= new FuzzWatch({ settledAfterMs: shareMs / 4, maxCaseMs: MAX_CASE_MS });
+  watch ??= new FuzzWatch({ lookEveryMs: shareMs / LOOKS, maxCaseMs: MAX_CASE_MS });
   watch.next();
   return {
     ...again,

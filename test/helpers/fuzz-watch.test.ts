@@ -13,7 +13,7 @@ describe('a watched run of a fuzz test', () => {
   });
 
   it('fails at an input that takes too long, and at no other', () => {
-    const { plugins } = new FuzzWatch({ settledAfterMs: 60_000, maxCaseMs: 20 });
+    const { plugins } = new FuzzWatch({ lookEveryMs: 60_000, maxCaseMs: 20 });
     const taking = (ms: number) =>
       fc.property(fc.constant(ms), (each) => {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, each);
@@ -27,8 +27,8 @@ describe('a watched run of a fuzz test', () => {
 
   it('judges by what a property holds once it has settled, not by what the one before held', () => {
     const first = 'watch.next(); fc.assert(light, parameters);';
-    const settles = 'watch.next(); hold(); fc.assert(light, parameters);';
-    const grows = 'watch.next(); fc.assert(light, parameters); hold();';
+    const settles = 'hold(); watch.next(); fc.assert(light, parameters);';
+    const grows = 'watch.next(); fc.assert(growing, parameters);';
     assert.deepEqual(watched(`${first} ${settles}`), { status: 0, told: '' });
     const { status, told } = watched(`${first} ${grows} ${first}`);
     assert.equal(status, 1);
@@ -41,11 +41,12 @@ function watched(steps: string): { status: number | null; told: string } {
   const script = `
     import fc from 'fast-check';
     import { FuzzWatch } from ${JSON.stringify(new URL('./fuzz-watch.ts', import.meta.url).href)};
-    const watch = new FuzzWatch({ settledAfterMs: 0, maxCaseMs: 20_000 });
+    const watch = new FuzzWatch({ lookEveryMs: 0, maxCaseMs: 20_000 });
     const parameters = { plugins: watch.plugins, numRuns: 10 };
     const light = fc.property(fc.integer(), () => {});
     const held = [];
-    const hold = () => held.push(Buffer.alloc(64_000_000));
+    const hold = () => held.push(Buffer.alloc(32_000_000));
+    const growing = fc.property(fc.integer(), () => void hold());
     ${steps}
   `;
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {

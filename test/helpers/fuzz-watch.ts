@@ -22,12 +22,14 @@ export function growth(from: Held, to: Held): string | undefined {
 
 /**
  * Watches the inputs that a process tries: how long each takes, and whether
- * the process holds more at the end of a property than once that had settled.
+ * the process holds more towards the end of a property than once that had
+ * settled. What properties are made of is not counted, since it may be large
+ * and lies there before the first input.
  */
 export class FuzzWatch {
-  readonly #settledAfterMs: number;
+  readonly #lookEveryMs: number;
   readonly #maxCaseMs: number;
-  #settledAtMs = 0;
+  #lookAtMs = 0;
   #settled: Held | undefined;
   #cases = 0;
   #startedMs = 0;
@@ -35,11 +37,11 @@ export class FuzzWatch {
   #most: readonly [from: Held, to: Held] | undefined;
 
   /**
-   * @param settledAfterMs when a property holds what it needs for its work: more than that is growth.
+   * @param lookEveryMs how often it is looked what the process holds; a property has settled at the first time.
    * @param maxCaseMs an input that takes longer hangs.
    */
-  constructor({ settledAfterMs, maxCaseMs }: { settledAfterMs: number; maxCaseMs: number }) {
-    this.#settledAfterMs = settledAfterMs;
+  constructor({ lookEveryMs, maxCaseMs }: { lookEveryMs: number; maxCaseMs: number }) {
+    this.#lookEveryMs = lookEveryMs;
     this.#maxCaseMs = maxCaseMs;
     process.once('exit', () => this.#judge());
   }
@@ -47,20 +49,19 @@ export class FuzzWatch {
   /** What a property runs around each of its inputs. */
   readonly plugins = [fc.beforeEach(() => this.#begin()), fc.afterEach(() => this.#end())];
 
-  /** The property before has ended, the next one begins. */
+  /** A property begins. */
   next(): void {
-    this.#look();
     this.#settled = undefined;
-    this.#settledAtMs = performance.now() + this.#settledAfterMs;
+    this.#lookAtMs = performance.now() + this.#lookEveryMs;
   }
 
   #begin(): void {
     this.#cases += 1;
     this.#startedMs = performance.now();
-    if (this.#settled === undefined && this.#startedMs > this.#settledAtMs) {
-      this.#settled = held();
-      this.#startedMs = performance.now();
-    }
+    if (this.#startedMs < this.#lookAtMs) return;
+    this.#look();
+    this.#startedMs = performance.now();
+    this.#lookAtMs = this.#startedMs + this.#lookEveryMs;
   }
 
   /** @throws Error */
@@ -70,8 +71,9 @@ export class FuzzWatch {
   }
 
   #look(): void {
-    if (this.#settled === undefined) return;
-    const [from, to] = [this.#settled, held()];
+    const to = held();
+    this.#settled ??= to;
+    const from = this.#settled;
     const growthOf = ([before, after]: readonly [Held, Held]) =>
       Math.max(
         (after.liveMb - before.liveMb) / LIVE_TOLERANCE_MB,
@@ -81,7 +83,6 @@ export class FuzzWatch {
   }
 
   #judge(): void {
-    this.#look();
     const now = held();
     const [from, to] = this.#most ?? [now, now];
     process.stdout.write(
