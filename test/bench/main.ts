@@ -124,7 +124,7 @@ async function withTelemetry(ratio: number): Promise<Pick<Checkout, 'config'>> {
   return {
     config: (name) => ({
       health: { port: name === 'Alice' ? alice : bob },
-      telemetry: { traces: { sample_ratio: ratio }, otlp: { endpoint, interval: '10s' } },
+      telemetry: { traces: { sample_ratio: ratio }, otlp: { endpoint } },
     }),
   };
 }
