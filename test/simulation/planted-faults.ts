@@ -163,8 +163,8 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     what: 'a batch is released behind a later one, since the peer says so',
     file: `${G}streams/index-ledger.ts`,
-    before: 'return first > this.#lastReleased;',
-    after: 'return first > this.#lastReleased || first >= 0;',
+    before: 'if (released >= first) return false;',
+    after: 'if (released >= first) continue;',
     seed: 1_444_605_041,
   },
 ];

@@ -15,8 +15,6 @@ export class IndexLedger {
   readonly #open = new Set<number>();
   /** Batches that were released last, by their first index. */
   readonly #released = new Set<number>();
-  /** First index of the batch that was released last; -1 before. */
-  #lastReleased = -1;
 
   /** First index that no batch has taken; those below never will be again, but for what is given back. */
   get next(): number {
@@ -71,7 +69,6 @@ export class IndexLedger {
   settle(first: number, released: boolean): void {
     this.#open.delete(first);
     if (!released) return;
-    this.#lastReleased = first;
     this.#released.add(first);
     if (this.#released.size <= MAX_RELEASED) return;
     for (const oldest of this.#released) {
@@ -82,7 +79,8 @@ export class IndexLedger {
 
   /** Whether the batch at `first` may be released: none behind it has been, since chunks are read in the order of their indexes. */
   mayBeReleased(first: number): boolean {
-    return first > this.#lastReleased;
+    for (const released of this.#released) if (released >= first) return false;
+    return true;
   }
 
   /**
