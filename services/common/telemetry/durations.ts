@@ -1,4 +1,5 @@
 import type { Attributes } from '@opentelemetry/api';
+import { systemClock } from '#common/time/clock.ts';
 
 /**
  * Upper bounds of the buckets of durations, seconds: from what a service on
@@ -7,9 +8,6 @@ import type { Attributes } from '@opentelemetry/api';
 export const DURATION_BUCKETS = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120,
 ];
-
-/** Options of a histogram of durations. */
-export const DURATIONS = { unit: 's', advice: { explicitBucketBoundaries: DURATION_BUCKETS } };
 
 /** Where durations of one set of labels are recorded. */
 export interface Durations {
@@ -48,4 +46,9 @@ export class LabelledDurations {
     this.#places.set(key, place);
     return place;
   }
+}
+
+/** @param startedMs by the monotonic clock. */
+export function secondsSince(startedMs: number): number {
+  return (systemClock.monotonicMs() - startedMs) / 1000;
 }

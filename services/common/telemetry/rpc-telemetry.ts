@@ -10,7 +10,7 @@ import {
 } from 'nice-grpc';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isErrorReason, STATUS_TABLE } from '#common/errors/status-table.ts';
-import { LabelledDurations, type MakeDurations } from '#common/telemetry/durations.ts';
+import { LabelledDurations, type MakeDurations, secondsSince } from '#common/telemetry/durations.ts';
 import type { Tracing } from '#common/telemetry/tracing.ts';
 import { systemClock } from '#common/time/clock.ts';
 
@@ -161,8 +161,4 @@ function codeOfOutcome(outcome: string): string {
 function codeOf(thrown: unknown): string {
   if (thrown instanceof ServerError) return Status[thrown.code] ?? 'UNKNOWN';
   return thrown instanceof Error && thrown.name === 'AbortError' ? 'CANCELLED' : 'UNKNOWN';
-}
-
-function secondsSince(startedMs: number): number {
-  return (systemClock.monotonicMs() - startedMs) / 1000;
 }

@@ -1,7 +1,7 @@
 import { type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { streamHash } from '#common/ids/stream-hash.ts';
-import type { Durations } from '#common/telemetry/durations.ts';
+import { type Durations, secondsSince } from '#common/telemetry/durations.ts';
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { Close, Delivered, GetKey, KeyDelivery, OpenConnect, Opened } from '../delivery/key-delivery.ts';
@@ -160,8 +160,4 @@ function fail(span: Span | undefined, thrown: unknown): void {
   span
     ?.setStatus({ code: SpanStatusCode.ERROR })
     .setAttribute('error.type', KeyweaveError.from(thrown).reason);
-}
-
-function secondsSince(startedMs: number): number {
-  return (systemClock.monotonicMs() - startedMs) / 1000;
 }

@@ -1,7 +1,7 @@
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { KeyweaveError } from '#common/errors/keyweave-error.ts';
 import { isSound, type Outcome } from '#common/errors/outcome.ts';
-import { LabelledDurations } from '#common/telemetry/durations.ts';
+import { LabelledDurations, secondsSince } from '#common/telemetry/durations.ts';
 import type { Telemetry } from '#common/telemetry/telemetry.ts';
 import { systemClock } from '#common/time/clock.ts';
 import type { HybridizerClient } from '../clients/hybridizer-client.ts';
@@ -123,7 +123,7 @@ export class ObservedSources {
       outcome = KeyweaveError.from(thrown).reason;
       throw thrown;
     } finally {
-      this.#durations.of(source, operation, outcome).record((systemClock.monotonicMs() - startedMs) / 1000);
+      this.#durations.of(source, operation, outcome).record(secondsSince(startedMs));
       if (span) {
         if (outcome !== 'ok')
           span.setStatus({ code: SpanStatusCode.ERROR }).setAttribute('error.type', outcome);
